@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * block.h - a disk as a device sees it: asynchronous requests on byte ranges.
+ *
+ * The device owns the request until block_submit and again from `done` on; in between it belongs to the backend. `done`
+ * is called exactly once, on any thread, perhaps before block_submit returns. Completion order is free. FLUSH completes
+ * when every write that completed before it was submitted is on stable storage. Segments point into guest RAM (inside write brackets
+ * where it is a read) or into the device's memory.
+ */
+#ifndef HOLON_BLOCK_H
+#define HOLON_BLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <holon/status.h>
+
+enum block_operation { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
+
+struct block_segment { /* laid out as struct iovec */
+	void *base;
+	size_t length;
+};
+
+struct block_request {
+	enum block_operation operation;
+	bool may_unmap;          /* WRITE_ZEROES: holes are welcome */
+	uint64_t offset;         /* bytes, a multiple of the block size */
+	uint64_t length;         /* bytes, the sum of the segments for READ and WRITE */
+	struct block_segment *segment;
+	unsigned segments;
+	void (*done)(struct block_request *request, enum status status);
+	void *device;            /* the submitter's */
+	struct block_request *next; /* the backend's, while it has the request */
+	uint64_t backend_word[4];   /* likewise */
+};
+
+struct block {
+	void (*submit)(struct block *block, struct block_request *request);
+	/* Waits until no request is under way. */
+	void (*drain)(struct block *block);
+	void (*close)(struct block *block);
+	uint64_t size;           /* bytes, a multiple of block_size */
+	uint32_t block_size;     /* 512 or more, a power of two */
+	uint64_t discard_granularity; /* 0: DISCARD and unmapping do nothing useful */
+	bool readonly;
+	const char *path;        /* for messages */
+};
+
+/* Out of range, misaligned, or a write to a read-only disk: done with STATUS_RANGE or STATUS_PERMISSION, never reaches the backend. */
+void block_submit(struct block *block, struct block_request *request);
+
+#endif

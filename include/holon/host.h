@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * host.h - what the platform below lends to the freestanding folders.
+ *
+ * Two implementations: host/linux (Type 2) and host/metal (Type 1). Everything in x86/, vm/,
+ * device/, board/ and engine/interp gets memory, time, locks, threads and logging from here and
+ * from nowhere else. Besides these, only memcpy, memmove, memset and memcmp may be called there
+ * (the compiler itself emits calls to them).
+ */
+#ifndef HOLON_HOST_H
+#define HOLON_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <holon/status.h>
+
+#define HOST_FOREVER UINT64_MAX /* a deadline that never comes */
+
+enum host_log_level { HOST_LOG_ERROR, HOST_LOG_WARN, HOST_LOG_INFO, HOST_LOG_DEBUG };
+
+/* One line, no newline at its end. Any thread. May drop lines when called too often (100 a second a call site is safe). */
+void host_log(enum host_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* snprintf's subset: %s %c %d %i %u %x %X %p %%, with l, ll, z, h, width, precision, 0 and -. Returns what snprintf would. */
+int host_format(char *buffer, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int host_format_v(char *buffer, size_t size, const char *format, __builtin_va_list arguments);
+
+/* Our bug, not the guest's: says where and ends the process (on metal: stops the VM). */
+_Noreturn void host_bug(const char *file, int line, const char *what);
+#define bug_on(condition)                                       \
+	do {                                                    \
+		if (__builtin_expect(!!(condition), 0))         \
+			host_bug(__FILE__, __LINE__, #condition); \
+	} while (0)
+
+/* Zeroed, 64-byte aligned (page-aligned from 4096 on), committed when touched. For creation time only. NULL: no memory. */
+void *host_allocate(size_t size) must_check;
+void host_free(void *memory, size_t size);
+
+/* Code pages, mapped twice: writable at *write, executable at *execute, never both at one address. */
+struct host_code {
+	uint8_t *write;
+	uint8_t *execute;
+	size_t size;
+};
+enum status host_code_allocate(struct host_code *code, size_t size) must_check;
+void host_code_free(struct host_code *code);
+
+/*
+ * Floating-point and vector instructions of the guest run on the host's processor inside code pages and
+ * may trap there (#XM, #MF, #DE...). A trap whose RIP lies in [begin, end) continues at `resume` with RAX =
+ * the x86 exception vector and RDX = the MXCSR at the trap; all other registers as they were. At most 8 ranges; for creation time.
+ */
+enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void)) must_check;
+
+/* Monotonic nanoseconds; does not jump, starts anywhere. */
+uint64_t host_time_ns(void);
+/* Nanoseconds since 1970-01-01 UTC. */
+uint64_t host_wall_time_ns(void);
+/* The frequency of the processor's invariant TSC; found once, at the first call. */
+uint32_t host_tsc_khz(void);
+static inline uint64_t host_tsc(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+/* Cryptographically strong bytes; never fails after start. */
+void host_random(void *buffer, size_t size);
+
+/* A lock that sleeps. Zeroed memory is an unlocked mutex. Not recursive. */
+struct host_mutex {
+	_Atomic uint32_t word;
+};
+void host_mutex_lock(struct host_mutex *mutex);
+void host_mutex_unlock(struct host_mutex *mutex);
+
+/* A latch with one waiter or many: set stays until a wait takes it. Zeroed memory is an unset event. */
+struct host_event {
+	_Atomic uint32_t word;
+};
+void host_event_set(struct host_event *event);
+/* Returns true if it took the event, false when host_time_ns() reached `deadline_ns` first. */
+bool host_event_wait(struct host_event *event, uint64_t deadline_ns);
+
+/* Threads. `main` runs until it returns; join waits for that and frees. */
+struct host_thread;
+enum status host_thread_start(struct host_thread **thread, const char *name, void (*main)(void *), void *argument) must_check;
+void host_thread_join(struct host_thread *thread);
+/* Gives the processor to another thread, for a vcpu that spins (PAUSE). */
+void host_yield(void);
+/* Every other thread of this VM has executed a full memory barrier when this returns (membarrier(2), an IPI on metal). */
+void host_barrier_all(void);
+
+#endif

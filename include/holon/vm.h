@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vm.h - a virtual machine and its vcpus: what engine, devices and board share.
+ *
+ * Threads: one a vcpu (vm/vcpu.c), one for the clock's timers, those of the backends, and the program's main thread,
+ * which waits in vm_wait. Lifecycle: vm_create, the board builds, vm_start, vm_wait, vm_destroy.
+ */
+#ifndef HOLON_VM_H
+#define HOLON_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <holon/bus.h>
+#include <holon/config.h>
+#include <holon/device.h>
+#include <holon/engine.h>
+#include <holon/guest_memory.h>
+#include <holon/host.h>
+#include <holon/irq.h>
+#include <holon/timer.h>
+
+struct x86_cpu_model;
+
+/* vcpu->requests; set by any thread through vcpu_request, taken by the vcpu's thread. */
+#define VCPU_PAUSE 1u     /* leave vcpu_run and wait for vm_resume */
+#define VCPU_NMI 2u
+#define VCPU_INIT 4u
+#define VCPU_SIPI 8u
+#define VCPU_INTERRUPT 16u /* the local APIC may have something to deliver */
+#define VCPU_STOP 32u     /* the thread ends */
+#define VCPU_RESET 64u    /* the VM resets: leave vcpu_run and wait */
+
+struct vcpu {
+	struct vm *vm;
+	unsigned id;              /* also the APIC ID */
+	_Atomic uint32_t requests;
+	_Atomic uint8_t sipi_vector;
+	struct host_event wake;   /* ends a halt */
+	struct host_thread *thread;
+	const struct local_apic_ops *apic_ops; /* of `apic` */
+	void *apic;
+	void *engine;             /* the engine's own */
+	/* Exclusive sections (vm/exclusive.c): is this vcpu executing guest instructions? */
+	_Atomic uint32_t in_guest;
+	bool stopped;             /* under vm->lock: the thread waits out a pause */
+	uint64_t pvclock_msr;     /* kvmclock's system time MSR; 0: off. Part of the saved state, see vm/pvclock.c */
+};
+
+/* Why a VM ended. The numbers are the exit statuses of the command line. */
+enum vm_end {
+	VM_END_NONE = -1,
+	VM_END_POWER_OFF = 0,
+	VM_END_CRASH = 70,     /* triple fault under no_reboot, pvpanic */
+	VM_END_RESET = 72,     /* reset under no_reboot */
+	VM_END_FAILURE = 74,   /* host or Holon */
+	VM_END_DEBUG_EXIT = 256, /* plus (value << 1 | 1) */
+};
+
+struct vm {
+	const struct vm_config *config;
+	const struct engine *engine;
+	void *engine_data;
+	const struct x86_cpu_model *cpu_model;
+	struct guest_memory memory;
+	struct bus ports;
+	struct bus mmio;
+	struct irq irq;
+	struct vm_clock clock;
+	struct vcpu *vcpu[VM_CPUS_MAX];
+	unsigned vcpus;
+	struct device *devices;   /* in creation order */
+	struct device **devices_end;
+	void (*boot)(void *board); /* loads the kernel and sets vcpu 0's registers, after every reset */
+	void *board;
+	uint64_t pvclock_wall_msr;
+
+	struct host_mutex lock;   /* the fields below */
+	struct host_event changed; /* for vm_wait */
+	enum vm_end end;
+	bool paused;
+	bool reset_wanted;
+	unsigned stopped_vcpus;
+	struct host_event vcpu_stopped;
+
+	struct host_mutex exclusive_lock; /* one exclusive section at a time */
+	_Atomic uint32_t exclusive;       /* one is wanted or running */
+	struct host_event exclusive_idle; /* a vcpu has left the guest */
+};
+
+/* Guest RAM of config->memory bytes at `ram` (host memory, owned by the caller). The caller has checked the config. */
+enum status vm_create(struct vm *vm, const struct vm_config *config, const struct engine *engine, uint8_t *ram,
+		      struct reason *why) must_check;
+/* Creates vcpus with their engine state; after the board has set up memory slots and CPU model. */
+enum status vm_vcpus_create(struct vm *vm, struct reason *why) must_check;
+void vm_device_add(struct vm *vm, struct device *device);
+/* Resets every device and vcpu, boots, lets the clock and the vcpus run. */
+enum status vm_start(struct vm *vm, struct reason *why) must_check;
+/* Serves resets and pauses until the VM ends. Returns the exit status. On the program's thread. */
+int vm_wait(struct vm *vm);
+void vm_destroy(struct vm *vm);
+
+/* Any thread, with device locks held: these only note the wish. The first end wins. */
+void vm_end_request(struct vm *vm, enum vm_end end);
+void vm_reset_request(struct vm *vm); /* under no_reboot: VM_END_RESET */
+void vm_debug_exit(struct vm *vm, uint32_t value);
+
+/* From the program's thread or an API's. Pause returns when every vcpu stands and the clock too. */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+
+void vcpu_request(struct vcpu *vcpu, uint32_t request); /* sets bits, kicks the engine, wakes a halt */
+static inline void vcpu_interrupt(struct vcpu *vcpu)
+{
+	vcpu_request(vcpu, VCPU_INTERRUPT);
+}
+
+/* vm/exclusive.c, for engines whose vcpus run in this process. enter waits while an exclusive section runs. */
+void exclusive_vcpu_enter(struct vcpu *vcpu);
+void exclusive_vcpu_leave(struct vcpu *vcpu);
+/* `self` is the calling vcpu or NULL. */
+void exclusive_run(struct vm *vm, struct vcpu *self, void (*fn)(void *argument), void *argument);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tlb.h - the software TLB: guest-virtual pages to host addresses, shaped for the JIT's inline check.
+ *
+ * One `struct x86_tlb` is a context (a PCID); a vcpu has a few, so that a CR3 switch is a change of base. In a context each access mode has a read
+ * and a write array, direct-mapped by the low bits of the page number. An entry hits if its tag equals the page number
+ * of the access's LAST byte while the index is that of the FIRST: an access that crosses pages misses by itself.
+ * hva = gva + addend. Only RAM has entries; a page with flags (guest_memory.h) or ROM has no write entry, nor has a page with a data breakpoint.
+ * A free entry's tag is X86_TLB_EMPTY, which is no page number.
+ */
+#ifndef HOLON_X86_TLB_H
+#define HOLON_X86_TLB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define X86_TLB_BITS 12
+#define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
+#define X86_TLB_CONTEXTS 8
+#define X86_TLB_EMPTY UINT64_MAX
+#define X86_TLB_MODES 3 /* enum x86_access_mode */
+
+struct x86_tlb_entry {
+	uint64_t tag;    /* gva >> 12 */
+	uint64_t addend; /* hva - gva */
+};
+
+struct x86_tlb {
+	struct x86_tlb_entry read[X86_TLB_MODES][X86_TLB_ENTRIES];
+	struct x86_tlb_entry write[X86_TLB_MODES][X86_TLB_ENTRIES];
+	struct x86_tlb_entry fetch[2][X86_TLB_ENTRIES]; /* supervisor, user */
+	/* What is in use, so that a flush touches no more than that: a bit an index, all arrays alike. */
+	uint64_t used[X86_TLB_ENTRIES / 64];
+	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index is not global */
+};
+
+struct x86_cpu;
+
+void x86_tlb_flush_all(struct x86_cpu *cpu);                       /* every context, global too */
+void x86_tlb_flush_context(struct x86_cpu *cpu, unsigned context); /* not global entries */
+void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva);        /* INVLPG: in every context */
+/* No write entry for this host page any more, in any context: it got flags (the vcpu stands still or is the caller's). */
+void x86_tlb_protect_page(struct x86_cpu *cpu, const uint8_t *hva);
+void x86_tlb_protect_all(struct x86_cpu *cpu);                     /* no write entry at all: dirty logging starts */
+/* CR3 was written (value's PCID and no-flush bit apply): chooses or recycles a context, flushes as the SDM says (vol. 3, 4.10.4). */
+void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep);
+
+#endif
