@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vector.h - x87, MMX, SSE, AVX and what saves them: the second half of the opcode tables.
+ *
+ * x86_decode() asks here for every opcode that the integer tables do not have (D8-DF, most of 0F, 0F38, 0F3A, all VEX but the BMI
+ * instructions), after prefixes, opcode and encoding are in `insn` (map, pp, opcode, encoding, w, l, vvvv, prefixes) and with the ModRM byte
+ * that follows (0 where the bytes end: the caller asks again). Returns the row and its handler, or NULL: #UD. The row's traits say whether ModRM and an imm8 follow.
+ */
+#ifndef HOLON_X86_VECTOR_H
+#define HOLON_X86_VECTOR_H
+
+#include "x86/cpu.h"
+
+const struct x86_opcode *x86_vector_decode(const struct x86_insn *insn, uint8_t modrm, x86_handler **execute);
+
+/* Per-cpu scratch and code of the host-executed instructions. */
+enum status x86_host_run_create(struct x86_cpu *cpu) must_check;
+void x86_host_run_destroy(struct x86_cpu *cpu);
+
+/* INIT/RESET values of x87, vectors, MXCSR. */
+void x86_vector_reset(struct x86_cpu *cpu);
+
+#endif
