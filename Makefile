@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front door. Every target first installs the Debian packages that it needs (tool/packages says which), then calls
+# meson or a script under tool/. `make help` lists the targets.
+BUILD ?= build
+N ?= 10000000
+export DEBIAN_FRONTEND = noninteractive
+
+.PHONY: all run test bench lint fuzz-cpu help clean
+.DEFAULT_GOAL := all
+
+# Build $(BUILD)/holon, optimized
+all:
+	@tool/packages build
+	@tool/build $(BUILD) holon
+
+# Boot a small Debian guest: a shell on its serial console, or a self-check where stdin is no terminal
+run: all
+	@tool/packages guest
+	@tool/run $(BUILD)/holon $(RUN)
+
+# Every test: unit, cpu, device, guest and system tests, sanitizers; ends in `N passed, N failed`
+test:
+	@tool/packages build guest test
+	@tool/test-run
+
+# Measure speed, memory and idle use, printed with the machine they were taken on
+bench: all
+	@tool/packages guest bench
+	@bench/run $(BUILD)/holon
+
+# Format, clang-tidy, include layers, freestanding symbols, shell scripts
+lint:
+	@tool/packages build test lint
+	@tool/lint
+
+# Compare N random instruction blocks with the host's processor (N=10000000, SEED=random, ENGINE=interp)
+fuzz-cpu:
+	@tool/packages build test
+	@tool/build $(BUILD) test/cpu/fuzz_oracle
+	@$(BUILD)/test/cpu/fuzz_oracle --blocks $(N) $(if $(SEED),--seed $(SEED)) $(if $(ENGINE),--engine $(ENGINE))
+
+# Show this
+help:
+	@awk '/^# [A-Z]/ { text = substr($$0, 3) } /^[a-z-]+:/ { sub(":.*", ""); if (text) printf "make %-10s %s\n", $$0, text; text = "" } /^$$/ { text = "" }' Makefile
+	@echo
+	@echo 'make run RUN="--cpus 4 --memory 1G" hands options to holon run. Guest images are cached in $${HOLON_CACHE:-~/.cache/holon}.'
+
+# Remove the build folders
+clean:
+	@rm -rf build build-*
