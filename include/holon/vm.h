@@ -21,6 +21,7 @@
 #include <holon/timer.h>
 
 struct x86_cpu_model;
+struct x86_platform;
 
 /* vcpu->requests; set by any thread through vcpu_request, taken by the vcpu's thread. */
 #define VCPU_PAUSE 1u     /* leave vcpu_run and wait for vm_resume */
@@ -114,6 +115,9 @@ static inline void vcpu_interrupt(struct vcpu *vcpu)
 {
 	vcpu_request(vcpu, VCPU_INTERRUPT);
 }
+
+/* vm/vcpu.c: what the CPU core asks of the machine around it (x86/cpu.h). `machine` is the struct vcpu. */
+extern const struct x86_platform vcpu_platform;
 
 /* vm/exclusive.c, for engines whose vcpus run in this process. enter waits while an exclusive section runs. */
 void exclusive_vcpu_enter(struct vcpu *vcpu);

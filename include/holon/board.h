@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * board.h - the one board: what control/ asks of board/pc.c, which builds the machine inside a VM.
+ *
+ * Order of calls, all on the program's thread: vm_create (makes vm->vcpu[] without engine state), board_create, vm_vcpus_create,
+ * vm_start, vm_wait; then, once no backend calls in any more (disks drained, console stopped): board_destroy, vm_destroy. The
+ * backends and the image bytes belong to the caller and outlive the board.
+ */
+#ifndef HOLON_BOARD_H
+#define HOLON_BOARD_H
+
+#include <stdint.h>
+
+#include <holon/block.h>
+#include <holon/chardev.h>
+#include <holon/config.h>
+#include <holon/status.h>
+
+struct vm;
+struct board;
+
+/* A file of the owner's, mapped read-only. bytes NULL: there is none. */
+struct board_image {
+	const uint8_t *bytes;
+	uint64_t length;
+	const char *path; /* for messages */
+};
+
+struct board_backends {
+	struct chardev *console;            /* NULL: output vanishes */
+	struct block *disk[VM_DISKS_MAX];   /* config->disks of them */
+	struct board_image kernel, initrd;
+	/*
+	 * Unpacks a kernel's payload: gzip, xz, lzma, zstd or lz4 by its magic number. Bytes behind the compressed stream are ignored.
+	 * *out is the callee's until decompress_free. STATUS_UNSUPPORTED: no format that it knows; STATUS_INVALID: damaged. May be NULL.
+	 */
+	enum status (*decompress)(const uint8_t *in, uint64_t in_length, uint8_t **out, uint64_t *out_length, struct reason *why);
+	void (*decompress_free)(uint8_t *out, uint64_t out_length);
+};
+
+/*
+ * Sets up memory slots, vm->cpu_model (config->cpu_model by x86_cpu_model_find), the devices (vm_device_add), the interrupt wiring, each vcpu's
+ * apic and apic_ops, vm->board and vm->boot. Checks kernel and initrd as far as it can, so that a bad file is refused before anything
+ * runs. On failure nothing is left behind. `backends` is copied.
+ */
+enum status board_create(struct board **board, struct vm *vm, const struct board_backends *backends, struct reason *why) must_check;
+/* Calls each device's destroy, last one first, and frees the board. No vcpu runs any more. */
+void board_destroy(struct board *board);
+/* The ACPI power button is pressed and released. Any thread. */
+void board_power_button(struct board *board);
+
+#endif
