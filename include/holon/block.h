@@ -2,8 +2,9 @@
 /*
  * block.h - a disk as a device sees it: asynchronous requests on byte ranges.
  *
- * The device owns the request until block_submit and again from `done` on; in between it belongs to the backend. `done`
- * is called exactly once, on any thread, perhaps before block_submit returns. Completion order is free. FLUSH completes
+ * The device owns a request until block_submit and again from `done` on; in between it belongs to the backend. Requests are submitted
+ * as a list (linked by `next`, ended by NULL), so that a backend can hand a whole batch to the host at once. `done`
+ * is called exactly once for each, on any thread, perhaps before block_submit returns, with no lock of the backend held. Completion order is free. FLUSH completes
  * when every write that completed before it was submitted is on stable storage. Segments point into guest RAM (inside write brackets
  * where it is a read) or into the device's memory.
  */
@@ -32,12 +33,13 @@ struct block_request {
 	unsigned segments;
 	void (*done)(struct block_request *request, enum status status);
 	void *device;            /* the submitter's */
-	struct block_request *next; /* the backend's, while it has the request */
+	struct block_request *next; /* the next of the batch; the backend's, while it has the request */
 	uint64_t backend_word[4];   /* likewise */
 };
 
 struct block {
-	void (*submit)(struct block *block, struct block_request *request);
+	/* A list of requests that block_submit has checked. */
+	void (*submit)(struct block *block, struct block_request *list);
 	/* Waits until no request is under way. */
 	void (*drain)(struct block *block);
 	void (*close)(struct block *block);
@@ -48,7 +50,7 @@ struct block {
 	const char *path;        /* for messages */
 };
 
-/* Out of range, misaligned, or a write to a read-only disk: done with STATUS_RANGE or STATUS_PERMISSION, never reaches the backend. */
-void block_submit(struct block *block, struct block_request *request);
+/* Any thread. Out of range, misaligned, or a write to a read-only disk: done with STATUS_RANGE or STATUS_PERMISSION, never reaches the backend. */
+void block_submit(struct block *block, struct block_request *list);
 
 #endif
