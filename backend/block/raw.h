@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * raw.h - a disk that is a plain file or a block device of the host.
+ *
+ * Requests run in io_uring, or in a small pool of threads where the host forbids that (or HOLON_NO_IO_URING=1 is set).
+ */
+#ifndef HOLON_BLOCK_RAW_H
+#define HOLON_BLOCK_RAW_H
+
+#include <stdbool.h>
+
+#include <holon/block.h>
+#include <holon/status.h>
+
+/*
+ * Opens and locks it: shared when readonly, else exclusive, so that no two VMs write one disk. On failure `why` has one line and *block is
+ * NULL. The path is copied. Release it with block->close after the device that uses it.
+ */
+enum status block_raw_open(struct block **block, const char *path, bool readonly, struct reason *why) must_check;
+
+#endif
