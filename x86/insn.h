@@ -60,6 +60,27 @@ enum x86_encoding { X86_LEGACY, X86_VEX2, X86_VEX3 };
 #define X86_IMM8 X86_TRAIT(22)        /* vector row: an imm8 follows (integer rows have their own way to say so) */
 #define X86_TRAIT(n) (UINT32_C(1) << (n))
 
+/*
+ * Vector, MMX and x87 rows: what the fields reg, rm (as a register) and vvvv name, and how that register is used. 0 where the field is not
+ * used. A GPR has 32 bits, 64 with W in 64-bit mode (W is ignored elsewhere); a written one has its upper half zeroed.
+ */
+#define X86_OPERAND_KIND 0x0f
+#define X86_OPERAND_EXTENSION 1 /* reg: extends the opcode */
+#define X86_OPERAND_GPR 2
+#define X86_OPERAND_VECTOR 3
+#define X86_OPERAND_MMX 4
+#define X86_OPERAND_ST 5        /* rm: ST(i) */
+#define X86_OPERAND_READ 0x10
+#define X86_OPERAND_WRITTEN 0x20
+/* x86_opcode.implicit: registers that no field names. */
+#define X86_IMPLICIT_XMM0_READ 1u
+#define X86_IMPLICIT_XMM0_WRITTEN 2u
+#define X86_IMPLICIT_RCX_WRITTEN 4u    /* ECX, zero-extended */
+#define X86_IMPLICIT_RAX_RDX_READ 8u   /* 64 bits of them with W */
+#define X86_IMPLICIT_RDI_READ 16u      /* MASKMOVQ, MASKMOVDQU: the store's address; the row has no ModRM memory operand */
+#define X86_IMPLICIT_IS4_READ 32u      /* imm8 7:4 names a vector register */
+#define X86_IMPLICIT_VSIB 64u          /* gather: SIB's index is a vector register (X86_NO_REG in insn->index: number 4) */
+
 struct x86_opcode {
 	const char *name;         /* the SDM's mnemonic in lower case */
 	uint32_t traits;
@@ -67,6 +88,9 @@ struct x86_opcode {
 	uint16_t flags_written;   /* defined results; for a shift by CL: those it may write. All that are neither written nor undefined stay */
 	uint16_t flags_undefined; /* left as the host's processor leaves them */
 	uint8_t operand_size;     /* bytes of the memory operand where insn->operand_size does not say it (vector, x87, system); else 0 */
+	uint8_t reg_kind, rm_kind, vvvv_kind; /* X86_OPERAND_*, vector rows */
+	uint8_t implicit;         /* X86_IMPLICIT_* */
+	uint8_t feature;          /* 0: every model has it; else 1 + enum x86_feature: #UD on a model without */
 };
 
 struct x86_insn {

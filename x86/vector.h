@@ -17,6 +17,16 @@ const struct x86_opcode *x86_vector_decode(const struct x86_insn *insn, uint8_t 
 enum status x86_host_run_create(struct x86_cpu *cpu) must_check;
 void x86_host_run_destroy(struct x86_cpu *cpu);
 
+/*
+ * #UD and #NM as CR0.EM/MP/TS, CR4.OSFXSR/OSXSAVE, XCR0, the model and the row's traits ask; then #MF for a pending x87 exception where the row is MMX
+ * or a waiting x87 instruction. Every handler calls it first; a JIT that runs the instruction itself does the same or keys its blocks by it.
+ */
+void x86_vector_check(struct x86_cpu *cpu, const struct x86_insn *insn);
+/* XINUSE as XGETBV with ECX = 1 shows it, before XCR0 is applied: the components that are not in their initial state. */
+uint64_t x86_xinuse(const struct x86_cpu *cpu);
+/* The status word's ES and B follow from its exception flags and the control word's masks. */
+void x86_x87_summary(struct x86_cpu *cpu);
+
 /* INIT/RESET values of x87, vectors, MXCSR. */
 void x86_vector_reset(struct x86_cpu *cpu);
 
