@@ -21,7 +21,7 @@
 #define ATTRIBUTES_CODE64 0xa09bu /* G L P S code readable accessed */
 #define ATTRIBUTES_CODE32 0xc09bu
 #define ATTRIBUTES_DATA 0xc093u
-#define ATTRIBUTES_TSS 0x008bu    /* P, busy 32/64-bit TSS */
+#define ATTRIBUTES_TSS 0x008bu /* P, busy 32/64-bit TSS */
 #define TSS_LIMIT 0x67u
 
 static const struct {
@@ -29,10 +29,10 @@ static const struct {
 	enum status (*plan)(struct boot *boot, bool *mine, struct reason *why);
 } protocols[] = {
 	/* PVH before multiboot: a kernel that has both (Xen) would look for BIOS services under multiboot. */
-	{ "Linux boot protocol", boot_linux_plan },
-	{ "PVH", boot_pvh_plan },
-	{ "multiboot", boot_multiboot_plan },
-	{ "Linux ELF", boot_vmlinux_plan },
+	{"Linux boot protocol", boot_linux_plan},
+	{"PVH", boot_pvh_plan},
+	{"multiboot", boot_multiboot_plan},
+	{"Linux ELF", boot_vmlinux_plan},
 };
 
 static uint64_t chunk_last(const struct boot_chunk *chunk)
@@ -72,22 +72,25 @@ enum status boot_chunk_add(struct boot *boot, const struct boot_chunk *chunk, st
 	if (!chunk->length)
 		return STATUS_OK;
 	if (!range_is_ram(&boot->input, chunk->gpa, chunk->length))
-		return reason_give(why, STATUS_RANGE,
-				   "kernel %s: %s needs 0x%llx bytes at 0x%llx, where this VM has no RAM; give it more memory (--memory)", path,
-				   chunk->what, (unsigned long long)chunk->length, (unsigned long long)chunk->gpa);
+		return reason_give(
+			why, STATUS_RANGE,
+			"kernel %s: %s needs 0x%llx bytes at 0x%llx, where this VM has no RAM; give it more memory (--memory)",
+			path, chunk->what, (unsigned long long)chunk->length, (unsigned long long)chunk->gpa);
 	other = chunk_overlapping(&boot->plan, chunk->gpa, chunk->length);
 	if (other)
-		return reason_give(why, STATUS_BUSY, "kernel %s: %s at 0x%llx overlaps %s at 0x%llx; the file is corrupt or not a kernel", path,
+		return reason_give(why, STATUS_BUSY,
+				   "kernel %s: %s at 0x%llx overlaps %s at 0x%llx; the file is corrupt or not a kernel", path,
 				   chunk->what, (unsigned long long)chunk->gpa, other->what, (unsigned long long)other->gpa);
 	if (boot->plan.chunks == BOOT_CHUNKS)
-		return reason_give(why, STATUS_NO_SPACE, "kernel %s: more than %u parts to load; the file is corrupt or not a kernel", path,
-				   BOOT_CHUNKS);
+		return reason_give(why, STATUS_NO_SPACE,
+				   "kernel %s: more than %u parts to load; the file is corrupt or not a kernel", path, BOOT_CHUNKS);
 	boot->plan.chunk[boot->plan.chunks++] = *chunk;
 	return STATUS_OK;
 }
 
 /* Within [first, last], which is RAM: each turn passes a chunk, so there are at most as many turns as chunks. */
-static bool place_within(const struct boot_plan *plan, uint64_t length, uint64_t alignment, uint64_t first, uint64_t last, bool top, uint64_t *gpa)
+static bool place_within(const struct boot_plan *plan, uint64_t length, uint64_t alignment, uint64_t first, uint64_t last, bool top,
+			 uint64_t *gpa)
 {
 	uint64_t at;
 
@@ -119,7 +122,8 @@ static bool place_within(const struct boot_plan *plan, uint64_t length, uint64_t
 	}
 }
 
-bool boot_place(const struct boot *boot, uint64_t length, uint64_t alignment, uint64_t lowest, uint64_t highest, bool top, uint64_t *gpa)
+bool boot_place(const struct boot *boot, uint64_t length, uint64_t alignment, uint64_t lowest, uint64_t highest, bool top,
+		uint64_t *gpa)
 {
 	bool found = false;
 	unsigned i;
@@ -144,7 +148,7 @@ bool boot_place(const struct boot *boot, uint64_t length, uint64_t alignment, ui
 uint8_t *boot_table_add(struct boot *boot, uint64_t length, uint64_t alignment, uint64_t *gpa, struct reason *why)
 {
 	struct boot_plan *plan = &boot->plan;
-	struct boot_chunk chunk = { .what = "a boot table" };
+	struct boot_chunk chunk = {.what = "a boot table"};
 
 	if (length <= BOOT_TABLES_SIZE - plan->tables_used &&
 	    boot_place(boot, length, alignment, TABLES_LOWEST, TABLES_HIGHEST, false, &chunk.gpa)) {
@@ -156,9 +160,10 @@ uint8_t *boot_table_add(struct boot *boot, uint64_t length, uint64_t alignment, 
 		*gpa = chunk.gpa;
 		return plan->tables + (plan->tables_used - length);
 	}
-	(void)reason_give(why, STATUS_NO_SPACE,
-			  "kernel %s: no room for %llu bytes of boot data below 640 KiB; shorten --cmdline or use a kernel that loads higher",
-			  boot->input.kernel.path, (unsigned long long)length);
+	(void)reason_give(
+		why, STATUS_NO_SPACE,
+		"kernel %s: no room for %llu bytes of boot data below 640 KiB; shorten --cmdline or use a kernel that loads higher",
+		boot->input.kernel.path, (unsigned long long)length);
 	return NULL;
 }
 
@@ -192,16 +197,20 @@ enum status boot_string_add(struct boot *boot, const char *first, const char *se
 enum status boot_initrd_add(struct boot *boot, uint64_t lowest, uint64_t highest, bool top, uint64_t *gpa, struct reason *why)
 {
 	const struct boot_file *initrd = &boot->input.initrd;
-	struct boot_chunk chunk = { .what = "the initrd", .bytes = initrd->bytes, .bytes_length = initrd->size, .length = initrd->size };
+	struct boot_chunk chunk = {
+		.what = "the initrd", .bytes = initrd->bytes, .bytes_length = initrd->size, .length = initrd->size};
 
 	*gpa = 0;
 	if (!initrd->bytes)
 		return STATUS_OK;
 	if (!initrd->size)
-		return reason_give(why, STATUS_INVALID, "initrd %s: the file is empty; give an initramfs or leave --initrd out", initrd->path);
+		return reason_give(why, STATUS_INVALID, "initrd %s: the file is empty; give an initramfs or leave --initrd out",
+				   initrd->path);
 	if (!boot_place(boot, initrd->size, GUEST_PAGE_SIZE, lowest, highest, top, &chunk.gpa))
-		return reason_give(why, STATUS_NO_SPACE, "initrd %s: its %llu KiB do not fit beside the kernel in the VM's memory; give it more (--memory)",
-				   initrd->path, (unsigned long long)(initrd->size + 1023) / 1024);
+		return reason_give(
+			why, STATUS_NO_SPACE,
+			"initrd %s: its %llu KiB do not fit beside the kernel in the VM's memory; give it more (--memory)",
+			initrd->path, (unsigned long long)(initrd->size + 1023) / 1024);
 	*gpa = chunk.gpa;
 	return boot_chunk_add(boot, &chunk, why);
 }
@@ -257,15 +266,16 @@ void boot_release(struct boot *boot)
 
 static enum status kernel_unknown(const struct boot_file *kernel, struct reason *why)
 {
-	static const uint8_t gzip[] = { 0x1f, 0x8b }, xz[] = { 0xfd, '7', 'z', 'X', 'Z' }, zstd[] = { 0x28, 0xb5, 0x2f, 0xfd };
+	static const uint8_t gzip[] = {0x1f, 0x8b}, xz[] = {0xfd, '7', 'z', 'X', 'Z'}, zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
 
 	if ((kernel->size >= sizeof(gzip) && !__builtin_memcmp(kernel->bytes, gzip, sizeof(gzip))) ||
 	    (kernel->size >= sizeof(xz) && !__builtin_memcmp(kernel->bytes, xz, sizeof(xz))) ||
 	    (kernel->size >= sizeof(zstd) && !__builtin_memcmp(kernel->bytes, zstd, sizeof(zstd))))
 		return reason_give(why, STATUS_INVALID, "kernel %s: a compressed file; decompress it first", kernel->path);
-	return reason_give(why, STATUS_INVALID,
-			   "kernel %s: not a bzImage, nor ELF with a PVH note, nor multiboot; give an x86 kernel (on Debian: /boot/vmlinuz-*)",
-			   kernel->path);
+	return reason_give(
+		why, STATUS_INVALID,
+		"kernel %s: not a bzImage, nor ELF with a PVH note, nor multiboot; give an x86 kernel (on Debian: /boot/vmlinuz-*)",
+		kernel->path);
 }
 
 enum status boot_prepare(struct boot *boot, struct reason *why)
@@ -311,7 +321,7 @@ static enum status chunk_write(const struct boot_chunk *chunk, struct guest_memo
 
 static void segment_set(struct x86_segment *segment, unsigned selector, unsigned attributes, uint32_t limit)
 {
-	*segment = (struct x86_segment){ .limit = limit, .selector = (uint16_t)selector, .attributes = (uint16_t)attributes };
+	*segment = (struct x86_segment){.limit = limit, .selector = (uint16_t)selector, .attributes = (uint16_t)attributes};
 }
 
 static void state_enter(struct x86_state *state, const struct boot_registers *registers)
@@ -329,8 +339,8 @@ static void state_enter(struct x86_state *state, const struct boot_registers *re
 	segment_set(&state->segment[X86_CS], BOOT_CS, registers->long_mode ? ATTRIBUTES_CODE64 : ATTRIBUTES_CODE32, UINT32_MAX);
 	segment_set(&state->tr, BOOT_TR, ATTRIBUTES_TSS, TSS_LIMIT);
 	segment_set(&state->ldtr, 0, X86_SEGMENT_UNUSABLE, 0);
-	state->gdtr = (struct x86_table){ registers->gdt, GDT_ENTRIES * 8 - 1 };
-	state->idtr = (struct x86_table){ 0, 0 };
+	state->gdtr = (struct x86_table){registers->gdt, GDT_ENTRIES * 8 - 1};
+	state->idtr = (struct x86_table){0, 0};
 	state->cr0 = X86_CR0_PE | X86_CR0_ET;
 	state->cr3 = 0;
 	state->cr4 = 0;
@@ -354,8 +364,8 @@ enum status boot_commit(struct boot *boot, struct guest_memory *memory, struct x
 	for (i = 0; i < boot->plan.chunks && status == STATUS_OK; i++) {
 		status = chunk_write(&boot->plan.chunk[i], memory);
 		if (status != STATUS_OK)
-			(void)reason_give(why, status, "kernel %s: no RAM at 0x%llx, where the memory map has some", boot->input.kernel.path,
-					  (unsigned long long)boot->plan.chunk[i].gpa);
+			(void)reason_give(why, status, "kernel %s: no RAM at 0x%llx, where the memory map has some",
+					  boot->input.kernel.path, (unsigned long long)boot->plan.chunk[i].gpa);
 	}
 	if (status == STATUS_OK)
 		state_enter(state, &boot->plan.registers);

@@ -44,7 +44,7 @@ struct boot_input {
 	struct boot_file kernel;
 	struct boot_file initrd; /* bytes NULL: none */
 	const char *cmdline;
-	uint64_t rsdp;           /* where the ACPI tables begin */
+	uint64_t rsdp; /* where the ACPI tables begin */
 	struct boot_range range[BOOT_RANGES];
 	unsigned ranges;
 	/* As in struct board_backends; NULL: the host has no decompressor. */
@@ -73,9 +73,9 @@ struct boot_plan {
 	struct boot_chunk chunk[BOOT_CHUNKS];
 	unsigned chunks;
 	struct boot_registers registers;
-	uint8_t *tables;      /* BOOT_TABLES_SIZE bytes, while the plan is there */
+	uint8_t *tables; /* BOOT_TABLES_SIZE bytes, while the plan is there */
 	uint64_t tables_used;
-	uint8_t *image;       /* a kernel that was decompressed on the host */
+	uint8_t *image; /* a kernel that was decompressed on the host */
 	uint64_t image_size;
 };
 
@@ -100,13 +100,15 @@ void boot_release(struct boot *boot);
 /* Takes [gpa, gpa + length). STATUS_RANGE where it is not all in one range of RAM, STATUS_BUSY where it overlaps what is there. */
 enum status boot_chunk_add(struct boot *boot, const struct boot_chunk *chunk, struct reason *why) must_check;
 /* A free range of RAM within [lowest, highest], the highest or the lowest that there is. false: there is none. */
-bool boot_place(const struct boot *boot, uint64_t length, uint64_t alignment, uint64_t lowest, uint64_t highest, bool top, uint64_t *gpa);
+bool boot_place(const struct boot *boot, uint64_t length, uint64_t alignment, uint64_t lowest, uint64_t highest, bool top,
+		uint64_t *gpa);
 /* Zeroed room for a table below 640 KiB, which appears in the guest at *gpa. NULL: no room, `why` says it. */
 uint8_t *boot_table_add(struct boot *boot, uint64_t length, uint64_t alignment, uint64_t *gpa, struct reason *why);
 /* A string as such a table. */
 enum status boot_string_add(struct boot *boot, const char *first, const char *second, uint64_t *gpa, struct reason *why) must_check;
 /* The initrd at the highest or lowest place that there is; *gpa is 0 without one. */
-enum status boot_initrd_add(struct boot *boot, uint64_t lowest, uint64_t highest, bool top, uint64_t *gpa, struct reason *why) must_check;
+enum status boot_initrd_add(struct boot *boot, uint64_t lowest, uint64_t highest, bool top, uint64_t *gpa,
+			    struct reason *why) must_check;
 /* The GDT that goes with the entry state, and for long mode page tables that map the first 4 GiB to themselves. */
 enum status boot_descriptors_add(struct boot *boot, struct reason *why) must_check;
 enum status boot_identity_map_add(struct boot *boot, struct reason *why) must_check;
@@ -118,8 +120,8 @@ enum status boot_multiboot_plan(struct boot *boot, bool *mine, struct reason *wh
 enum status boot_vmlinux_plan(struct boot *boot, bool *mine, struct reason *why) must_check;
 
 /* boot_linux.c: plans a decompressed kernel of which `header` (NULL: none) is the setup header; the segments are in the plan already. */
-enum status boot_linux_enter(struct boot *boot, const uint8_t *header, uint64_t header_length, uint64_t initrd_highest, uint64_t entry,
-			     struct reason *why) must_check;
+enum status boot_linux_enter(struct boot *boot, const uint8_t *header, uint64_t header_length, uint64_t initrd_highest,
+			     uint64_t entry, struct reason *why) must_check;
 
 /* Unaligned little-endian fields. */
 static inline uint16_t boot_read16(const uint8_t *bytes)

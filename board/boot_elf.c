@@ -76,7 +76,8 @@ enum status boot_pvh_plan(struct boot *boot, bool *mine, struct reason *why)
 	*mine = true;
 	boot->plan.registers.rip = length == 8 ? boot_read64(descriptor) : boot_read32(descriptor);
 	if (boot->plan.registers.rip > UINT32_MAX)
-		return reason_give(why, STATUS_INVALID, "kernel %s: its PVH entry lies above 4 GiB; the file is corrupt, get it again", kernel->path);
+		return reason_give(why, STATUS_INVALID,
+				   "kernel %s: its PVH entry lies above 4 GiB; the file is corrupt, get it again", kernel->path);
 	status = elf_load(&elf, boot, why);
 	if (status == STATUS_OK)
 		status = boot_initrd_add(boot, 0x100000, UINT32_MAX, true, &initrd, why);
@@ -102,12 +103,15 @@ enum status boot_vmlinux_plan(struct boot *boot, bool *mine, struct reason *why)
 		return status;
 	if (!elf.is64 || elf.type != ELF_ET_EXEC)
 		return reason_give(why, STATUS_INVALID,
-				   "kernel %s: an ELF file with neither a PVH note nor a multiboot header, and no 64-bit vmlinux; give a bzImage, PVH or multiboot kernel",
+				   "kernel %s: an ELF file with neither a PVH note nor a multiboot header, and no 64-bit vmlinux; "
+				   "give a bzImage, PVH or multiboot kernel",
 				   kernel->path);
 	status = elf_load(&elf, boot, why);
 	if (status != STATUS_OK)
 		return status;
 	if (!elf_entry_find(&elf, &entry))
-		return reason_give(why, STATUS_INVALID, "kernel %s: its entry point lies in no segment; the file is corrupt, get it again", kernel->path);
+		return reason_give(why, STATUS_INVALID,
+				   "kernel %s: its entry point lies in no segment; the file is corrupt, get it again",
+				   kernel->path);
 	return boot_linux_enter(boot, NULL, 0, 0x7fffffff, entry, why);
 }

@@ -67,9 +67,9 @@
 #define IMAGE_MAX (UINT64_C(1) << 30)
 
 struct linux_kernel {
-	const uint8_t *header;  /* the file's first bytes */
-	uint64_t header_last;   /* offset of the first byte behind the header */
-	const uint8_t *code;    /* the protected-mode part */
+	const uint8_t *header; /* the file's first bytes */
+	uint64_t header_last;  /* offset of the first byte behind the header */
+	const uint8_t *code;   /* the protected-mode part */
 	uint64_t code_size;
 	unsigned version;
 	bool entry64;
@@ -81,7 +81,8 @@ struct linux_kernel {
 
 static enum status linux_damaged(const struct boot *boot, const char *what, struct reason *why)
 {
-	return reason_give(why, STATUS_INVALID, "kernel %s: %s; the file is truncated or corrupt, get it again", boot->input.kernel.path, what);
+	return reason_give(why, STATUS_INVALID, "kernel %s: %s; the file is truncated or corrupt, get it again",
+			   boot->input.kernel.path, what);
 }
 
 static bool linux_detect(const struct boot_file *kernel)
@@ -96,13 +97,15 @@ static enum status header_read(const struct boot *boot, struct linux_kernel *bz,
 	const uint8_t *bytes = kernel->bytes;
 	uint64_t setup_size;
 
-	*bz = (struct linux_kernel){ .header = bytes };
+	*bz = (struct linux_kernel){.header = bytes};
 	setup_size = ((bytes[SETUP_SECTS] ? bytes[SETUP_SECTS] : 4u) + 1u) * 512u;
 	if (kernel->size <= setup_size || kernel->size < HEADER_LAST)
 		return linux_damaged(boot, "it ends inside its setup code", why);
 	bz->version = boot_read16(bytes + VERSION);
 	if (bz->version < VERSION_CMDLINE_SIZE || !(bytes[LOADFLAGS] & LOADED_HIGH))
-		return reason_give(why, STATUS_UNSUPPORTED, "kernel %s: boot protocol %u.%02u is older than 2.06 or loads below 1 MiB; give a kernel from 2007 or later",
+		return reason_give(why, STATUS_UNSUPPORTED,
+				   "kernel %s: boot protocol %u.%02u is older than 2.06 or loads below 1 MiB; give a kernel from "
+				   "2007 or later",
 				   kernel->path, bz->version >> 8, bz->version & 0xff);
 	bz->header_last = MAGIC + bytes[JUMP_LENGTH];
 	if (bz->header_last > HEADER_LAST)
@@ -150,7 +153,8 @@ static enum status initrd_and_cmdline_add(struct boot *boot, uint8_t *params, ui
 	return STATUS_OK;
 }
 
-static enum status params_add(struct boot *boot, const uint8_t *header, uint64_t header_last, uint64_t initrd_highest, struct reason *why)
+static enum status params_add(struct boot *boot, const uint8_t *header, uint64_t header_last, uint64_t initrd_highest,
+			      struct reason *why)
 {
 	const struct boot_input *input = &boot->input;
 	uint8_t *params = boot_table_add(boot, PARAMS_SIZE, GUEST_PAGE_SIZE, &boot->plan.registers.rsi, why);
@@ -181,8 +185,8 @@ static enum status params_add(struct boot *boot, const uint8_t *header, uint64_t
 	return initrd_and_cmdline_add(boot, params, initrd_highest, why);
 }
 
-enum status boot_linux_enter(struct boot *boot, const uint8_t *header, uint64_t header_length, uint64_t initrd_highest, uint64_t entry,
-			     struct reason *why)
+enum status boot_linux_enter(struct boot *boot, const uint8_t *header, uint64_t header_length, uint64_t initrd_highest,
+			     uint64_t entry, struct reason *why)
 {
 	struct boot_registers *registers = &boot->plan.registers;
 	enum status status;
@@ -263,16 +267,22 @@ static enum status image_load(struct boot *boot, const struct linux_kernel *bz, 
 	*gpa = bz->preferred;
 	if (bz->relocatable && !boot_place(boot, bz->init_size, bz->alignment, lowest, UINT32_MAX, false, gpa) &&
 	    !boot_place(boot, bz->init_size, bz->alignment, LOAD_LOWEST, UINT32_MAX, false, gpa))
-		return reason_give(why, STATUS_NO_SPACE, "kernel %s: it needs %llu KiB of memory to start; give the VM more (--memory)",
+		return reason_give(why, STATUS_NO_SPACE,
+				   "kernel %s: it needs %llu KiB of memory to start; give the VM more (--memory)",
 				   input->kernel.path, (unsigned long long)(bz->init_size + 1023) / 1024);
 	status = boot_chunk_add(boot,
-				&(struct boot_chunk){ .gpa = *gpa, .length = bz->code_size, .bytes = bz->code, .bytes_length = bz->code_size,
-						      .what = "the kernel" },
+				&(struct boot_chunk){.gpa = *gpa,
+						     .length = bz->code_size,
+						     .bytes = bz->code,
+						     .bytes_length = bz->code_size,
+						     .what = "the kernel"},
 				why);
 	if (status == STATUS_OK && bz->init_size > bz->code_size)
 		status = boot_chunk_add(boot,
-					&(struct boot_chunk){ .gpa = *gpa + bz->code_size, .length = bz->init_size - bz->code_size,
-							      .untouched = true, .what = "the kernel's work space" },
+					&(struct boot_chunk){.gpa = *gpa + bz->code_size,
+							     .length = bz->init_size - bz->code_size,
+							     .untouched = true,
+							     .what = "the kernel's work space"},
 					why);
 	return status;
 }
@@ -308,7 +318,7 @@ static uint64_t cmdline_length(const struct boot *boot)
 
 enum status boot_linux_plan(struct boot *boot, bool *mine, struct reason *why)
 {
-	struct reason plain = { "" };
+	struct reason plain = {""};
 	struct linux_kernel bz;
 	enum status status;
 	uint64_t entry;
@@ -320,8 +330,9 @@ enum status boot_linux_plan(struct boot *boot, bool *mine, struct reason *why)
 	if (status != STATUS_OK)
 		return status;
 	if (cmdline_length(boot) > (bz.cmdline_size ? bz.cmdline_size : DEFAULT_CMDLINE_SIZE))
-		return reason_give(why, STATUS_USAGE, "kernel %s: its command line holds %llu bytes, --cmdline has %llu; shorten it",
-				   boot->input.kernel.path, (unsigned long long)bz.cmdline_size, (unsigned long long)cmdline_length(boot));
+		return reason_give(
+			why, STATUS_USAGE, "kernel %s: its command line holds %llu bytes, --cmdline has %llu; shorten it",
+			boot->input.kernel.path, (unsigned long long)bz.cmdline_size, (unsigned long long)cmdline_length(boot));
 	if (bz.entry64 && vmlinux_load(boot, &bz, &entry, &plain) == STATUS_OK)
 		return boot_linux_enter(boot, bz.header, bz.header_last, bz.initrd_max, entry, why);
 	if (plain.text[0])

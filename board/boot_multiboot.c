@@ -58,14 +58,15 @@ static const uint8_t *header_find(const struct boot_file *kernel, uint64_t *offs
 
 static enum status multiboot_damaged(const struct boot *boot, const char *what, struct reason *why)
 {
-	return reason_give(why, STATUS_INVALID, "kernel %s: %s; the file is truncated or corrupt, get it again", boot->input.kernel.path, what);
+	return reason_give(why, STATUS_INVALID, "kernel %s: %s; the file is truncated or corrupt, get it again",
+			   boot->input.kernel.path, what);
 }
 
 static enum status kludge_load(struct boot *boot, const uint8_t *header, uint64_t header_offset, struct reason *why)
 {
 	const struct boot_file *kernel = &boot->input.kernel;
 	uint32_t header_address, load, load_end, bss_end;
-	struct boot_chunk chunk = { .what = "the kernel" };
+	struct boot_chunk chunk = {.what = "the kernel"};
 	uint64_t start;
 
 	if (kernel->size - header_offset < HEADER_ENTRY + 4)
@@ -211,7 +212,9 @@ enum status boot_multiboot_plan(struct boot *boot, bool *mine, struct reason *wh
 	*mine = true;
 	flags = boot_read32(header + HEADER_FLAGS);
 	if (flags & MANDATORY_UNKNOWN)
-		return reason_give(why, STATUS_UNSUPPORTED, "kernel %s: its multiboot header demands features that nobody defined (flags 0x%x); rebuild it without them",
+		return reason_give(why, STATUS_UNSUPPORTED,
+				   "kernel %s: its multiboot header demands features that nobody defined (flags 0x%x); rebuild it "
+				   "without them",
 				   kernel->path, flags);
 	if (flags & WANTS_VIDEO)
 		host_log(HOST_LOG_WARN, "kernel %s wants a video mode; there is no display, it gets none", kernel->path);

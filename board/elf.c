@@ -30,7 +30,7 @@ enum status elf_open(struct elf_file *elf, const uint8_t *bytes, uint64_t size, 
 {
 	uint16_t machine;
 
-	*elf = (struct elf_file){ .bytes = bytes, .size = size };
+	*elf = (struct elf_file){.bytes = bytes, .size = size};
 	if (size < HEADER_SIZE_32 || !elf_detect(bytes, size))
 		return elf_damaged(path, "no complete ELF header", why);
 	elf->is64 = bytes[EI_CLASS] == ELFCLASS64;
@@ -39,7 +39,8 @@ enum status elf_open(struct elf_file *elf, const uint8_t *bytes, uint64_t size, 
 	elf->type = boot_read16(bytes + 16);
 	machine = boot_read16(bytes + 18);
 	if (machine != EM_386 && machine != EM_X86_64)
-		return reason_give(why, STATUS_INVALID, "kernel %s: an ELF file for another processor (machine %u); give an x86 kernel", path, machine);
+		return reason_give(why, STATUS_INVALID,
+				   "kernel %s: an ELF file for another processor (machine %u); give an x86 kernel", path, machine);
 	elf->entry = elf->is64 ? boot_read64(bytes + 24) : boot_read32(bytes + 24);
 	elf->headers = elf->is64 ? boot_read64(bytes + 32) : boot_read32(bytes + 28);
 	elf->header_size = boot_read16(bytes + (elf->is64 ? 54 : 42));
@@ -93,8 +94,11 @@ enum status elf_load(const struct elf_file *elf, struct boot *boot, struct reaso
 		if (segment.filesz > segment.memsz)
 			return elf_damaged(path, "a segment is larger in the file than in memory", why);
 		status = boot_chunk_add(boot,
-					&(struct boot_chunk){ .gpa = segment.paddr, .length = segment.memsz, .bytes = elf->bytes + segment.offset,
-							      .bytes_length = segment.filesz, .what = "an ELF segment" },
+					&(struct boot_chunk){.gpa = segment.paddr,
+							     .length = segment.memsz,
+							     .bytes = elf->bytes + segment.offset,
+							     .bytes_length = segment.filesz,
+							     .what = "an ELF segment"},
 					why);
 		if (status != STATUS_OK)
 			return status;
@@ -132,8 +136,8 @@ static uint64_t padded(uint64_t length, uint64_t alignment)
 }
 
 /* The notes of one segment: name size, descriptor size, type, then name and descriptor, padded. Each turn takes 12 bytes or more. */
-static bool notes_search(const uint8_t *notes, uint64_t size, uint64_t alignment, const char *name, uint32_t type, const uint8_t **descriptor,
-			 uint32_t *length)
+static bool notes_search(const uint8_t *notes, uint64_t size, uint64_t alignment, const char *name, uint32_t type,
+			 const uint8_t **descriptor, uint32_t *length)
 {
 	uint32_t wanted = 1;
 
@@ -167,7 +171,8 @@ bool elf_note_find(const struct elf_file *elf, const char *name, uint32_t type, 
 
 		if (elf_segment_read(elf, i, &segment) != STATUS_OK || segment.type != ELF_PT_NOTE)
 			continue;
-		if (notes_search(elf->bytes + segment.offset, segment.filesz, segment.align == 8 ? 8 : 4, name, type, descriptor, length))
+		if (notes_search(elf->bytes + segment.offset, segment.filesz, segment.align == 8 ? 8 : 4, name, type, descriptor,
+				 length))
 			return true;
 	}
 	return false;

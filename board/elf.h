@@ -20,7 +20,7 @@ struct elf_file {
 	bool is64;
 	uint16_t type;
 	uint64_t entry;
-	uint64_t headers;      /* offset of the program headers; all of them are inside the file */
+	uint64_t headers; /* offset of the program headers; all of them are inside the file */
 	uint16_t header_count;
 	uint16_t header_size;
 };
