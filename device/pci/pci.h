@@ -88,9 +88,9 @@ struct pci_function {
 	struct pci_bus *bus;
 	struct pci_function *next; /* on the bus */
 	uint8_t devfn;
-	uint8_t capability_last;   /* where the newest capability is, 0: none */
-	uint8_t capability_free;   /* where the next goes */
-	uint8_t express;           /* capabilities' places; 0: absent */
+	uint8_t capability_last; /* where the newest capability is, 0: none */
+	uint8_t capability_free; /* where the next goes */
+	uint8_t express;         /* capabilities' places; 0: absent */
 	uint8_t power;
 	uint8_t msix_place;
 	uint8_t config[PCI_CONFIG_SIZE];
@@ -101,9 +101,9 @@ struct pci_function {
 	struct pci_msix *msix;
 	struct pci_bus *secondary; /* of a bridge */
 	/* Under pci_host.intx_lock. */
-	uint8_t intx_level;        /* what the function asserts */
-	uint8_t intx_disabled;     /* COMMAND.INTX_DISABLE */
-	uint8_t intx_counted;      /* it is part of its PIRQ's level */
+	uint8_t intx_level;    /* what the function asserts */
+	uint8_t intx_disabled; /* COMMAND.INTX_DISABLE */
+	uint8_t intx_counted;  /* it is part of its PIRQ's level */
 	/* All optional. reading: registers in [offset, offset + size) are about to be read; written: they have been. */
 	void (*config_reading)(struct pci_function *function, unsigned offset, unsigned size);
 	void (*config_written)(struct pci_function *function, unsigned offset, unsigned size);
@@ -139,8 +139,8 @@ struct pci_msix {
 	bool masked;
 	bool master;
 	struct pci_msix_vector vector[PCI_MSIX_VECTORS];
-	uint64_t pending;       /* a bit a vector */
-	uint64_t stray;         /* messages to an address that is no local APIC's: dropped */
+	uint64_t pending; /* a bit a vector */
+	uint64_t stray;   /* messages to an address that is no local APIC's: dropped */
 };
 
 /* Where PCI meets the rest of the machine. */
@@ -148,22 +148,22 @@ struct pci_host_wiring {
 	struct bus *ports;
 	struct bus *mmio;
 	struct irq *irq;
-	uint64_t ecam_base;           /* PCIEXBAR after reset: 256 MiB, aligned so */
-	uint8_t pirq[32][4];          /* root bus device number, INTA..INTD -> PIRQ A..H (0..7) */
-	uint8_t gsi[PCI_PIRQS];       /* PIRQ -> GSI at the IOAPIC: 16..23 */
-	void (*reset)(void *owner);   /* RST_CNT (port 0xcf9) asked for a reset of the machine */
+	uint64_t ecam_base;         /* PCIEXBAR after reset: 256 MiB, aligned so */
+	uint8_t pirq[32][4];        /* root bus device number, INTA..INTD -> PIRQ A..H (0..7) */
+	uint8_t gsi[PCI_PIRQS];     /* PIRQ -> GSI at the IOAPIC: 16..23 */
+	void (*reset)(void *owner); /* RST_CNT (port 0xcf9) asked for a reset of the machine */
 	void *owner;
 };
 struct pci_host {
 	struct device device;
 	struct pci_host_wiring wiring;
-	struct host_mutex lock;       /* config space of every function, decoding */
+	struct host_mutex lock; /* config space of every function, decoding */
 	struct pci_bus root;
 	struct pci_function mch;
 	struct bus_region address_region, data_region, ecam;
-	uint32_t config_address;      /* port 0xcf8 */
-	uint8_t reset_control;        /* port 0xcf9 */
-	struct host_mutex intx_lock;  /* the fields below and the functions' intx_ */
+	uint32_t config_address;     /* port 0xcf8 */
+	uint8_t reset_control;       /* port 0xcf9 */
+	struct host_mutex intx_lock; /* the fields below and the functions' intx_ */
 	unsigned pirq_sources[PCI_PIRQS];
 	uint8_t pirq_route[PCI_PIRQS]; /* PIRQx_ROUT of the LPC bridge: bit 7 off, bits 3:0 ISA IRQ */
 	bool isa_level[16];
@@ -218,12 +218,9 @@ void pci_intx_set(struct pci_function *function, bool level);
 bool pci_msix_raise(struct pci_msix *msix, unsigned vector);
 
 /* Rows for the owner's state table: STATE_FIELD and friends of the function (and MSI-X) that `type` embeds. */
-#define PCI_FUNCTION_STATE(type, member) \
-	STATE_BLOB(type, member.config), STATE_FIELD(type, member.intx_level)
-#define PCI_FUNCTION_STATE_ROWS 2
-#define PCI_MSIX_STATE(type, member)                                                                            \
+#define PCI_FUNCTION_STATE(type, member) STATE_BLOB(type, member.config), STATE_FIELD(type, member.intx_level)
+#define PCI_MSIX_STATE(type, member)                                                                                               \
 	STATE_EACH(type, member.vector, address), STATE_EACH(type, member.vector, data), STATE_EACH(type, member.vector, control), \
 		STATE_FIELD(type, member.pending)
-#define PCI_MSIX_STATE_ROWS 4
 
 #endif

@@ -24,7 +24,8 @@ void pci_function_init(struct pci_function *function, const char *name, const st
 	pci_bytes_set(config, PCI_SUBSYSTEM_VENDOR_ID, 2, identity->subsystem_vendor);
 	pci_bytes_set(config, PCI_SUBSYSTEM_ID, 2, identity->subsystem);
 	config[PCI_INTERRUPT_PIN] = identity->interrupt_pin;
-	pci_bytes_set(function->writable, PCI_COMMAND, 2, PCI_COMMAND_MASTER | (identity->interrupt_pin ? PCI_COMMAND_INTX_DISABLE : 0));
+	pci_bytes_set(function->writable, PCI_COMMAND, 2,
+		      PCI_COMMAND_MASTER | (identity->interrupt_pin ? PCI_COMMAND_INTX_DISABLE : 0));
 	function->writable[PCI_CACHE_LINE_SIZE] = 0xff;
 	function->writable[PCI_INTERRUPT_LINE] = identity->interrupt_pin ? 0xff : 0;
 }
@@ -51,8 +52,8 @@ void pci_power_add(struct pci_function *function)
 	unsigned place = pci_capability_add(function, PCI_CAPABILITY_POWER, 8);
 
 	function->power = (uint8_t)place;
-	pci_bytes_set(function->config, place + 2, 2, 0x0003);                     /* version 3 */
-	pci_bytes_set(function->config, place + PCI_POWER_CONTROL, 2, 0x0008);     /* No_Soft_Reset */
+	pci_bytes_set(function->config, place + 2, 2, 0x0003);                 /* version 3 */
+	pci_bytes_set(function->config, place + PCI_POWER_CONTROL, 2, 0x0008); /* No_Soft_Reset */
 	pci_bytes_set(function->writable, place + PCI_POWER_CONTROL, 2, PCI_POWER_STATE);
 }
 
@@ -64,8 +65,8 @@ void pci_express_endpoint_add(struct pci_function *function, bool integrated)
 	function->express = (uint8_t)place;
 	pci_bytes_set(function->config, place + 0x02, 2, integrated ? 0x0092 : 0x0002);
 	pci_bytes_set(function->config, place + 0x04, 4, 0x00008000); /* Device Capabilities: role-based error reporting */
-	pci_bytes_set(function->writable, place + 0x08, 2, 0x70ff & ~0x0f00u);
-	pci_bytes_set(function->config, place + 0x08, 2, 0x2010);     /* Device Control: 512 byte reads, relaxed ordering */
+	pci_bytes_set(function->writable, place + 0x08, 2, 0x70ff);
+	pci_bytes_set(function->config, place + 0x08, 2, 0x2010); /* Device Control: 512 byte reads, relaxed ordering */
 	if (!integrated) {
 		pci_bytes_set(function->config, place + 0x0c, 4, 0x00000011);
 		pci_bytes_set(function->config, place + 0x12, 2, 0x0011);
@@ -197,7 +198,7 @@ void pci_function_write(struct pci_function *function, unsigned offset, unsigned
 		uint8_t written = (uint8_t)(value >> (8 * i)), mask = function->writable[offset + i];
 		uint8_t after = (uint8_t)((*byte & ~mask) | (written & mask));
 
-		after &= (uint8_t)~(written & function->clearable[offset + i]);
+		after &= (uint8_t) ~(written & function->clearable[offset + i]);
 		changed = changed || after != *byte;
 		*byte = after;
 	}
@@ -240,10 +241,11 @@ enum status pci_function_loaded(struct pci_function *function, struct reason *wh
 
 	host_mutex_lock(&host->lock);
 	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++) {
-		uint8_t fixed = (uint8_t)~(function->writable[i] | function->clearable[i]);
+		uint8_t fixed = (uint8_t) ~(function->writable[i] | function->clearable[i]);
 
 		if ((function->config[i] ^ function->reset[i]) & fixed)
-			status = reason_give(why, STATUS_INVALID, "%s: saved PCI register 0x%02x is not this device's", function->name, i);
+			status = reason_give(why, STATUS_INVALID, "%s: saved PCI register 0x%02x is not this device's",
+					     function->name, i);
 	}
 	if (function->intx_level > 1 || (function->intx_level && !function->config[PCI_INTERRUPT_PIN]))
 		status = reason_give(why, STATUS_INVALID, "%s: saved INTx level is impossible", function->name);

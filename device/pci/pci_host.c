@@ -9,7 +9,7 @@
 
 #define CONFIG_ADDRESS 0xcf8
 #define CONFIG_ADDRESS_ENABLE 0x80000000u
-#define RST_CNT 1              /* port 0xcf9, in the same region */
+#define RST_CNT 1 /* port 0xcf9, in the same region */
 #define RST_CNT_CPU 0x04
 #define RST_CNT_WRITABLE 0x0e
 #define MCH_PCIEXBAR 0x60
@@ -82,7 +82,8 @@ static uint64_t pci_data_read(void *device, uint64_t offset, unsigned size)
 
 	if (!(address & CONFIG_ADDRESS_ENABLE))
 		return UINT64_MAX;
-	return pci_config_read(&host->root, address >> 16 & 0xff, (uint8_t)(address >> 8), (address & 0xfc) + (unsigned)offset, size);
+	return pci_config_read(&host->root, address >> 16 & 0xff, (uint8_t)(address >> 8), (address & 0xfc) + (unsigned)offset,
+			       size);
 }
 
 static void pci_data_write(void *device, uint64_t offset, unsigned size, uint64_t value)
@@ -91,8 +92,8 @@ static void pci_data_write(void *device, uint64_t offset, unsigned size, uint64_
 	uint32_t address = host->config_address;
 
 	if (address & CONFIG_ADDRESS_ENABLE)
-		pci_config_write(&host->root, address >> 16 & 0xff, (uint8_t)(address >> 8), (address & 0xfc) + (unsigned)offset, size,
-				 value);
+		pci_config_write(&host->root, address >> 16 & 0xff, (uint8_t)(address >> 8), (address & 0xfc) + (unsigned)offset,
+				 size, value);
 }
 
 /* PCI Express 7.2.2: bus, device, function and register are address bits. An access may not cross a DWORD: an 8-byte one is two. */
@@ -212,11 +213,22 @@ enum status pci_host_create(struct pci_host **out, const struct pci_host_wiring 
 	host->device = (struct device){.name = "pci_host", .state = &pci_host_state, .reset = pci_host_reset, .object = host};
 	for (unsigned i = 0; i < PCI_PIRQS; i++)
 		host->pirq_route[i] = 0x80;
-	host->address_region = (struct bus_region){.name = "pci-address", .base = CONFIG_ADDRESS, .length = 4, .lock = &host->lock,
-						   .read = pci_address_read, .write = pci_address_write, .device = host};
-	host->data_region = (struct bus_region){.name = "pci-data", .base = CONFIG_ADDRESS + 4, .length = 4, .lock = &host->lock,
-						.read = pci_data_read, .write = pci_data_write, .device = host};
-	host->ecam = (struct bus_region){.name = "ecam", .lock = &host->lock, .read = ecam_read, .write = ecam_write, .device = host};
+	host->address_region = (struct bus_region){.name = "pci-address",
+						   .base = CONFIG_ADDRESS,
+						   .length = 4,
+						   .lock = &host->lock,
+						   .read = pci_address_read,
+						   .write = pci_address_write,
+						   .device = host};
+	host->data_region = (struct bus_region){.name = "pci-data",
+						.base = CONFIG_ADDRESS + 4,
+						.length = 4,
+						.lock = &host->lock,
+						.read = pci_data_read,
+						.write = pci_data_write,
+						.device = host};
+	host->ecam =
+		(struct bus_region){.name = "ecam", .lock = &host->lock, .read = ecam_read, .write = ecam_write, .device = host};
 	mch_create(host);
 	status = pci_function_add(&host->root, PCI_DEVFN(0, 0), &host->mch);
 	if (status == STATUS_OK)

@@ -117,21 +117,24 @@ static const struct {
 } lpc_register[] = {
 	{LPC_PMBASE, 4, 1, LPC_PMBASE_ADDRESS},
 	{LPC_ACPI_CNTL, 1, LPC_ACPI_ENABLE, 0x87},
-	{0x48, 4, 1, 0xff80},       /* GPIOBASE */
-	{0x4c, 1, 0, 0x11},         /* GC: GPIO control */
+	{0x48, 4, 1, 0xff80}, /* GPIOBASE */
+	{0x4c, 1, 0, 0x11},   /* GC: GPIO control */
 	{LPC_PIRQA_ROUT, 4, 0x80808080, 0x8f8f8f8f},
-	{0x64, 1, 0x10, 0xff},      /* SIRQ_CNTL */
+	{0x64, 1, 0x10, 0xff}, /* SIRQ_CNTL */
 	{LPC_PIRQE_ROUT, 4, 0x80808080, 0x8f8f8f8f},
-	{0x80, 2, 0, 0x1377},       /* LPC_I/O_DEC */
-	{0x82, 2, 0, 0x3f0f},       /* LPC_EN */
-	{0x84, 4, 0, 0x00fcfffd}, {0x88, 4, 0, 0x00fcfffd}, {0x8c, 4, 0, 0x00fcfffd}, {0x90, 4, 0, 0x00fcfffd}, /* GENx_DEC */
-	{0xa0, 2, 0, 0x17ff},       /* GEN_PMCON_1: SMI_LOCK, SMI periods; nothing here raises SMI */
-	{0xa2, 1, 0, 0x81},         /* GEN_PMCON_2 */
-	{0xa4, 1, 0, 0xff},         /* GEN_PMCON_3 */
+	{0x80, 2, 0, 0x1377}, /* LPC_I/O_DEC */
+	{0x82, 2, 0, 0x3f0f}, /* LPC_EN */
+	{0x84, 4, 0, 0x00fcfffd},
+	{0x88, 4, 0, 0x00fcfffd},
+	{0x8c, 4, 0, 0x00fcfffd},
+	{0x90, 4, 0, 0x00fcfffd},          /* GENx_DEC */
+	{0xa0, 2, 0, 0x17ff},              /* GEN_PMCON_1: SMI_LOCK, SMI periods; nothing here raises SMI */
+	{0xa2, 1, 0, 0x81},                /* GEN_PMCON_2 */
+	{0xa4, 1, 0, 0xff},                /* GEN_PMCON_3 */
 	{0xd0, 4, 0x00112233, 0xffffffff}, /* FWH_SEL1 */
-	{0xd4, 2, 0x4567, 0xffff},  /* FWH_SEL2 */
-	{0xd8, 2, 0xffcf, 0xffff},  /* FWH_DEC_EN1 */
-	{0xdc, 1, 0, 0x1f},         /* BIOS_CNTL */
+	{0xd4, 2, 0x4567, 0xffff},         /* FWH_SEL2 */
+	{0xd8, 2, 0xffcf, 0xffff},         /* FWH_DEC_EN1 */
+	{0xdc, 1, 0, 0x1f},                /* BIOS_CNTL */
 	{LPC_RCBA, 4, 0, LPC_RCBA_ADDRESS | LPC_RCBA_ENABLE},
 };
 
@@ -158,8 +161,12 @@ enum status pci_lpc_create(struct pci_lpc **out, struct pci_host *host, const st
 	function->writable[PCI_COMMAND] = 0;
 	pci_bytes_set(function->config, LPC_PMBASE, 2, wiring->pmbase | 1u);
 	function->config_written = lpc_written;
-	lpc->rcba = (struct bus_region){.name = "rcba", .length = PCI_LPC_RCBA_SIZE, .lock = &host->lock, .read = rcba_read,
-					.write = rcba_write, .device = lpc};
+	lpc->rcba = (struct bus_region){.name = "rcba",
+					.length = PCI_LPC_RCBA_SIZE,
+					.lock = &host->lock,
+					.read = rcba_read,
+					.write = rcba_write,
+					.device = lpc};
 	status = pci_function_add(&host->root, PCI_DEVFN(0x1f, 0), function);
 	if (status != STATUS_OK) {
 		host_free(lpc, sizeof(*lpc));

@@ -73,20 +73,20 @@ static void port_express_add(struct pci_function *function, uint8_t port_number)
 	uint8_t *config = function->config, *writable = function->writable;
 
 	function->express = (uint8_t)place;
-	pci_bytes_set(config, place + 0x02, 2, 0x0142);                          /* version 2, root port, slot implemented */
-	pci_bytes_set(config, place + 0x04, 4, 0x00008000);                      /* role-based error reporting */
-	pci_bytes_set(writable, place + 0x08, 2, 0x70ff);                        /* Device Control */
+	pci_bytes_set(config, place + 0x02, 2, 0x0142);     /* version 2, root port, slot implemented */
+	pci_bytes_set(config, place + 0x04, 4, 0x00008000); /* role-based error reporting */
+	pci_bytes_set(writable, place + 0x08, 2, 0x70ff);   /* Device Control */
 	pci_bytes_set(config, place + 0x0c, 4, (uint32_t)port_number << 24 | 0x00100011); /* link: 2.5 GT/s x1, reports active */
-	pci_bytes_set(writable, place + 0x10, 2, 0x00d3);                        /* Link Control */
+	pci_bytes_set(writable, place + 0x10, 2, 0x00d3);                                 /* Link Control */
 	pci_bytes_set(config, place + LINK_STATUS, 2, 0x0011);
 	pci_bytes_set(config, place + 0x14, 4, (uint32_t)port_number << 19 | SLOT_CAPABILITIES);
-	pci_bytes_set(config, place + SLOT_CONTROL, 2, 0x03c0);                  /* both indicators off */
+	pci_bytes_set(config, place + SLOT_CONTROL, 2, 0x03c0); /* both indicators off */
 	pci_bytes_set(writable, place + SLOT_CONTROL, 2, 0x13e9);
 	pci_bytes_set(function->clearable, place + SLOT_STATUS, 2,
 		      SLOT_STATUS_BUTTON | SLOT_STATUS_PRESENCE_CHANGED | SLOT_STATUS_LINK_CHANGED);
-	pci_bytes_set(writable, place + 0x1c, 2, 0x001f);                        /* Root Control */
-	pci_bytes_set(config, place + 0x2c, 4, 0x00000002);                      /* Link Capabilities 2: 2.5 GT/s */
-	pci_bytes_set(config, place + 0x30, 2, 0x0001);                          /* Link Control 2: target speed */
+	pci_bytes_set(writable, place + 0x1c, 2, 0x001f);   /* Root Control */
+	pci_bytes_set(config, place + 0x2c, 4, 0x00000002); /* Link Capabilities 2: 2.5 GT/s */
+	pci_bytes_set(config, place + 0x30, 2, 0x0001);     /* Link Control 2: target speed */
 }
 
 static void port_header_fill(struct pci_function *function)
@@ -139,8 +139,8 @@ enum status pci_root_port_create(struct pci_root_port **out, struct pci_bus *roo
 	if (!port)
 		return STATUS_NO_MEMORY;
 	port->port_number = port_number;
-	port->device = (struct device){.name = "pci_root_port", .instance = port_number, .state = &port_state, .reset = port_reset,
-				       .object = port};
+	port->device = (struct device){
+		.name = "pci_root_port", .instance = port_number, .state = &port_state, .reset = port_reset, .object = port};
 	port->bus = (struct pci_bus){.host = root->host, .bridge = &port->function};
 	pci_function_init(&port->function, "root-port", &identity, port);
 	port_header_fill(&port->function);
