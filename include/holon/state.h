@@ -9,6 +9,7 @@
 #ifndef HOLON_STATE_H
 #define HOLON_STATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ enum state_kind {
 	STATE_U32 = 4,
 	STATE_U64 = 8,
 	STATE_BYTES = 16, /* opaque bytes; size counts them */
+	STATE_BOOL = 17,  /* a byte, 0 or 1: anything else is refused */
 };
 
 struct state_field {
@@ -30,14 +32,15 @@ struct state_field {
 	uint32_t count;   /* elements */
 };
 
-/* A scalar (bool is U8), an array of scalars, and a member of each element of an array of structs. */
+#define STATE_KIND_OF(scalar) _Generic((scalar), bool: STATE_BOOL, default: sizeof(scalar))
+/* A scalar, an array of scalars, and a member of each element of an array of structs. */
 #define STATE_FIELD(type, member) \
-	{ #member, offsetof(type, member), sizeof(((type *)0)->member), sizeof(((type *)0)->member), 1 }
+	{ #member, offsetof(type, member), STATE_KIND_OF(((type *)0)->member), sizeof(((type *)0)->member), 1 }
 #define STATE_ARRAY(type, member) \
-	{ #member, offsetof(type, member), sizeof(((type *)0)->member[0]), sizeof(((type *)0)->member[0]), \
+	{ #member, offsetof(type, member), STATE_KIND_OF(((type *)0)->member[0]), sizeof(((type *)0)->member[0]), \
 	  sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]) }
 #define STATE_EACH(type, array, member) \
-	{ #array "." #member, offsetof(type, array[0].member), sizeof(((type *)0)->array[0].member), \
+	{ #array "." #member, offsetof(type, array[0].member), STATE_KIND_OF(((type *)0)->array[0].member), \
 	  sizeof(((type *)0)->array[0]), sizeof(((type *)0)->array) / sizeof(((type *)0)->array[0]) }
 #define STATE_BLOB(type, member) \
 	{ #member, offsetof(type, member), STATE_BYTES, 1, sizeof(((type *)0)->member) }
@@ -53,7 +56,7 @@ struct state_table {
 };
 #define STATE_TABLE_FIELDS(array) .field = (array), .fields = sizeof(array) / sizeof((array)[0])
 
-/* A buffer that grows by the owner's memory; `failed` sticks. capacity 0 with bytes NULL only measures. */
+/* The owner's memory. What does not fit is counted and not written; capacity 0 with bytes NULL only measures. */
 struct state_writer {
 	uint8_t *bytes;
 	size_t capacity;
@@ -67,6 +70,8 @@ struct state_reader {
 
 /* One section: tag, name, instance, version, fields, CRC-32C. Written field by field; little-endian. */
 void state_save(struct state_writer *writer, const struct state_table *table, unsigned instance, void *object);
+#define STATE_FIELDS_MAX 256 /* rows of one table */
+
 /* Reads the section at the reader's position; the object changes only if the whole section was good (before after_load). */
 enum status state_load(struct state_reader *reader, const struct state_table *table, unsigned instance, void *object,
 		       struct reason *why) must_check;

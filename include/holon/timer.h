@@ -2,9 +2,10 @@
 /*
  * timer.h - the guest's time. Everything that a guest can see of time passes through here.
  *
- * Three modes: REAL follows the host's monotonic clock and its TSC; PAUSED stands still; COUNTED is a function of the
+ * Three modes: REAL follows the host's TSC; PAUSED stands still; COUNTED is a function of the
  * instructions that were executed (deterministic: lockstep tests, record and replay). Clock and TSC are continuous over
- * mode changes; nothing ever sees them go back. Timers fire on the clock's own thread (REAL) or from
+ * mode changes; nothing ever sees them go back. There is one time: guest ns = guest TSC * 10^6 / tsc_khz, always, so that no two of the
+ * guest's clocks drift apart. Timers fire on the clock's own thread (REAL) or from
  * vm_clock_count on vcpu 0's (COUNTED), with no lock held; a callback may set its timer again.
  */
 #ifndef HOLON_TIMER_H
@@ -21,13 +22,15 @@ enum clock_mode { CLOCK_REAL, CLOCK_PAUSED, CLOCK_COUNTED };
 struct timer;
 
 struct vm_clock {
+	_Atomic uint32_t sequence;   /* odd while mode, tsc_base or stopped_tsc change: readers retry */
 	enum clock_mode mode;
-	struct host_mutex lock;      /* the fields below; a leaf: nothing is taken under it */
-	uint64_t offset_ns;          /* REAL: guest ns = host_time_ns() + offset_ns */
-	uint64_t stopped_ns;         /* PAUSED, COUNTED: guest ns */
-	uint64_t tsc_offset;         /* REAL: guest TSC = host_tsc() + tsc_offset */
-	uint64_t stopped_tsc;        /* PAUSED, COUNTED */
-	uint32_t tsc_khz;
+	struct host_mutex lock;      /* the fields here and the timers' links; a leaf: nothing is taken under it */
+	uint32_t tsc_khz;            /* the guest's, as CPUID tells it */
+	uint32_t host_khz;           /* another than tsc_khz only after a move from another host */
+	uint64_t tsc_base;           /* REAL: guest TSC = (host_tsc() - tsc_base) scaled + stopped_tsc */
+	uint64_t stopped_tsc;        /* PAUSED: guest TSC; COUNTED, REAL: what it was when the mode began */
+	uint64_t counted_base_ns;    /* COUNTED: guest ns when the mode began */
+	_Atomic uint64_t counted;    /* COUNTED: ns since */
 	uint64_t wall_offset_ns;     /* wall clock = guest ns + wall_offset_ns */
 	struct timer *first;         /* armed timers, by deadline */
 	struct timer *firing;        /* whose callback runs now */
@@ -38,9 +41,14 @@ struct vm_clock {
 	bool stopping;
 };
 
+struct state_table;
+/* Save and load while PAUSED. */
+extern const struct state_table vm_clock_state;
+
 enum status vm_clock_init(struct vm_clock *clock, uint32_t tsc_khz) must_check; /* PAUSED at 0 */
 enum status vm_clock_thread_start(struct vm_clock *clock) must_check;
 void vm_clock_destroy(struct vm_clock *clock);
+/* PAUSED returns when no timer's callback runs any more. Not from a callback, no device lock held. */
 void vm_clock_mode_set(struct vm_clock *clock, enum clock_mode mode);
 
 /* Guest nanoseconds since the VM was created, without the time that it was paused. */
@@ -49,7 +57,7 @@ uint64_t vm_clock_ns(struct vm_clock *clock);
 uint64_t vm_clock_tsc(struct vm_clock *clock);
 /* Nanoseconds since 1970 as the guest should see them (RTC, kvmclock's wall clock). */
 uint64_t vm_clock_wall_ns(struct vm_clock *clock);
-/* guest TSC value -> guest ns at which it is reached (a time in the past gives one in the past). */
+/* guest TSC value -> the first guest ns at which vm_clock_tsc() has reached it (a time in the past gives one in the past). */
 uint64_t vm_clock_tsc_to_ns(struct vm_clock *clock, uint64_t tsc);
 /* COUNTED: `instructions` more have been executed: one nanosecond each; fires what is due. */
 void vm_clock_count(struct vm_clock *clock, uint64_t instructions);

@@ -46,6 +46,7 @@ struct vcpu {
 	_Atomic uint32_t in_guest;
 	bool stopped;             /* under vm->lock: the thread waits out a pause */
 	uint64_t pvclock_msr;     /* kvmclock's system time MSR; 0: off. Part of the saved state, see vm/pvclock.c */
+	struct device pvclock;    /* what saves it */
 };
 
 /* Why a VM ended. The numbers are the exit statuses of the command line. */
@@ -75,21 +76,28 @@ struct vm {
 	void (*boot)(void *board); /* loads the kernel and sets vcpu 0's registers, after every reset */
 	void *board;
 	uint64_t pvclock_wall_msr;
+	struct device clock_device;   /* what saves the clock */
+	struct device pvclock_device; /* and pvclock_wall_msr */
+	_Atomic uint32_t halted_vcpus; /* COUNTED time: when all are, it jumps to the next timer */
 
 	struct host_mutex lock;   /* the fields below */
 	struct host_event changed; /* for vm_wait */
 	enum vm_end end;
 	bool paused;
 	bool reset_wanted;
+	bool resetting;           /* vm_wait's thread rebuilds the machine: a pause waits */
 	unsigned stopped_vcpus;
-	struct host_event vcpu_stopped;
+	struct host_event vcpu_stopped; /* stopped_vcpus or resetting changed; who takes it and is done passes it on */
+	enum clock_mode clock_mode;   /* while running */
+	bool attached;            /* engine->vm_attach succeeded */
+	unsigned vcpus_created;
 
 	struct host_mutex exclusive_lock; /* one exclusive section at a time */
 	_Atomic uint32_t exclusive;       /* one is wanted or running */
 	struct host_event exclusive_idle; /* a vcpu has left the guest */
 };
 
-/* Guest RAM of config->memory bytes at `ram` (host memory, owned by the caller). The caller has checked the config. */
+/* Makes vm->vcpu[] too, without engine state. Guest RAM of config->memory bytes at `ram` (host memory, owned by the caller). The caller has checked the config. */
 enum status vm_create(struct vm *vm, const struct vm_config *config, const struct engine *engine, uint8_t *ram,
 		      struct reason *why) must_check;
 /* Creates vcpus with their engine state; after the board has set up memory slots and CPU model. */
@@ -99,6 +107,7 @@ void vm_device_add(struct vm *vm, struct device *device);
 enum status vm_start(struct vm *vm, struct reason *why) must_check;
 /* Serves resets and pauses until the VM ends. Returns the exit status. On the program's thread. */
 int vm_wait(struct vm *vm);
+/* After vm_wait, or where vm_start failed or was never called; the board is gone already. */
 void vm_destroy(struct vm *vm);
 
 /* Any thread, with device locks held: these only note the wish. The first end wins. */
@@ -119,7 +128,20 @@ static inline void vcpu_interrupt(struct vcpu *vcpu)
 /* vm/vcpu.c: what the CPU core asks of the machine around it (x86/cpu.h). `machine` is the struct vcpu. */
 extern const struct x86_platform vcpu_platform;
 
-/* vm/exclusive.c, for engines whose vcpus run in this process. enter waits while an exclusive section runs. */
+/* vm/pvclock.c: the paravirtual clock's MSRs. false: the MSR is not one of them. */
+bool pvclock_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool pvclock_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+void pvclock_add(struct vm *vm); /* registers what it saves, in vm_create */
+
+/* vm/vcpu.c, for vm.c: the thread's main function, and the power-on state (SDM vol. 3, table 10-1) set through the engine. */
+void vcpu_main(void *vcpu);
+enum status vcpu_reset(struct vcpu *vcpu) must_check;
+
+/*
+ * vm/exclusive.c, for engines whose vcpus run in this process. enter waits while an exclusive section runs.
+ * Between enter and leave a vcpu counts as in the guest, device accesses included: so a device, or whoever holds a device's lock, never calls
+ * exclusive_run (a vcpu that waits for that lock would never leave). fn must not call it either.
+ */
 void exclusive_vcpu_enter(struct vcpu *vcpu);
 void exclusive_vcpu_leave(struct vcpu *vcpu);
 /* `self` is the calling vcpu or NULL. */

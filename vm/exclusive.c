@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exclusive.c - runs a function while no vcpu executes guest instructions (include/holon/vm.h). For engines whose vcpus
+ * are threads of this process: split locked accesses, first code on a page, dirty logging.
+ *
+ * Each vcpu says in in_guest whether it executes. Entering is a store, a full fence and a load; the runner does the same with the
+ * roles exchanged (store `exclusive`, fence, load each in_guest), so one of the two always sees the other. Whoever enters
+ * while a section is wanted steps back and waits on the section's mutex. A vcpu that wants a section counts itself out first:
+ * several that want one at once queue up on the mutex, and nobody waits for a waiter.
+ */
+#include <holon/vm.h>
+
+void exclusive_vcpu_enter(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+
+	for (;;) {
+		__atomic_store_n(&vcpu->in_guest, 1, __ATOMIC_SEQ_CST);
+		if (__builtin_expect(!__atomic_load_n(&vm->exclusive, __ATOMIC_SEQ_CST), 1))
+			return;
+		exclusive_vcpu_leave(vcpu);
+		host_mutex_lock(&vm->exclusive_lock);
+		host_mutex_unlock(&vm->exclusive_lock);
+	}
+}
+
+void exclusive_vcpu_leave(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+
+	__atomic_store_n(&vcpu->in_guest, 0, __ATOMIC_SEQ_CST);
+	if (__builtin_expect(__atomic_load_n(&vm->exclusive, __ATOMIC_SEQ_CST), 0))
+		host_event_set(&vm->exclusive_idle);
+}
+
+static bool vcpus_in_guest(struct vm *vm)
+{
+	unsigned i;
+
+	for (i = 0; i < vm->vcpus; i++)
+		if (__atomic_load_n(&vm->vcpu[i]->in_guest, __ATOMIC_SEQ_CST))
+			return true;
+	return false;
+}
+
+void exclusive_run(struct vm *vm, struct vcpu *self, void (*fn)(void *argument), void *argument)
+{
+	bool was_in_guest = self && __atomic_load_n(&self->in_guest, __ATOMIC_RELAXED);
+	unsigned i;
+
+	if (was_in_guest)
+		exclusive_vcpu_leave(self);
+	host_mutex_lock(&vm->exclusive_lock);
+	__atomic_store_n(&vm->exclusive, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < vm->vcpus; i++)
+		if (__atomic_load_n(&vm->vcpu[i]->in_guest, __ATOMIC_SEQ_CST))
+			vm->engine->vcpu_kick(vm->vcpu[i]);
+	while (vcpus_in_guest(vm))
+		host_event_wait(&vm->exclusive_idle, HOST_FOREVER);
+	fn(argument);
+	__atomic_store_n(&vm->exclusive, 0, __ATOMIC_SEQ_CST);
+	host_mutex_unlock(&vm->exclusive_lock);
+	if (was_in_guest)
+		exclusive_vcpu_enter(self);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * irq.c - hands interrupts on to the chips that the board wired up (include/holon/irq.h). The wiring is fixed before
+ * the first vcpu runs, so nothing here needs a lock.
+ */
+#include <holon/host.h>
+#include <holon/irq.h>
+
+void irq_line_set(struct irq *irq, unsigned gsi, bool level)
+{
+	unsigned i;
+
+	bug_on(gsi >= IRQ_GSIS);
+	for (i = 0; i < irq->sinks; i++)
+		irq->sink[i].set(irq->sink[i].chip, gsi, level);
+}
+
+void irq_msi(struct irq *irq, uint64_t address, uint32_t data)
+{
+	if (irq->msi)
+		irq->msi(irq->msi_owner, address, data);
+}
+
+void irq_eoi(struct irq *irq, uint8_t vector)
+{
+	if (irq->eoi)
+		irq->eoi(irq->eoi_ioapic, vector);
+}
