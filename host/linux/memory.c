@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memory.c - creation-time memory (small: the C library's; from a page on: mmap, committed when touched) and guest RAM (a memfd).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "host/linux/linux.h"
+
+#define PAGE 4096u
+#define CACHE_LINE 64u
+
+void *host_allocate(size_t size)
+{
+	void *memory;
+
+	if (size >= PAGE) {
+		memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		return memory == MAP_FAILED ? NULL : memory;
+	}
+	size = (size + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
+	memory = aligned_alloc(CACHE_LINE, size ? size : CACHE_LINE);
+	if (memory)
+		memset(memory, 0, size ? size : CACHE_LINE);
+	return memory;
+}
+
+void host_free(void *memory, size_t size)
+{
+	if (!memory)
+		return;
+	if (size >= PAGE)
+		munmap(memory, size);
+	else
+		free(memory);
+}
+
+enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, struct reason *why)
+{
+	enum status status;
+	void *memory;
+
+	*fd = memfd_create("holon-ram", MFD_CLOEXEC);
+	if (*fd < 0)
+		return reason_give(why, host_status_of_errno(errno), "guest memory: memfd_create: %s; allow it to this process", strerror(errno));
+	if (ftruncate(*fd, (off_t)size)) {
+		status = host_status_of_errno(errno);
+		reason_give(why, status, "guest memory: %llu MiB: %s; use a smaller --memory or raise the file size limit (ulimit -f)",
+			    (unsigned long long)(size >> 20), strerror(errno));
+		goto close_fd;
+	}
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
+	if (memory == MAP_FAILED) {
+		status = host_status_of_errno(errno);
+		reason_give(why, status, "guest memory: %llu MiB: %s; use a smaller --memory or raise the address space limit (ulimit -v)",
+			    (unsigned long long)(size >> 20), strerror(errno));
+		goto close_fd;
+	}
+	madvise(memory, size, MADV_DONTDUMP);
+	*ram = memory;
+	return STATUS_OK;
+close_fd:
+	close(*fd);
+	*fd = -1;
+	return status;
+}
+
+void host_ram_destroy(uint8_t *ram, int fd, uint64_t size)
+{
+	munmap(ram, size);
+	close(fd);
+}
+
+/* A cgroup's limit file: a number of bytes, or "max". */
+static uint64_t limit_read(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	unsigned long long limit;
+	bool good;
+
+	if (!file)
+		return UINT64_MAX;
+	good = fscanf(file, "%llu", &limit) == 1;
+	fclose(file);
+	return good ? limit : UINT64_MAX;
+}
+
+uint64_t host_memory_total(void)
+{
+	/* The root of the cgroup namespace: what a container sees as its own limit (v2, v1). Swap there is on top and unknown: not counted. */
+	static const char *const limits[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
+	struct sysinfo info;
+	uint64_t total, limit;
+	unsigned i;
+
+	if (sysinfo(&info))
+		return UINT64_MAX;
+	total = ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+	for (i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		limit = limit_read(limits[i]);
+		if (limit < total)
+			total = limit;
+	}
+	return total;
+}

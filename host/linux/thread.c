@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * thread.c - threads, and the mutex and the event that sleep in the kernel (futex(2)); include/holon/host.h has the contract.
+ *
+ * mutex: 0 free, 1 taken, 2 taken and somebody may sleep. event: 0 unset, 1 set, 2 unset and somebody may sleep.
+ * An event wakes every sleeper; the first takes it and the others sleep again.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "host/linux/linux.h"
+
+#define STACK_BYTES (256 << 10)
+#define TIMER_SLACK_NS 1000
+#define SPINS 40
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *until)
+{
+	/* The _BITSET form takes an absolute CLOCK_MONOTONIC time, which is host_time_ns(). */
+	syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value, until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+static void futex_wake(_Atomic uint32_t *word, int count)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}
+
+static bool exchange_if(_Atomic uint32_t *word, uint32_t from, uint32_t to)
+{
+	return __atomic_compare_exchange_n(word, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+void host_mutex_lock(struct host_mutex *mutex)
+{
+	unsigned spin;
+
+	for (spin = 0; spin < SPINS; spin++) {
+		if (exchange_if(&mutex->word, 0, 1))
+			return;
+		__builtin_ia32_pause();
+	}
+	while (__atomic_exchange_n(&mutex->word, 2, __ATOMIC_SEQ_CST))
+		futex_wait(&mutex->word, 2, NULL);
+}
+
+void host_mutex_unlock(struct host_mutex *mutex)
+{
+	if (__atomic_exchange_n(&mutex->word, 0, __ATOMIC_SEQ_CST) == 2)
+		futex_wake(&mutex->word, 1);
+}
+
+void host_event_set(struct host_event *event)
+{
+	if (__atomic_exchange_n(&event->word, 1, __ATOMIC_SEQ_CST) == 2)
+		futex_wake(&event->word, INT_MAX);
+}
+
+bool host_event_wait(struct host_event *event, uint64_t deadline_ns)
+{
+	struct timespec until = { .tv_sec = (time_t)(deadline_ns / 1000000000), .tv_nsec = (long)(deadline_ns % 1000000000) };
+	/* The kernel refuses seconds beyond KTIME_MAX; such a deadline never comes either. */
+	bool forever = deadline_ns > INT64_MAX;
+
+	for (;;) {
+		if (exchange_if(&event->word, 1, 0))
+			return true;
+		if (!forever && host_time_ns() >= deadline_ns)
+			return false;
+		if (exchange_if(&event->word, 0, 2) || __atomic_load_n(&event->word, __ATOMIC_SEQ_CST) == 2)
+			futex_wait(&event->word, 2, forever ? NULL : &until);
+	}
+}
+
+struct host_thread {
+	pthread_t pthread;
+	void (*main)(void *);
+	void *argument;
+	char name[16];
+};
+
+static void *thread_main(void *argument)
+{
+	struct host_thread *thread = argument;
+
+	pthread_setname_np(pthread_self(), thread->name);
+	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS); /* the guest's timers */
+	thread->main(thread->argument);
+	return NULL;
+}
+
+/* Asynchronous signals belong to the main thread; faults stay where they happen. */
+static void signals_to_main(sigset_t *old)
+{
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS };
+	sigset_t set;
+	unsigned i;
+
+	sigfillset(&set);
+	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigdelset(&set, faults[i]);
+	pthread_sigmask(SIG_BLOCK, &set, old);
+}
+
+enum status host_thread_start(struct host_thread **out, const char *name, void (*main)(void *), void *argument)
+{
+	struct host_thread *thread = calloc(1, sizeof(*thread));
+	pthread_attr_t attributes;
+	sigset_t old;
+	int error;
+
+	if (!thread)
+		return STATUS_NO_MEMORY;
+	thread->main = main;
+	thread->argument = argument;
+	snprintf(thread->name, sizeof(thread->name), "%s", name);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	signals_to_main(&old);
+	error = pthread_create(&thread->pthread, &attributes, thread_main, thread);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attributes);
+	if (error) {
+		free(thread);
+		return host_status_of_errno(error == EAGAIN ? ENOMEM : error);
+	}
+	*out = thread;
+	return STATUS_OK;
+}
+
+void host_thread_join(struct host_thread *thread)
+{
+	pthread_join(thread->pthread, NULL);
+	free(thread);
+}
+
+void host_yield(void)
+{
+	sched_yield();
+}
