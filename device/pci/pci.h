@@ -100,6 +100,7 @@ struct pci_function {
 	struct pci_bar bar[PCI_BARS];
 	struct pci_msix *msix;
 	struct pci_bus *secondary; /* of a bridge */
+	_Atomic bool master;       /* COMMAND.MASTER, for device threads: may it read and write memory now? */
 	/* Under pci_host.intx_lock. */
 	uint8_t intx_level;    /* what the function asserts */
 	uint8_t intx_disabled; /* COMMAND.INTX_DISABLE */

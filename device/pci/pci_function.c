@@ -162,6 +162,7 @@ uint64_t pci_function_read(struct pci_function *function, unsigned offset, unsig
 
 void pci_function_refresh(struct pci_function *function)
 {
+	function->master = pci_config_word(function, PCI_COMMAND) & PCI_COMMAND_MASTER;
 	pci_intx_refresh(function);
 	if (function->msix)
 		pci_msix_refresh(function);
