@@ -68,10 +68,28 @@ struct virtio_blk {
 	uint32_t pending; /* a bit a queue: there may be more in it */
 	bool running;     /* some thread gathers and submits; it will look at `pending` again */
 	struct virtio_blk_request *free;
+	unsigned used; /* request[used] and later ones never were */
 	struct virtio_blk_request request[VIRTIO_BLK_REQUESTS];
 };
 
 static void virtio_blk_done(struct block_request *block, enum status status);
+
+/* The request that the next chain goes into, NULL when all are under way. Those never used are taken last: they cost no memory. */
+static struct virtio_blk_request *virtio_blk_request_next(struct virtio_blk *blk)
+{
+	if (blk->free)
+		return blk->free;
+	return blk->used < VIRTIO_BLK_REQUESTS ? &blk->request[blk->used] : NULL;
+}
+
+static void virtio_blk_request_take(struct virtio_blk *blk, struct virtio_blk_request *request)
+{
+	if (request == blk->free)
+		blk->free = request->next_free;
+	else
+		blk->used++;
+	request->blk = blk;
+}
 
 static void virtio_blk_request_free(struct virtio_blk *blk, struct virtio_blk_request *request)
 {
@@ -140,10 +158,10 @@ static struct block_request **virtio_blk_gather_queue(struct virtio_blk *blk, un
 	struct virtio_queue *queue = virtio_pci_queue(&blk->pci, index);
 	struct virtio_blk_limits limits = {blk->block->size / VIRTIO_BLK_SECTOR, blk->block->readonly, blk->pci.driver_features};
 	unsigned left = queue ? queue->size : 0;
+	struct virtio_blk_request *request;
 
 	blk->pending &= ~(1u << index);
-	while (left-- && blk->free) {
-		struct virtio_blk_request *request = blk->free;
+	while (left-- && (request = virtio_blk_request_next(blk)) != NULL) {
 		struct virtio_blk_command command;
 		enum virtio_pop pop = virtio_queue_pop(queue, &request->chain);
 
@@ -157,7 +175,7 @@ static struct block_request **virtio_blk_gather_queue(struct virtio_blk *blk, un
 			virtio_pci_break(&blk->pci, "its ring or a request in it is malformed");
 			return end;
 		}
-		blk->free = request->next_free;
+		virtio_blk_request_take(blk, request);
 		request->queue = index;
 		*end = virtio_blk_start(blk, request, &command);
 		if (*end)
@@ -172,13 +190,8 @@ static struct block_request *virtio_blk_gather(struct virtio_blk *blk)
 {
 	struct block_request *list = NULL, **end = &list;
 
-	while (blk->pending && blk->free) {
+	while (blk->pending && virtio_blk_request_next(blk))
 		end = virtio_blk_gather_queue(blk, (unsigned)__builtin_ctz(blk->pending), end);
-		if (list && blk->pending & (blk->pending - 1))
-			continue;
-		if (list)
-			break;
-	}
 	*end = NULL;
 	return list;
 }
@@ -317,9 +330,6 @@ static enum status virtio_blk_loaded(void *object, uint32_t version, struct reas
 	host_mutex_lock(&blk->pci.lock);
 	blk->writeback &= 1;
 	host_mutex_unlock(&blk->pci.lock);
-	/* A chain that was made available just before the save and not taken yet: nobody will notify again. */
-	if (status == STATUS_OK)
-		virtio_blk_ready(blk);
 	return status;
 }
 
@@ -372,10 +382,6 @@ enum status virtio_blk_create(struct virtio_blk **out, struct pci_bus *bus, uint
 	blk->writeback = 1;
 	for (unsigned i = 0; serial && serial[i] && i < sizeof(blk->id); i++)
 		blk->id[i] = (uint8_t)serial[i];
-	for (unsigned i = VIRTIO_BLK_REQUESTS; i-- > 0;) {
-		blk->request[i].blk = blk;
-		virtio_blk_request_free(blk, &blk->request[i]);
-	}
 	status = virtio_pci_plug(&blk->pci, &identity, &virtio_blk_ops, blk, bus, devfn, memory, irq);
 	if (status != STATUS_OK) {
 		host_free(blk, sizeof(*blk));
