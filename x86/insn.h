@@ -58,6 +58,7 @@ enum x86_encoding { X86_LEGACY, X86_VEX2, X86_VEX3 };
 #define X86_ALIGNED X86_TRAIT(20)      /* memory operand must be aligned to its size: #GP */
 #define X86_UNDEFINED X86_TRAIT(21)    /* the handler raises #UD or #GP whatever the operands: nothing else to know */
 #define X86_IMM8 X86_TRAIT(22)        /* vector row: an imm8 follows (integer rows have their own way to say so) */
+#define X86_WAITING X86_TRAIT(23)     /* x87, MMX: #MF first if an unmasked x87 exception is pending */
 #define X86_TRAIT(n) (UINT32_C(1) << (n))
 
 /*
