@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * code.c - code pages and the traps of guest instructions in them (include/holon/host.h) on Linux.
+ *
+ * A memfd is mapped twice, so that no page is ever writable and executable at one address. Traps arrive as signals on the thread that met them; the
+ * handlers run on the alternate stack where a thread has one, look only at the interrupted context and hand on what is not ours.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <holon/host.h>
+
+enum status host_code_allocate(struct host_code *code, size_t size)
+{
+	int fd = memfd_create("holon-code", MFD_CLOEXEC);
+	enum status status = STATUS_NO_MEMORY;
+	void *write, *execute;
+
+	*code = (struct host_code){0};
+	if (fd < 0)
+		return status;
+	size = (size + 4095) & ~(size_t)4095;
+	if (ftruncate(fd, (off_t)size) < 0)
+		goto close_fd;
+	write = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (write == MAP_FAILED)
+		goto close_fd;
+	execute = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	if (execute == MAP_FAILED) {
+		status = errno == EACCES || errno == EPERM ? STATUS_PERMISSION : STATUS_NO_MEMORY;
+		munmap(write, size);
+		goto close_fd;
+	}
+	*code = (struct host_code){write, execute, size};
+	status = STATUS_OK;
+close_fd:
+	close(fd);
+	return status;
+}
+
+void host_code_free(struct host_code *code)
+{
+	if (!code->write)
+		return;
+	munmap(code->write, code->size);
+	munmap(code->execute, code->size);
+	*code = (struct host_code){0};
+}
+
+#define RANGES 8
+
+static const int trap_signals[] = {SIGFPE, SIGSEGV, SIGILL};
+#define SIGNALS (sizeof(trap_signals) / sizeof(trap_signals[0]))
+
+static struct {
+	pthread_mutex_t lock;
+	struct {
+		uintptr_t begin, end;
+		void (*resume)(void);
+	} range[RANGES];
+	_Atomic unsigned ranges;             /* published after its entry */
+	struct sigaction previous[SIGNALS];  /* written before the first range is published */
+} traps = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Not ours: as if our handler were not there. */
+static void trap_chain(int number, siginfo_t *info, void *context)
+{
+	const struct sigaction *previous = NULL;
+	struct sigaction fallback = {.sa_handler = SIG_DFL};
+
+	for (unsigned i = 0; i < SIGNALS; i++) {
+		if (trap_signals[i] == number)
+			previous = &traps.previous[i];
+	}
+	if (previous && (previous->sa_flags & SA_SIGINFO)) {
+		previous->sa_sigaction(number, info, context);
+		return;
+	}
+	if (previous && previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN) {
+		previous->sa_handler(number);
+		return;
+	}
+	if (previous && previous->sa_handler == SIG_IGN && info->si_code <= 0)
+		return; /* sent by someone, and ignored */
+	/* A fault comes again as soon as we return, and then ends the process with a true core; what was sent must be sent again. */
+	sigaction(number, &fallback, NULL);
+	if (info->si_code <= 0)
+		raise(number);
+}
+
+static void trap_handle(int number, siginfo_t *info, void *context)
+{
+	ucontext_t *user = context;
+	uintptr_t rip = (uintptr_t)user->uc_mcontext.gregs[REG_RIP];
+	unsigned ranges = atomic_load_explicit(&traps.ranges, memory_order_acquire);
+
+	for (unsigned i = 0; i < ranges && info->si_code > 0; i++) {
+		if (rip < traps.range[i].begin || rip >= traps.range[i].end)
+			continue;
+		user->uc_mcontext.gregs[REG_RAX] = user->uc_mcontext.gregs[REG_TRAPNO];
+		user->uc_mcontext.gregs[REG_RDX] = user->uc_mcontext.fpregs ? user->uc_mcontext.fpregs->mxcsr : 0;
+		user->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)traps.range[i].resume;
+		return;
+	}
+	trap_chain(number, info, context);
+}
+
+enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void))
+{
+	enum status status = STATUS_OK;
+	unsigned count;
+
+	pthread_mutex_lock(&traps.lock);
+	count = atomic_load(&traps.ranges);
+	if (count == RANGES) {
+		status = STATUS_NO_SPACE;
+		goto unlock;
+	}
+	for (unsigned i = 0; i < SIGNALS && !count; i++) {
+		struct sigaction action = {.sa_sigaction = trap_handle, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+		sigemptyset(&action.sa_mask);
+		/* The previous one first: once ours is there, it may be called. */
+		if (sigaction(trap_signals[i], NULL, &traps.previous[i]) < 0 || sigaction(trap_signals[i], &action, NULL) < 0) {
+			status = STATUS_UNSUPPORTED;
+			while (i-- > 0)
+				sigaction(trap_signals[i], &traps.previous[i], NULL);
+			goto unlock;
+		}
+	}
+	traps.range[count].begin = (uintptr_t)begin;
+	traps.range[count].end = (uintptr_t)end;
+	traps.range[count].resume = resume;
+	atomic_store_explicit(&traps.ranges, count + 1, memory_order_release);
+unlock:
+	pthread_mutex_unlock(&traps.lock);
+	return status;
+}
