@@ -302,7 +302,7 @@ void vm_clock_count(struct vm_clock *clock, uint64_t instructions)
 {
 	uint64_t now;
 
-	__atomic_store_n(&clock->counted, clock->counted + instructions, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&clock->counted, instructions, __ATOMIC_RELAXED);
 	now = counted_ns(clock);
 	while (now >= __atomic_load_n(&clock->next_deadline_ns, __ATOMIC_RELAXED) && timer_fire_due(clock, now))
 		;

@@ -6,7 +6,7 @@
  * instructions that were executed (deterministic: lockstep tests, record and replay). Clock and TSC are continuous over
  * mode changes; nothing ever sees them go back. There is one time: guest ns = guest TSC * 10^6 / tsc_khz, always, so that no two of the
  * guest's clocks drift apart. Timers fire on the clock's own thread (REAL) or from
- * vm_clock_count on vcpu 0's (COUNTED), with no lock held; a callback may set its timer again.
+ * vm_clock_count on a vcpu's (COUNTED: deterministic with one vcpu), with no lock held; a callback may set its timer again.
  */
 #ifndef HOLON_TIMER_H
 #define HOLON_TIMER_H

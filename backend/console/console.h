@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * console.h - where the guest's serial port leads on the host: the terminal (or pipes) of `holon run`, or a file.
+ *
+ * Output goes through a bounded ring to a writer thread, so that a slow reader never stalls a vcpu for long. On a terminal, stdin is raw,
+ * and Ctrl-] is the way out: q leaves, a second Ctrl-] sends one.
+ */
+#ifndef HOLON_CONSOLE_H
+#define HOLON_CONSOLE_H
+
+#include <holon/chardev.h>
+#include <holon/status.h>
+
+/* Stdin and stdout. `leave` runs on the reader's thread when the user asks to leave. */
+enum status console_stdio_open(struct chardev **chardev, void (*leave)(void *argument), void *argument, struct reason *why) must_check;
+/* Output only, to a file that is made or emptied, or to a terminal or FIFO. */
+enum status console_file_open(struct chardev **chardev, const char *path, struct reason *why) must_check;
+/* Either of them, or NULL: no more input from here on; what was written goes out, for two seconds at most. Before the device is destroyed. */
+void console_close(struct chardev *chardev);
+
+/* Puts the terminal back as it was found. In signal context too; harmless when there is nothing to put back. */
+void console_terminal_restore(void);
+/* After SIGCONT: whoever stopped us has changed the terminal's mode. */
+void console_terminal_continue(void);
+
+#endif

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.c - parses the options of `holon run`. Called from program/run.c. One row an option; adding one is a row and a function.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/config.h"
+
+#define MEMORY_DEFAULT (UINT64_C(1) << 30)
+#define MIB (UINT64_C(1) << 20)
+#define JIT_CACHE_MIN (UINT64_C(1) << 20)
+#define JIT_CACHE_MAX (UINT64_C(2) << 30)
+#define PORT_MAX 0xffff
+
+enum status config_size_parse(uint64_t *bytes, const char *text)
+{
+	static const char units[] = "KMGT";
+	unsigned long long number;
+	const char *unit;
+	unsigned shift;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return STATUS_USAGE;
+	number = strtoull(text, &end, 10);
+	unit = *end ? strchr(units, *end & ~0x20) : NULL;
+	if (!unit || end[1])
+		return STATUS_USAGE;
+	shift = 10 * (unsigned)(unit - units + 1);
+	/* strtoull says ULLONG_MAX where the number did not fit: that does not fit here either. */
+	if (!number || number > UINT64_MAX >> shift)
+		return STATUS_USAGE;
+	*bytes = (uint64_t)number << shift;
+	return STATUS_OK;
+}
+
+static enum status number_parse(unsigned long *number, const char *text, unsigned long low, unsigned long high)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return STATUS_USAGE;
+	*number = strtoul(text, &end, 0);
+	return *end || *number < low || *number > high ? STATUS_USAGE : STATUS_OK;
+}
+
+static enum status parse_engine(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)why; /* program/run.c knows which engines there are */
+	config->engine = value;
+	return STATUS_OK;
+}
+
+static enum status parse_cpu(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)why; /* x86/cpuid.c knows the models */
+	config->cpu_model = value;
+	return STATUS_OK;
+}
+
+static enum status parse_kernel(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)why;
+	config->kernel = value;
+	return STATUS_OK;
+}
+
+static enum status parse_initrd(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)why;
+	config->initrd = value;
+	return STATUS_OK;
+}
+
+static enum status parse_cmdline(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)why;
+	config->cmdline = value;
+	return STATUS_OK;
+}
+
+static enum status parse_stats(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)why;
+	config->stats_path = value;
+	return STATUS_OK;
+}
+
+static enum status parse_cpus(struct vm_config *config, const char *value, struct reason *why)
+{
+	unsigned long number;
+
+	if (number_parse(&number, value, 1, VM_CPUS_MAX))
+		return reason_give(why, STATUS_USAGE, "--cpus %s: not a number from 1 to %u; write --cpus 2", value, VM_CPUS_MAX);
+	config->cpus = (unsigned)number;
+	return STATUS_OK;
+}
+
+static enum status parse_memory(struct vm_config *config, const char *value, struct reason *why)
+{
+	uint64_t bytes;
+
+	if (config_size_parse(&bytes, value))
+		return reason_give(why, STATUS_USAGE, "--memory %s: not a size; write a number and a unit: 512M or 2G", value);
+	if (bytes < VM_MEMORY_MIN || bytes > VM_MEMORY_MAX)
+		return reason_give(why, STATUS_USAGE, "--memory %s: a VM has from 16M to 512G; choose a size between them", value);
+	if (bytes % MIB)
+		return reason_give(why, STATUS_USAGE, "--memory %s: not whole MiB; round it to a multiple of 1M", value);
+	config->memory = bytes;
+	return STATUS_OK;
+}
+
+static enum status parse_jit_cache(struct vm_config *config, const char *value, struct reason *why)
+{
+	uint64_t bytes;
+
+	if (config_size_parse(&bytes, value) || bytes < JIT_CACHE_MIN || bytes > JIT_CACHE_MAX)
+		return reason_give(why, STATUS_USAGE, "--jit-cache %s: not a size from 1M to 2G; write --jit-cache 64M", value);
+	config->jit_cache = bytes;
+	return STATUS_OK;
+}
+
+static enum status parse_debug_exit(struct vm_config *config, const char *value, struct reason *why)
+{
+	unsigned long port;
+
+	if (number_parse(&port, value, 0, PORT_MAX))
+		return reason_give(why, STATUS_USAGE, "--debug-exit %s: not an I/O port from 0 to 0xffff; write --debug-exit 0xf4", value);
+	config->debug_exit_port = (int)port;
+	return STATUS_OK;
+}
+
+static enum status parse_console(struct vm_config *config, const char *value, struct reason *why)
+{
+	if (!strcmp(value, "stdio")) {
+		config->console = CONSOLE_STDIO;
+	} else if (!strcmp(value, "none")) {
+		config->console = CONSOLE_NONE;
+	} else if (!strncmp(value, "file=", 5) && value[5]) {
+		config->console = CONSOLE_FILE;
+		config->console_path = value + 5;
+	} else {
+		return reason_give(why, STATUS_USAGE, "--console %s: unknown kind; write stdio, none or file=PATH", value);
+	}
+	return STATUS_OK;
+}
+
+static enum status parse_overcommit(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)value, (void)why;
+	config->overcommit = true;
+	return STATUS_OK;
+}
+
+static enum status parse_no_reboot(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)value, (void)why;
+	config->no_reboot = true;
+	return STATUS_OK;
+}
+
+static enum status parse_deterministic(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)value, (void)why;
+	config->deterministic = true;
+	return STATUS_OK;
+}
+
+/* Cuts `text` at its first single comma and makes each double one a comma. Returns what follows, or NULL. */
+static char *comma_split(char *text)
+{
+	char *in = text, *out = text;
+
+	for (; *in; in++) {
+		if (*in == ',' && *++in != ',') {
+			*out = 0;
+			return in;
+		}
+		*out++ = *in;
+	}
+	*out = 0;
+	return NULL;
+}
+
+static enum status disk_property(struct disk_config *disk, const char *property, struct reason *why)
+{
+	if (!strcmp(property, "readonly")) {
+		disk->readonly = true;
+	} else if (!strncmp(property, "format=", 7)) {
+		if (strcmp(property + 7, "raw"))
+			return reason_give(why, STATUS_USAGE, "--disk %s: format %s is unknown; raw is the one that there is", disk->path, property + 7);
+	} else {
+		return reason_give(why, STATUS_USAGE, "--disk %s: property '%s' is unknown; there are readonly and format=raw, and a comma in a path is written ,,",
+				   disk->path, property);
+	}
+	return STATUS_OK;
+}
+
+/* The serial number that the guest reads: fixed for a path (FNV-1a), so that the guest finds its disks again. */
+static void serial_from_path(struct disk_config *disk)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	const char *at;
+
+	for (at = disk->path; *at; at++)
+		hash = (hash ^ (uint8_t)*at) * UINT64_C(0x100000001b3);
+	snprintf(disk->serial, sizeof(disk->serial), "HL%016llx", (unsigned long long)hash);
+}
+
+static enum status parse_disk(struct vm_config *config, const char *value, struct reason *why)
+{
+	struct disk_config *disk = &config->disk[config->disks];
+	enum status status = STATUS_OK;
+	char *path, *rest;
+	unsigned i;
+
+	if (config->disks == VM_DISKS_MAX)
+		return reason_give(why, STATUS_USAGE, "--disk %s: a VM has at most %u disks; leave one out", value, VM_DISKS_MAX);
+	path = strdup(value);
+	if (!path)
+		return reason_give(why, STATUS_NO_MEMORY, "--disk %s: out of memory; free some", value);
+	*disk = (struct disk_config){ .path = path, .format = "raw" };
+	config->disks++; /* config_free frees the path from here on */
+	rest = comma_split(path);
+	if (!*path)
+		return reason_give(why, STATUS_USAGE, "--disk %s: it names no file; write --disk PATH", value);
+	while (!status && rest) {
+		char *property = rest;
+
+		rest = comma_split(property);
+		status = disk_property(disk, property, why);
+	}
+	for (i = 0; !status && i + 1 < config->disks; i++)
+		if (!strcmp(config->disk[i].path, path))
+			status = reason_give(why, STATUS_USAGE, "--disk %s: it is there twice; name each disk once", path);
+	serial_from_path(disk);
+	return status;
+}
+
+static const struct option {
+	const char *name;
+	bool takes_value;
+	bool repeats;
+	bool may_be_empty;
+	enum status (*parse)(struct vm_config *config, const char *value, struct reason *why);
+} options[] = {
+	{ "--engine", true, false, false, parse_engine },
+	{ "--kernel", true, false, false, parse_kernel },
+	{ "--initrd", true, false, false, parse_initrd },
+	{ "--cmdline", true, false, true, parse_cmdline },
+	{ "--cpus", true, false, false, parse_cpus },
+	{ "--memory", true, false, false, parse_memory },
+	{ "--overcommit", false, false, false, parse_overcommit },
+	{ "--disk", true, true, false, parse_disk },
+	{ "--cpu", true, false, false, parse_cpu },
+	{ "--debug-exit", true, false, false, parse_debug_exit },
+	{ "--no-reboot", false, false, false, parse_no_reboot },
+	{ "--console", true, false, false, parse_console },
+	{ "--stats", true, false, false, parse_stats },
+	{ "--deterministic", false, false, false, parse_deterministic },
+	{ "--jit-cache", true, false, false, parse_jit_cache },
+};
+#define OPTIONS (sizeof(options) / sizeof(options[0]))
+
+/* `--name` or `--name=value`; *value is then behind the '='. */
+static const struct option *option_find(const char *word, const char **value)
+{
+	size_t length = strcspn(word, "="), i;
+
+	for (i = 0; i < OPTIONS; i++) {
+		if (strlen(options[i].name) == length && !strncmp(options[i].name, word, length)) {
+			*value = word[length] ? word + length + 1 : NULL;
+			return &options[i];
+		}
+	}
+	return NULL;
+}
+
+/* One option at arguments[*at]; steps *at behind it. */
+static enum status option_parse(struct vm_config *config, int count, char **arguments, int *at, uint32_t *seen, struct reason *why)
+{
+	const char *word = arguments[(*at)++], *value = NULL;
+	const struct option *option = option_find(word, &value);
+	uint32_t bit;
+
+	if (!option)
+		return reason_give(why, STATUS_USAGE, "%s: unknown option; `holon help run` lists them", word);
+	bit = UINT32_C(1) << (option - options);
+	if (*seen & bit && !option->repeats)
+		return reason_give(why, STATUS_USAGE, "%s: it is there twice; give it once", option->name);
+	*seen |= bit;
+	if (!option->takes_value) {
+		if (value)
+			return reason_give(why, STATUS_USAGE, "%s: it takes no value; write it without '='", option->name);
+		return option->parse(config, NULL, why);
+	}
+	if (!value) {
+		if (*at == count)
+			return reason_give(why, STATUS_USAGE, "%s: its value is missing; `holon help run` shows what it takes", option->name);
+		value = arguments[(*at)++];
+	}
+	if (!*value && !option->may_be_empty)
+		return reason_give(why, STATUS_USAGE, "%s: its value is empty; `holon help run` shows what it takes", option->name);
+	return option->parse(config, value, why);
+}
+
+enum status config_parse(struct vm_config *config, int count, char **arguments, struct reason *why)
+{
+	enum status status = STATUS_OK;
+	uint32_t seen = 0;
+	int at = 0;
+
+	*config = (struct vm_config){
+		.name = "vm", .engine = "auto", .cpu_model = "max", .cpus = 1, .memory = MEMORY_DEFAULT, .cmdline = "", .debug_exit_port = -1
+	};
+	while (!status && at < count)
+		status = option_parse(config, count, arguments, &at, &seen, why);
+	if (!status && !config->kernel)
+		status = reason_give(why, STATUS_USAGE, "--kernel: missing; a VM starts from a kernel: --kernel FILE");
+	if (status)
+		config_free(config);
+	return status;
+}
+
+void config_free(struct vm_config *config)
+{
+	unsigned i;
+
+	for (i = 0; i < config->disks; i++)
+		free((char *)config->disk[i].path);
+	config->disks = 0;
+}
+
+enum status config_memory_check(const struct vm_config *config, uint64_t host_bytes, struct reason *why)
+{
+	if (config->overcommit || config->memory <= host_bytes)
+		return STATUS_OK;
+	return reason_give(why, STATUS_USAGE, "--memory %lluM: this host has %lluM of memory and swap; choose less, or add --overcommit",
+			   (unsigned long long)(config->memory / MIB), (unsigned long long)(host_bytes / MIB));
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engines.c - the engines of this build, a row each (include/holon/engine.h). program/run.c picks.
+ */
+#include <stddef.h>
+
+#include <holon/engine.h>
+
+extern const struct engine engine_interp; /* engine/interp: decodes and executes; runs everywhere */
+
+const struct engine *const engines[] = {
+	&engine_interp,
+	NULL,
+};
