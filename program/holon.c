@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * holon.c - the program `holon`: finds the verb and calls it. Reading order from here: run.c, vm/vm.c, board/pc.c.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include <holon/engine.h>
+
+#include "host/linux/linux.h"
+#include "program/run.h"
+
+static const char help_all[] =
+	"Holon runs virtual machines.\n"
+	"\n"
+	"  holon run --kernel FILE [OPTION...]   run a VM here, its serial port on this terminal\n"
+	"  holon version [--json]                what this program is\n"
+	"  holon help [VERB]                     this, or all options of a verb\n"
+	"\n"
+	"Example:\n"
+	"  holon run --kernel vmlinuz --initrd initrd.gz --cmdline 'console=ttyS0' --memory 512M --cpus 2\n";
+
+static const char help_run[] =
+	"holon run --kernel FILE [OPTION...]\n"
+	"\n"
+	"Runs a VM until its guest powers off. The guest's serial port is stdin and stdout; on a terminal,\n"
+	"Ctrl-] and then q leaves, Ctrl-] twice sends one. What Holon itself says goes to stderr.\n"
+	"\n"
+	"What it boots\n"
+	"  --kernel FILE       a Linux bzImage, or an ELF with a PVH note or a multiboot header\n"
+	"  --initrd FILE       its initial RAM disk, or the multiboot module\n"
+	"  --cmdline STR       its command line, such as 'console=ttyS0 root=/dev/vda'\n"
+	"\n"
+	"The machine\n"
+	"  --memory SIZE       RAM, from 16M to 512G; 1G if not given\n"
+	"  --overcommit        more RAM than the host has memory and swap is all right\n"
+	"  --cpus N            from 1 to 64; 1 if not given\n"
+	"  --cpu MODEL         x86-64-v2, x86-64-v3, host or max (the default: all that Holon has)\n"
+	"  --disk PATH[,readonly][,format=raw]\n"
+	"                      a disk; up to 16 of them. A comma in a path is written ,,\n"
+	"  --console KIND      stdio (the default), none, or file=PATH\n"
+	"\n"
+	"How it runs\n"
+	"  --engine NAME       auto (the default), interp, jit or kvm\n"
+	"  --no-reboot         a reset ends the VM (72), a triple fault too (70)\n"
+	"  --debug-exit PORT   an OUT of V to this port ends the VM with status (V << 1) | 1\n"
+	"  --stats FILE        write counters there as JSON when the VM has ended\n"
+	"  --deterministic     the guest's time counts instructions, for tests\n"
+	"  --jit-cache SIZE    memory for translated code, from 1M to 2G\n"
+	"\n"
+	"SIGTERM, SIGINT and SIGHUP press the guest's power button; a second one, or ten seconds, stops the VM.\n"
+	"\n"
+	"Exit status: 0 powered off or asked to stop, 64 usage, 66 not found, 70 the guest crashed, 72 the guest reset\n"
+	"under --no-reboot, 74 failure of the host or of Holon; odd: from --debug-exit.\n"
+	"HOLON_LOG=error, warn, info or debug sets what is said on stderr.\n";
+
+static const char help_version[] =
+	"holon version [--json]\n"
+	"\n"
+	"Prints the program's version and its engines, best first; with --json for other programs.\n";
+
+static const char help_help[] =
+	"holon help [VERB]\n"
+	"\n"
+	"Lists the verbs, or what one of them takes.\n";
+
+static int usage(const char *thing, const char *reason)
+{
+	host_log(HOST_LOG_ERROR, "%s: %s; `holon help` lists the verbs", thing, reason);
+	return EXIT_USAGE;
+}
+
+/* stdout may be a full disk. */
+static int printed(void)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return EXIT_DONE;
+	host_log(HOST_LOG_ERROR, "stdout: cannot be written; give it a place with room");
+	return EXIT_FAILURE_HOST;
+}
+
+static int version(int count, char **arguments)
+{
+	bool json = count == 1 && !strcmp(arguments[0], "--json");
+	unsigned i;
+
+	if (count > 1 || (count == 1 && !json))
+		return usage(arguments[count - 1], "version takes --json or nothing");
+	printf(json ? "{\"name\": \"holon\", \"version\": \"%s\", \"engines\": [" : "holon %s, engines: ", HOLON_VERSION);
+	for (i = 0; engines[i]; i++)
+		printf(json ? "%s\"%s\"" : "%s%s", i ? ", " : "", engines[i]->name);
+	puts(json ? "]}" : "");
+	return printed();
+}
+
+static int help(int count, char **arguments);
+
+static const struct verb {
+	const char *name;
+	int (*run)(int count, char **arguments);
+	const char *help;
+} verbs[] = {
+	{ "run", run, help_run },
+	{ "version", version, help_version },
+	{ "help", help, help_help },
+};
+
+static const struct verb *verb_find(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (!strcmp(verbs[i].name, name))
+			return &verbs[i];
+	return NULL;
+}
+
+static int help(int count, char **arguments)
+{
+	const struct verb *verb = count ? verb_find(arguments[0]) : NULL;
+
+	if (count > 1)
+		return usage(arguments[1], "help takes one verb");
+	if (count && !verb)
+		return usage(arguments[0], "no such verb");
+	fputs(verb ? verb->help : help_all, stdout);
+	return printed();
+}
+
+static bool asks_for_help(int count, char **words)
+{
+	return count == 1 && (!strcmp(words[0], "--help") || !strcmp(words[0], "-h"));
+}
+
+int main(int argc, char **argv)
+{
+	const struct verb *verb;
+
+	host_log_start();
+	if (argc < 2) {
+		fputs(help_all, stderr);
+		return EXIT_USAGE;
+	}
+	if (asks_for_help(argc - 1, argv + 1))
+		return help(0, NULL);
+	if (argc == 2 && !strcmp(argv[1], "--version"))
+		return version(0, NULL);
+	verb = verb_find(argv[1]);
+	if (!verb)
+		return usage(argv[1], "no such verb");
+	if (asks_for_help(argc - 2, argv + 2))
+		return help(1, argv + 1);
+	return verb->run(argc - 2, argv + 2);
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.c - the verb `run`: picks engine, backends and host for one VM, lives with it and takes it down. Called from holon.c.
+ *
+ * Everything that can be wrong with what the user named is found before the guest runs. Each step notes in struct run what it made;
+ * run_release undoes what was made, in the reverse order, whether the VM ran or a step failed.
+ */
+#include "program/run.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <holon/board.h>
+#include <holon/vm.h>
+
+#include "backend/block/raw.h"
+#include "backend/console/console.h"
+#include "control/config.h"
+#include "control/decompress.h"
+#include "control/stats.h"
+#include "host/linux/linux.h"
+#include "x86/cpuid.h"
+
+/* How long the guest has to power off by itself when it is asked to. */
+#define POWER_OFF_NS UINT64_C(10000000000)
+
+struct run {
+	struct vm_config config;
+	const struct engine *engine;
+	struct vm vm;
+	bool vm_made;
+	uint8_t *ram;
+	int ram_fd;
+	struct board_backends backends;
+	struct board *board;
+	bool console_was_there; /* the file of --console file=PATH */
+	struct host_thread *signals;
+	bool signals_end;
+};
+
+int exit_status_of(enum status status)
+{
+	switch (status) {
+	case STATUS_OK: return EXIT_DONE;
+	case STATUS_USAGE:
+	case STATUS_INVALID:
+	case STATUS_RANGE: return EXIT_USAGE;
+	case STATUS_NOT_FOUND: return EXIT_NOT_FOUND;
+	default: return EXIT_FAILURE_HOST;
+	}
+}
+
+/* Engines */
+
+static const char *const engine_names[] = { "kvm", "jit", "interp" }; /* all that Holon will have */
+
+static const struct engine *engine_built(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; engines[i]; i++)
+		if (!strcmp(engines[i]->name, name))
+			return engines[i];
+	return NULL;
+}
+
+/* `--engine NAME`: that one or none. */
+static enum status engine_take(struct run *run, const char *name, struct reason *why)
+{
+	struct reason found = { "" };
+	enum status status;
+	unsigned i;
+
+	run->engine = engine_built(name);
+	if (run->engine) {
+		status = run->engine->probe(&found);
+		if (status)
+			reason_give(why, status, "--engine %s: %s; --engine auto takes one that works here", name, found.text);
+		return status;
+	}
+	for (i = 0; i < sizeof(engine_names) / sizeof(engine_names[0]); i++)
+		if (!strcmp(engine_names[i], name))
+			return reason_give(why, STATUS_USAGE, "--engine %s: that engine is not built yet; use --engine auto", name);
+	return reason_give(why, STATUS_USAGE, "--engine %s: unknown engine; there are auto, interp, jit and kvm", name);
+}
+
+/* `--engine auto`: the first of the table that works here, and says why. */
+static enum status engine_choose(struct run *run, struct reason *why)
+{
+	struct reason found = { "" };
+	unsigned i;
+
+	for (i = 0; engines[i]; i++) {
+		found.text[0] = 0;
+		if (!engines[i]->probe(&found)) {
+			run->engine = engines[i];
+			host_log(HOST_LOG_INFO, "engine %s: %s", engines[i]->name, found.text[0] ? found.text : "the best that works here");
+			return STATUS_OK;
+		}
+		host_log(HOST_LOG_INFO, "engine %s: not here: %s", engines[i]->name, found.text);
+	}
+	return reason_give(why, STATUS_UNSUPPORTED, "--engine auto: no engine works on this host; the lines above say why");
+}
+
+static enum status engine_pick(struct run *run, struct reason *why)
+{
+	return strcmp(run->config.engine, "auto") ? engine_take(run, run->config.engine, why) : engine_choose(run, why);
+}
+
+/* What the user named: each check says which option is wrong. */
+
+static enum status model_check(struct run *run, struct reason *why)
+{
+	static struct x86_cpu_model model; /* large; the board finds its own */
+	struct reason found = { "" };
+	enum status status = x86_cpu_model_find(&model, run->config.cpu_model, run->config.cpus, host_tsc_khz(), &found);
+
+	if (!status)
+		return STATUS_OK;
+	/* A name that is not there is a wrong word, not a missing file. */
+	return reason_give(why, status == STATUS_NOT_FOUND ? STATUS_USAGE : status, "--cpu %s: %s", run->config.cpu_model, found.text);
+}
+
+static enum status image_map(struct board_image *image, const char *path, const char *what, struct reason *why)
+{
+	image->path = path;
+	return path ? host_file_map(&image->bytes, &image->length, path, what, why) : STATUS_OK;
+}
+
+static enum status disks_open(struct run *run, struct reason *why)
+{
+	enum status status;
+	unsigned i;
+
+	for (i = 0; i < run->config.disks; i++) {
+		status = block_raw_open(&run->backends.disk[i], run->config.disk[i].path, run->config.disk[i].readonly, why);
+		if (status)
+			return status;
+	}
+	return STATUS_OK;
+}
+
+static void console_leave(void *argument)
+{
+	host_log(HOST_LOG_INFO, "left by Ctrl-] q: the VM is stopped");
+	vm_end_request(argument, VM_END_POWER_OFF);
+}
+
+static enum status console_open(struct run *run, struct reason *why)
+{
+	switch (run->config.console) {
+	case CONSOLE_STDIO: return console_stdio_open(&run->backends.console, console_leave, &run->vm, why);
+	case CONSOLE_FILE:
+		run->console_was_there = !access(run->config.console_path, F_OK);
+		return console_file_open(&run->backends.console, run->config.console_path, why);
+	default: return STATUS_OK;
+	}
+}
+
+/* The first signal asks the guest to power off, as the power button does; the second, or ten seconds, ends the VM. */
+static void signals_main(void *argument)
+{
+	struct run *run = argument;
+	uint64_t deadline = HOST_FOREVER;
+
+	for (;;) {
+		int got = host_signal_wait(deadline);
+
+		if (__atomic_load_n(&run->signals_end, __ATOMIC_SEQ_CST))
+			return;
+		if (got == SIGCONT) {
+			console_terminal_continue();
+		} else if (got == 0 || (got != SIGUSR1 && deadline != HOST_FOREVER)) {
+			host_log(HOST_LOG_INFO, "%s: the VM is stopped", got ? "asked again" : "the guest did not power off in 10 s");
+			deadline = HOST_FOREVER;
+			vm_end_request(&run->vm, VM_END_POWER_OFF);
+		} else if (got != SIGUSR1) {
+			host_log(HOST_LOG_INFO, "asked to stop: pressing the guest's power button; once more stops the VM at once");
+			deadline = host_time_ns() + POWER_OFF_NS;
+			board_power_button(run->board);
+		}
+	}
+}
+
+static void signals_stop(struct run *run)
+{
+	if (!run->signals)
+		return;
+	__atomic_store_n(&run->signals_end, true, __ATOMIC_SEQ_CST);
+	kill(getpid(), SIGUSR1);
+	host_thread_join(run->signals);
+	run->signals = NULL;
+}
+
+/* What the user named is good: files, disks, sizes, names. */
+static enum status inputs_open(struct run *run, struct reason *why)
+{
+	enum status status = config_memory_check(&run->config, host_memory_total(), why);
+
+	if (!status)
+		status = model_check(run, why);
+	if (!status)
+		status = image_map(&run->backends.kernel, run->config.kernel, "kernel", why);
+	if (!status)
+		status = image_map(&run->backends.initrd, run->config.initrd, "initrd", why);
+	if (!status)
+		status = disks_open(run, why);
+	if (!status)
+		status = engine_pick(run, why);
+	return status;
+}
+
+static enum status machine_make(struct run *run, struct reason *why)
+{
+	enum status status = host_ram_create(&run->ram, &run->ram_fd, run->config.memory, why);
+
+	if (status)
+		return status;
+	status = vm_create(&run->vm, &run->config, run->engine, run->ram, why);
+	if (status)
+		return status;
+	run->vm_made = true;
+	status = console_open(run, why);
+	if (!status)
+		status = board_create(&run->board, &run->vm, &run->backends, why);
+	if (!status)
+		status = vm_vcpus_create(&run->vm, why);
+	if (!status) {
+		status = host_thread_start(&run->signals, "signals", signals_main, run);
+		if (status)
+			reason_give(why, status, "signals: no thread: %s; raise the limit on threads", status_name(status));
+	}
+	if (!status)
+		status = vm_start(&run->vm, why);
+	return status;
+}
+
+static void inputs_close(struct run *run)
+{
+	unsigned i;
+
+	for (i = 0; i < run->config.disks; i++)
+		if (run->backends.disk[i])
+			run->backends.disk[i]->close(run->backends.disk[i]);
+	host_file_unmap(run->backends.kernel.bytes, run->backends.kernel.length);
+	host_file_unmap(run->backends.initrd.bytes, run->backends.initrd.length);
+}
+
+/* No vcpu runs. Backends first fall silent, then the devices go, then what the devices stood on. */
+static void run_release(struct run *run)
+{
+	unsigned i;
+
+	signals_stop(run);
+	for (i = 0; i < run->config.disks; i++)
+		if (run->backends.disk[i])
+			run->backends.disk[i]->drain(run->backends.disk[i]);
+	console_close(run->backends.console);
+	if (run->board)
+		board_destroy(run->board);
+	if (run->vm_made)
+		vm_destroy(&run->vm);
+	if (run->ram)
+		host_ram_destroy(run->ram, run->ram_fd, run->config.memory);
+	inputs_close(run);
+	config_free(&run->config);
+}
+
+static const char *end_text(int end)
+{
+	switch (end) {
+	case VM_END_CRASH: return "the guest crashed";
+	case VM_END_RESET: return "the guest reset, and --no-reboot ends the VM";
+	case VM_END_FAILURE: return "the VM was ended by a failure of the host or of Holon; the lines above say which";
+	default: return NULL;
+	}
+}
+
+static int vm_live(struct run *run)
+{
+	uint64_t begin = host_time_ns();
+	struct reason why = { "" };
+	int end = vm_wait(&run->vm);
+	int status = end >= VM_END_DEBUG_EXIT ? end - VM_END_DEBUG_EXIT : end;
+
+	if (end_text(end))
+		host_log(end == VM_END_FAILURE ? HOST_LOG_ERROR : HOST_LOG_INFO, "%s", end_text(end));
+	if (run->config.stats_path && stats_write(&run->vm, run->config.stats_path, status, host_time_ns() - begin, &why)) {
+		host_log(HOST_LOG_ERROR, "%s", why.text);
+		if (status == EXIT_DONE)
+			status = EXIT_FAILURE_HOST;
+	}
+	return status;
+}
+
+int run(int count, char **arguments)
+{
+	static struct run run; /* one VM a process; zero */
+	struct reason why = { "" };
+	enum status status;
+	int result;
+
+	host_signals_block();
+	host_crash_hook_set(console_terminal_restore);
+	run.backends.decompress = decompress;
+	run.backends.decompress_free = decompress_free;
+	status = config_parse(&run.config, count, arguments, &why);
+	if (!status)
+		status = inputs_open(&run, &why);
+	if (!status)
+		status = machine_make(&run, &why);
+	result = status ? exit_status_of(status) : vm_live(&run);
+	run_release(&run);
+	if (status) {
+		/* After the terminal is itself again. */
+		host_log(HOST_LOG_ERROR, "%s", why.text[0] ? why.text : status_name(status));
+		if (run.config.console == CONSOLE_FILE && run.vm_made && !run.console_was_there)
+			unlink(run.config.console_path);
+	}
+	return result;
+}
