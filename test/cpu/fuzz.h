@@ -103,16 +103,14 @@ extern uint8_t *fuzz_native_data;
 extern uint8_t *fuzz_native_code;
 void fuzz_native_run(const struct fuzz_block *block, struct fuzz_result *result);
 
-/* fuzz_engine.c: "step" (x86_step over a bare CPU) or an engine's name through a vcpu. */
+/* fuzz_engine.c: "step" (x86_step over a bare CPU), "host" (the native side again: a control) or an engine's name through a vcpu. */
 struct fuzz_engine {
 	const char *name;
 	bool (*init)(const char *name);
 	uint8_t *(*data)(void); /* guest RAM behind the data frames */
 	void (*code_write)(unsigned offset, const uint8_t *bytes, unsigned length);
-	/* Guest RAM was restored by the caller. */
-	void (*data_written)(void);
 	void (*run)(const struct fuzz_block *block, struct fuzz_result *result);
 };
-extern const struct fuzz_engine fuzz_engine_step, fuzz_engine_vcpu;
+extern const struct fuzz_engine fuzz_engine_step, fuzz_engine_vcpu, fuzz_engine_host;
 
 #endif

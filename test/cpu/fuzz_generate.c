@@ -30,7 +30,7 @@ struct form {
 	uint16_t mnemonic;
 };
 
-#define CLASSES 3 /* integer and the like; vector and MMX; x87 */
+#define CLASSES 4 /* integer and the like; vector and MMX; x87; what always faults */
 struct mnemonic {
 	unsigned first, count; /* in forms[] */
 };
@@ -181,9 +181,9 @@ static bool vet(const ZydisDecodedInstruction *decoded, const ZydisDecodedOperan
 		return false;
 	if (decoded->meta.category == ZYDIS_CATEGORY_RET && (decoded->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE))
 		return false;
-	/* FS is the C library's. Any 64 byte goes: where it has no effect it tests nothing. */
+	/* FS is the C library's. GS is null in 32-bit mode. Any such byte goes: where it has no effect it tests nothing. */
 	for (i = 0; i < decoded->raw.prefix_count; i++)
-		if (decoded->raw.prefixes[i].value == 0x64)
+		if (decoded->raw.prefixes[i].value == 0x64 || (decoded->raw.prefixes[i].value == 0x65 && decoded->machine_mode != ZYDIS_MACHINE_MODE_LONG_64))
 			return false;
 	/* INT 80h enters the kernel. The other vectors are #GP but for 3 and 4. */
 	if (decoded->mnemonic == ZYDIS_MNEMONIC_INT && decoded->raw.imm[0].value.u == 0x80)
@@ -234,6 +234,27 @@ static unsigned emit_opcode(const struct form *form, uint8_t *p, unsigned rex_bi
 
 static unsigned class_of(const ZydisDecodedInstruction *decoded)
 {
+	if (decoded->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED)
+		return 3;
+	switch (decoded->meta.category) {
+	case ZYDIS_CATEGORY_INTERRUPT:
+	case ZYDIS_CATEGORY_IO:
+	case ZYDIS_CATEGORY_IOSTRINGOP: return 3;
+	default: break;
+	}
+	switch (decoded->mnemonic) {
+	case ZYDIS_MNEMONIC_UD0:
+	case ZYDIS_MNEMONIC_UD1:
+	case ZYDIS_MNEMONIC_UD2:
+	case ZYDIS_MNEMONIC_CLI:
+	case ZYDIS_MNEMONIC_STI:
+	case ZYDIS_MNEMONIC_RSM:
+	case ZYDIS_MNEMONIC_RDMSR:
+	case ZYDIS_MNEMONIC_WRMSR:
+	case ZYDIS_MNEMONIC_XSETBV:
+	case ZYDIS_MNEMONIC_SWAPGS: return 3;
+	default: break;
+	}
 	switch (decoded->meta.isa_ext) {
 	case ZYDIS_ISA_EXT_X87: return 2;
 	case ZYDIS_ISA_EXT_BASE:
@@ -345,7 +366,7 @@ static uint64_t window_pointer(uint64_t *random)
 	static const uint8_t roomy[] = {1, 1, 2, 5, 6, 7};
 	unsigned page = roomy[below(random, sizeof(roomy))];
 
-	switch (below(random, 8)) {
+	switch (below(random, 16)) {
 	case 0: return FUZZ_WINDOW + below(random, FUZZ_WINDOW_PAGES * FUZZ_PAGE);
 	case 1: return FUZZ_WINDOW + (1 + below(random, FUZZ_WINDOW_PAGES - 1)) * FUZZ_PAGE - below(random, 40);
 	case 2: return FUZZ_WINDOW + (uint64_t)page * FUZZ_PAGE + below(random, FUZZ_PAGE);
@@ -480,7 +501,7 @@ static unsigned data_register(uint64_t *random, enum fuzz_mode mode)
 {
 	static const uint8_t data[] = {0, 1, 2, 8, 9, 10, 11};
 
-	if (percent(random, 25))
+	if (percent(random, 12))
 		return below(random, mode == FUZZ_64 ? 16 : 8);
 	return data[below(random, mode == FUZZ_64 ? 7 : 3)];
 }
@@ -488,7 +509,7 @@ static unsigned data_register(uint64_t *random, enum fuzz_mode mode)
 /* ModRM, SIB and displacement of a memory operand. Returns the length; sets REX bits X and B. */
 static unsigned emit_memory(uint64_t *random, enum fuzz_mode mode, uint8_t *p, unsigned reg, unsigned *rex)
 {
-	unsigned base = percent(random, 90) ? pointer_base(random, mode) : below(random, mode == FUZZ_64 ? 16 : 8);
+	unsigned base = percent(random, 96) ? pointer_base(random, mode) : below(random, mode == FUZZ_64 ? 16 : 8);
 	unsigned kind = below(random, 10), index = 4, scale = 0, mod, length = 1;
 	int32_t displacement;
 
@@ -498,14 +519,14 @@ static unsigned emit_memory(uint64_t *random, enum fuzz_mode mode, uint8_t *p, u
 		memset(p + 1, 0, 4);
 		return 5;
 	}
-	displacement = percent(random, 50) ? (int32_t)below(random, 64) * 8 - 128 : (int32_t)below(random, 256) - 128;
+	displacement = percent(random, 75) ? (int32_t)below(random, 16) * 32 - 128 : (int32_t)below(random, 256) - 128;
 	mod = displacement >= -128 && displacement < 128 ? 1 : 2;
 	if (percent(random, 20))
 		mod = 2;
 	if (percent(random, 25) && (base & 7) != 5)
 		mod = 0;
 	if (kind <= 3 || (base & 7) == 4) {
-		if (percent(random, 60)) {
+		if (percent(random, 40)) {
 			index = percent(random, 80) ? 1 : below(random, mode == FUZZ_64 ? 16 : 8);
 			scale = below(random, 4);
 		}
@@ -529,7 +550,7 @@ static unsigned emit_memory(uint64_t *random, enum fuzz_mode mode, uint8_t *p, u
 static const struct form *form_pick(uint64_t *random, enum fuzz_mode mode)
 {
 	const struct mode_forms *forms = &modes[mode];
-	unsigned dice = below(random, 100), class = dice < 50 ? 0 : dice < 88 ? 1 : 2;
+	unsigned dice = below(random, 100), class = dice < 50 ? 0 : dice < 86 ? 1 : dice < 98 ? 2 : 3;
 	const struct mnemonic *of = &forms->of[forms->list[class][below(random, forms->listed[class])]];
 
 	return &forms->forms[of->first + below(random, of->count)];
