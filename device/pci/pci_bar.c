@@ -110,7 +110,7 @@ static void pci_function_enter(struct pci_host *host, struct pci_function *funct
 
 		if (bar->decoded || !pci_bar_wanted(function, i, base))
 			continue;
-		bar->region.base = base;
+		__atomic_store_n(&bar->region.base, base, __ATOMIC_RELAXED); /* lookups may still look */
 		bar->decoded = bus_enable(pci_bar_bus(host, bar), &bar->region) == STATUS_OK;
 	}
 }

@@ -133,8 +133,8 @@ static void ecam_update(struct pci_host *host)
 		bus_disable(host->wiring.mmio, &host->ecam);
 	if (!wanted || host->ecam.enabled)
 		return;
-	host->ecam.base = base;
-	host->ecam.length = length;
+	__atomic_store_n(&host->ecam.base, base, __ATOMIC_RELAXED); /* lookups may still look */
+	__atomic_store_n(&host->ecam.length, length, __ATOMIC_RELAXED);
 	if (bus_enable(host->wiring.mmio, &host->ecam) != STATUS_OK)
 		host_log(HOST_LOG_WARN, "pci: the guest moved ECAM to 0x%llx, where something else is", (unsigned long long)base);
 }

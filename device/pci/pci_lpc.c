@@ -29,7 +29,7 @@ static void lpc_rcba_update(struct pci_lpc *lpc)
 		lpc->rcba_shown = false;
 	}
 	if (value & LPC_RCBA_ENABLE && !lpc->rcba_shown) {
-		lpc->rcba.base = base;
+		__atomic_store_n(&lpc->rcba.base, base, __ATOMIC_RELAXED);
 		lpc->rcba_shown = bus_enable(mmio, &lpc->rcba) == STATUS_OK;
 	}
 }

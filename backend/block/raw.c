@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * raw.c - opens a raw disk: a file or a block device of the host. block_raw_submit hands its requests to raw_uring.c or raw_threads.c.
+ *
+ * The lock is an open-file-description lock on the whole file: it goes away with the process, works between two disks of one
+ * process, and conflicts with the byte locks that other hypervisors take.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <holon/host.h>
+
+#include "raw.h"
+#include "raw_disk.h"
+
+#define RAW_SECTOR 512u
+#define RAW_STACK (64u << 10)
+
+static struct raw_disk *raw_of(struct block *block)
+{
+	return (struct raw_disk *)(void *)((uint8_t *)block - offsetof(struct raw_disk, block));
+}
+
+enum status raw_thread_start(pthread_t *thread, void *(*main)(void *), void *argument)
+{
+	pthread_attr_t attributes;
+	sigset_t all, before;
+	int error;
+
+	sigfillset(&all);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, RAW_STACK);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(thread, &attributes, main, argument);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	if (error)
+		return STATUS_NO_MEMORY;
+	pthread_setname_np(*thread, "disk");
+	return STATUS_OK;
+}
+
+void raw_request_done(struct raw_disk *disk, struct block_request *request, enum status status)
+{
+	request->done(request, status);
+	pthread_mutex_lock(&disk->lock);
+	if (--disk->under_way == 0)
+		pthread_cond_broadcast(&disk->idle);
+	pthread_mutex_unlock(&disk->lock);
+}
+
+static void block_raw_submit(struct block *block, struct block_request *list)
+{
+	struct raw_disk *disk = raw_of(block);
+	unsigned count = 0;
+
+	for (struct block_request *request = list; request; request = request->next) {
+		raw_step_begin(request);
+		count++;
+	}
+	pthread_mutex_lock(&disk->lock);
+	disk->under_way += count;
+	pthread_mutex_unlock(&disk->lock);
+	disk->io->submit(disk, list);
+}
+
+static void block_raw_drain(struct block *block)
+{
+	struct raw_disk *disk = raw_of(block);
+
+	pthread_mutex_lock(&disk->lock);
+	while (disk->under_way)
+		pthread_cond_wait(&disk->idle, &disk->lock);
+	pthread_mutex_unlock(&disk->lock);
+}
+
+static void raw_free(struct raw_disk *disk)
+{
+	if (disk->fd >= 0)
+		close(disk->fd);
+	pthread_cond_destroy(&disk->idle);
+	pthread_mutex_destroy(&disk->lock);
+	free(disk->path);
+	free(disk);
+}
+
+static void block_raw_close(struct block *block)
+{
+	struct raw_disk *disk = raw_of(block);
+
+	block_raw_drain(block);
+	disk->io->stop(disk);
+	raw_free(disk);
+}
+
+static enum status raw_file_open(struct raw_disk *disk, bool readonly, struct reason *why)
+{
+	const char *path = disk->path;
+
+	/* O_NONBLOCK: a FIFO must not hold us up until we have seen what it is. */
+	disk->fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (disk->fd >= 0)
+		return STATUS_OK;
+	switch (errno) {
+	case ENOENT:
+	case ENOTDIR:
+		return reason_give(why, STATUS_NOT_FOUND,
+				   "disk %s: no such file; check the path, or make an empty disk: truncate -s 8G %s", path, path);
+	case EISDIR: return reason_give(why, STATUS_INVALID, "disk %s: is a directory; name a disk image or a block device", path);
+	case EROFS:
+	case EACCES:
+	case EPERM:
+		return reason_give(why, STATUS_PERMISSION, "disk %s: %s; change its mode or owner%s", path, strerror(errno),
+				   readonly ? "" : ", or add ,readonly");
+	default: return reason_give(why, STATUS_IO, "disk %s: cannot be opened: %s", path, strerror(errno));
+	}
+}
+
+static enum status raw_file_lock(struct raw_disk *disk, bool readonly, struct reason *why)
+{
+	struct flock lock = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+
+	if (fcntl(disk->fd, F_OFD_SETLK, &lock) == 0)
+		return STATUS_OK;
+	if (errno == EAGAIN || errno == EACCES)
+		return reason_give(why, STATUS_BUSY, "disk %s: locked by another VM; stop that one first%s", disk->path,
+				   readonly ? "" : ", or open the disk with ,readonly in both");
+	/* Some network file systems have no locks: the owner has to take care. */
+	host_log(HOST_LOG_WARN, "disk %s: its file system cannot lock files (%s): make sure that no other VM uses it", disk->path,
+		 strerror(errno));
+	return STATUS_OK;
+}
+
+/* What a block device discards in one piece, from sysfs; a partition's queue is its disk's. */
+static uint64_t device_discard_granularity(dev_t device)
+{
+	static const char *const place[] = {"/sys/dev/block/%u:%u/queue/discard_granularity",
+					    "/sys/dev/block/%u:%u/../queue/discard_granularity"};
+	unsigned long long bytes = 0;
+	char path[96];
+
+	for (unsigned i = 0; i < 2; i++) {
+		FILE *file;
+		bool found;
+
+		snprintf(path, sizeof(path), i ? place[1] : place[0], major(device), minor(device));
+		file = fopen(path, "re");
+		found = file && fscanf(file, "%llu", &bytes) == 1;
+		if (file)
+			fclose(file);
+		if (found)
+			break;
+	}
+	return bytes;
+}
+
+/* Holes behind the end of the file change nothing, but tell whether holes can be made. */
+static uint64_t file_discard_granularity(struct raw_disk *disk, const struct stat *stat)
+{
+	off_t behind = (off_t)(((uint64_t)stat->st_size + 0xfffff) & ~UINT64_C(0xfffff));
+
+	if (fallocate(disk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, behind, 4096) == 0)
+		return (uint64_t)stat->st_blksize;
+	disk->no_punch = true;
+	return 0;
+}
+
+static enum status raw_size_find(struct raw_disk *disk, struct reason *why)
+{
+	const char *path = disk->path;
+	struct stat stat;
+	uint64_t size;
+
+	if (fstat(disk->fd, &stat))
+		return reason_give(why, STATUS_IO, "disk %s: cannot be examined: %s", path, strerror(errno));
+	if (S_ISREG(stat.st_mode))
+		size = (uint64_t)stat.st_size;
+	else if (S_ISDIR(stat.st_mode))
+		return reason_give(why, STATUS_INVALID, "disk %s: is a directory; name a disk image or a block device", path);
+	else if (!S_ISBLK(stat.st_mode))
+		return reason_give(why, STATUS_INVALID, "disk %s: is neither a file nor a block device; name one of those", path);
+	else if (ioctl(disk->fd, BLKGETSIZE64, &size))
+		return reason_give(why, STATUS_IO, "disk %s: does not tell its size: %s", path, strerror(errno));
+	if (size < RAW_SECTOR)
+		return reason_give(why, STATUS_INVALID,
+				   "disk %s: is %llu bytes, shorter than a sector (512); enlarge it: truncate -s 8G %s", path,
+				   (unsigned long long)size, path);
+	if (size % RAW_SECTOR)
+		host_log(HOST_LOG_WARN, "disk %s: the last %u bytes are no whole sector: the guest does not see them", path,
+			 (unsigned)(size % RAW_SECTOR));
+	disk->block.size = size - size % RAW_SECTOR;
+	if (!disk->block.readonly)
+		disk->block.discard_granularity =
+			S_ISBLK(stat.st_mode) ? device_discard_granularity(stat.st_rdev) : file_discard_granularity(disk, &stat);
+	return STATUS_OK;
+}
+
+static enum status raw_io_start(struct raw_disk *disk, struct reason *why)
+{
+	const char *forbidden = getenv("HOLON_NO_IO_URING");
+	enum status status = STATUS_UNSUPPORTED;
+
+	if (!forbidden || strcmp(forbidden, "1") != 0) {
+		disk->io = &raw_uring;
+		status = disk->io->start(disk);
+	}
+	if (status == STATUS_OK)
+		return STATUS_OK;
+	disk->io = &raw_threads;
+	status = disk->io->start(disk);
+	if (status == STATUS_OK)
+		return STATUS_OK;
+	return reason_give(why, status, "disk %s: no thread could be started for it; check the limit on processes (ulimit -u)",
+			   disk->path);
+}
+
+/*
+ * A guest that writes past RLIMIT_FSIZE must get an error, not kill its VM: the signal that comes with EFBIG is ignored, unless the
+ * program wants it otherwise.
+ */
+static void raw_file_limit_ignore(void)
+{
+	struct sigaction action;
+
+	if (sigaction(SIGXFSZ, NULL, &action) == 0 && !(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_DFL)
+		signal(SIGXFSZ, SIG_IGN);
+}
+
+enum status block_raw_open(struct block **block, const char *path, bool readonly, struct reason *why)
+{
+	struct raw_disk *disk = calloc(1, sizeof(*disk));
+	enum status status;
+
+	*block = NULL;
+	if (!disk || !(disk->path = strdup(path))) {
+		free(disk);
+		return reason_give(why, STATUS_NO_MEMORY, "disk %s: out of memory", path);
+	}
+	disk->fd = -1;
+	pthread_mutex_init(&disk->lock, NULL);
+	pthread_cond_init(&disk->idle, NULL);
+	disk->block = (struct block){.submit = block_raw_submit,
+				     .drain = block_raw_drain,
+				     .close = block_raw_close,
+				     .block_size = RAW_SECTOR,
+				     .readonly = readonly,
+				     .path = disk->path};
+	raw_file_limit_ignore();
+	status = raw_file_open(disk, readonly, why);
+	if (status == STATUS_OK)
+		status = raw_size_find(disk, why);
+	if (status == STATUS_OK)
+		status = raw_file_lock(disk, readonly, why);
+	/* Without O_NONBLOCK io_uring may wait in a worker instead of answering EAGAIN. */
+	if (status == STATUS_OK && fcntl(disk->fd, F_SETFL, fcntl(disk->fd, F_GETFL) & ~O_NONBLOCK))
+		status = reason_give(why, STATUS_IO, "disk %s: cannot be set up: %s", path, strerror(errno));
+	if (status == STATUS_OK)
+		status = raw_io_start(disk, why);
+	if (status != STATUS_OK) {
+		raw_free(disk);
+		return status;
+	}
+	*block = &disk->block;
+	return STATUS_OK;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * raw_disk.h - what the files of the raw backend share: the open disk, and a request as a series of system calls.
+ *
+ * raw.c opens; raw_step.c says which system call a request needs next and what its result means; raw_uring.c and raw_threads.c
+ * are the two ways to make those calls.
+ */
+#ifndef HOLON_BLOCK_RAW_DISK_H
+#define HOLON_BLOCK_RAW_DISK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/uio.h>
+
+#include <holon/block.h>
+
+struct raw_disk;
+
+/* One way to make system calls without blocking the caller. */
+struct raw_io {
+	const char *name;
+	enum status (*start)(struct raw_disk *disk);
+	void (*submit)(struct raw_disk *disk, struct block_request *list); /* any thread */
+	void (*stop)(struct raw_disk *disk);                               /* nothing is under way */
+};
+extern const struct raw_io raw_uring; /* STATUS_UNSUPPORTED where the host forbids it */
+extern const struct raw_io raw_threads;
+
+struct raw_disk {
+	struct block block;
+	int fd;
+	char *path;
+	const struct raw_io *io;
+	void *io_data;
+	atomic_bool no_punch;      /* the file system has no FALLOC_FL_PUNCH_HOLE */
+	atomic_bool no_zero_range; /* nor FALLOC_FL_ZERO_RANGE */
+	pthread_mutex_t lock;      /* under_way; a leaf */
+	pthread_cond_t idle;
+	unsigned under_way;
+};
+
+enum raw_call { RAW_READV, RAW_WRITEV, RAW_FDATASYNC, RAW_FALLOCATE };
+
+/* The next system call of a request. */
+struct raw_step {
+	enum raw_call call;
+	int mode; /* of fallocate */
+	uint64_t offset;
+	uint64_t length; /* of fallocate */
+	const struct iovec *vector;
+	unsigned vectors;
+};
+
+/* A fresh request. Before the first raw_step_next. */
+void raw_step_begin(struct block_request *request);
+void raw_step_next(struct raw_disk *disk, struct block_request *request, struct raw_step *step);
+/* `result` is the call's value, or -errno. true: the request is complete, *status says how. false: ask for the next step. */
+bool raw_step_result(struct raw_disk *disk, struct block_request *request, int result, enum status *status);
+
+/* Hands the request back to the device. No lock held. */
+void raw_request_done(struct raw_disk *disk, struct block_request *request, enum status status);
+
+/* Starts a thread of the disk's: small stack, all signals blocked (they are the program's). */
+enum status raw_thread_start(pthread_t *thread, void *(*main)(void *), void *argument);
+
+#endif
