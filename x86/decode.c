@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * decode.c - x86_decode: bytes to struct x86_insn.
+ *
+ * A straight walk: prefixes, opcode (legacy maps or VEX), the table entry (opcode_*.c; sub-tables by prefix, ModRM or mode),
+ * ModRM and SIB, displacement, immediate, then the handler for this operand size and kind of operand. What the tables here do
+ * not have is asked of x86_vector_decode. Nothing but the bytes and the code size decides.
+ */
+#include "x86/opcode.h"
+
+#include "x86/integer.h"
+#include "x86/vector.h"
+
+#define MAX_LENGTH 15
+
+struct cursor {
+	const uint8_t *at, *end; /* end: of what is there, at most 15 bytes */
+	const uint8_t *start;
+	uint8_t rex;             /* the bits W R X B, of REX or VEX */
+};
+
+/* What a step of the walk comes to; the steps hand on what is not STEP_OK. */
+enum step { STEP_OK, STEP_SHORT, STEP_UNDEFINED };
+
+static const struct x86_opcode undefined_row = { .name = "(undefined)", .traits = X86_UNDEFINED | X86_ENDS_BLOCK };
+static const struct x86_opcode too_long_row = { .name = "(too long)", .traits = X86_UNDEFINED | X86_ENDS_BLOCK };
+
+enum prefix { PREFIX_NONE, PREFIX_66, PREFIX_67, PREFIX_LOCK, PREFIX_F2, PREFIX_F3, PREFIX_REX, PREFIX_ES, PREFIX_CS, PREFIX_SS, PREFIX_DS,
+	      PREFIX_FS, PREFIX_GS };
+
+static const uint8_t prefix_of[256] = {
+	[0x26] = PREFIX_ES, [0x2e] = PREFIX_CS, [0x36] = PREFIX_SS, [0x3e] = PREFIX_DS, [0x64] = PREFIX_FS, [0x65] = PREFIX_GS,
+	[0x66] = PREFIX_66, [0x67] = PREFIX_67, [0xf0] = PREFIX_LOCK, [0xf2] = PREFIX_F2, [0xf3] = PREFIX_F3,
+	[0x40 ... 0x4f] = PREFIX_REX,
+};
+
+static inline bool fetch8(struct cursor *c, uint8_t *value)
+{
+	if (__builtin_expect(c->at == c->end, 0))
+		return false;
+	*value = *c->at++;
+	return true;
+}
+
+/* `size` (1, 2, 4, 8) bytes, sign-extended. */
+static inline bool fetch_signed(struct cursor *c, unsigned size, uint64_t *value)
+{
+	int8_t i8;
+	int16_t i16;
+	int32_t i32;
+
+	if (__builtin_expect((unsigned)(c->end - c->at) < size, 0))
+		return false;
+	switch (size) {
+	case 1:
+		__builtin_memcpy(&i8, c->at, 1);
+		*value = (uint64_t)(int64_t)i8;
+		break;
+	case 2:
+		__builtin_memcpy(&i16, c->at, 2);
+		*value = (uint64_t)(int64_t)i16;
+		break;
+	case 4:
+		__builtin_memcpy(&i32, c->at, 4);
+		*value = (uint64_t)(int64_t)i32;
+		break;
+	default:
+		__builtin_memcpy(value, c->at, 8);
+		break;
+	}
+	c->at += size;
+	return true;
+}
+
+/* Prefixes up to and with the first opcode byte, which goes to insn->opcode. */
+static inline enum step decode_prefixes(struct cursor *c, struct x86_insn *insn, unsigned code_size)
+{
+	uint8_t byte, prefix, segment = X86_NO_REG;
+
+	for (;;) {
+		if (!fetch8(c, &byte))
+			return STEP_SHORT;
+		prefix = prefix_of[byte];
+		if (__builtin_expect(prefix == PREFIX_NONE, 1))
+			break;
+		if (prefix == PREFIX_REX) {
+			if (code_size != 8)
+				break;
+			c->rex = byte;
+			insn->prefixes |= X86_PREFIX_REX;
+			continue;
+		}
+		c->rex = 0; /* a REX that is not the last prefix does not count */
+		insn->prefixes &= (uint8_t)~X86_PREFIX_REX;
+		switch (prefix) {
+		case PREFIX_66: insn->prefixes |= X86_PREFIX_66; break;
+		case PREFIX_67: insn->prefixes |= X86_PREFIX_67; break;
+		case PREFIX_LOCK: insn->prefixes |= X86_PREFIX_LOCK; break;
+		case PREFIX_F2: insn->prefixes |= X86_PREFIX_REPNE; insn->pp = X86_PP_F2; break;
+		case PREFIX_F3: insn->prefixes |= X86_PREFIX_REP; insn->pp = X86_PP_F3; break;
+		default:
+			if (code_size == 8 && prefix < PREFIX_FS)
+				break; /* ES CS SS DS: without effect */
+			insn->prefixes |= X86_PREFIX_SEGMENT;
+			segment = (uint8_t)(prefix - PREFIX_ES);
+			break;
+		}
+	}
+	insn->opcode = byte;
+	insn->segment = segment;
+	if (insn->pp == X86_PP_NONE && insn->prefixes & X86_PREFIX_66)
+		insn->pp = X86_PP_66;
+	insn->w = c->rex >> 3 & 1;
+	if (insn->prefixes & X86_PREFIX_67)
+		insn->address_size = code_size == 4 ? 2 : 4;
+	else
+		insn->address_size = (uint8_t)code_size;
+	return STEP_OK;
+}
+
+/* After C4 or C5 that is a VEX prefix. */
+static enum step decode_vex(struct cursor *c, struct x86_insn *insn, unsigned code_size)
+{
+	uint8_t first, second;
+
+	if (insn->prefixes & (X86_PREFIX_LOCK | X86_PREFIX_REX | X86_PREFIX_66 | X86_PREFIX_REP | X86_PREFIX_REPNE))
+		return STEP_UNDEFINED;
+	if (!fetch8(c, &first))
+		return STEP_SHORT;
+	/* VEX has the register bits inverted; c->rex takes them as REX has them. */
+	c->rex = (uint8_t)(~first >> 5 & 4);
+	if (insn->opcode == 0xc5) {
+		insn->encoding = X86_VEX2;
+		insn->map = X86_MAP_0F;
+		second = first;
+	} else {
+		insn->encoding = X86_VEX3;
+		insn->map = first & 31;
+		if (insn->map < X86_MAP_0F || insn->map > X86_MAP_0F3A)
+			return STEP_UNDEFINED;
+		if (!fetch8(c, &second))
+			return STEP_SHORT;
+		c->rex |= (uint8_t)(~first >> 5 & 3) | (uint8_t)(second >> 7 << 3);
+		insn->w = second >> 7;
+	}
+	insn->vvvv = ~second >> 3 & 15;
+	insn->l = second >> 2 & 1;
+	insn->pp = second & 3;
+	if (code_size != 8) {
+		c->rex = 0;
+		insn->vvvv &= 7;
+	}
+	insn->prefixes |= X86_PREFIX_REX; /* byte registers cannot occur; SPL.. would be the reading */
+	if (!fetch8(c, &insn->opcode))
+		return STEP_SHORT;
+	return STEP_OK;
+}
+
+/* The opcode's bytes after the first; finds the table entry to start from (NULL: the vector decoder's). */
+static inline enum step decode_opcode(struct cursor *c, struct x86_insn *insn, unsigned code_size, const struct opcode_entry **entry)
+{
+	enum step step;
+
+	if (__builtin_expect(insn->opcode != 0x0f, 1)) {
+		bool vex = (insn->opcode & 0xfe) == 0xc4;
+
+		if (__builtin_expect(vex, 0)) {
+			if (code_size != 8) {
+				if (c->at == c->end)
+					return STEP_SHORT;
+				vex = *c->at >> 6 == 3;
+			}
+			if (vex) {
+				step = decode_vex(c, insn, code_size);
+				if (step != STEP_OK)
+					return step;
+				*entry = NULL;
+				if (insn->map == X86_MAP_0F38 && insn->opcode >= 0xf0)
+					*entry = &x86_opcode_vex_0f38_f0[insn->opcode & 15];
+				else if (insn->map == X86_MAP_0F3A && insn->opcode == 0xf0)
+					*entry = &x86_opcode_vex_0f3a_f0;
+				/* The integer operations have no 256-bit form. */
+				return *entry && insn->l ? STEP_UNDEFINED : STEP_OK;
+			}
+		}
+		*entry = &x86_opcode_1byte[insn->opcode];
+		return STEP_OK;
+	}
+	if (!fetch8(c, &insn->opcode))
+		return STEP_SHORT;
+	if (insn->opcode == 0x38 || insn->opcode == 0x3a) {
+		insn->map = insn->opcode == 0x38 ? X86_MAP_0F38 : X86_MAP_0F3A;
+		if (!fetch8(c, &insn->opcode))
+			return STEP_SHORT;
+		*entry = NULL;
+		if (insn->map == X86_MAP_0F38 && insn->opcode >= 0xf0)
+			*entry = &x86_opcode_0f38_f0[insn->opcode & 15];
+		else if (insn->map == X86_MAP_0F38 && (insn->opcode & 0xf8) == 0x80)
+			*entry = &x86_opcode_0f38_80[insn->opcode & 7];
+		return STEP_OK;
+	}
+	insn->map = X86_MAP_0F;
+	*entry = &x86_opcode_0f[insn->opcode];
+	return STEP_OK;
+}
+
+/* Follows sub-tables until a plain entry, or one that is the vector decoder's. */
+static inline enum step decode_entry(const struct cursor *c, const struct x86_insn *insn, unsigned code_size, const struct opcode_entry **found)
+{
+	const struct opcode_entry *entry = *found;
+
+	while (entry->kind != OPCODE_PLAIN && entry->kind != OPCODE_VECTOR && entry->kind != OPCODE_SHIFT) {
+		uint8_t modrm;
+
+		switch ((enum opcode_kind)entry->kind) {
+		case OPCODE_MODE: entry = &entry->sub[code_size == 8]; continue;
+		case OPCODE_REP: entry = &entry->sub[insn->pp >= X86_PP_F3]; continue;
+		case OPCODE_PP: entry = &entry->sub[insn->pp]; continue;
+		case OPCODE_W: entry = &entry->sub[insn->w]; continue;
+		default: break;
+		}
+		if (c->at == c->end)
+			return STEP_SHORT;
+		modrm = *c->at;
+		if (entry->kind == OPCODE_GROUP)
+			entry = &entry->sub[modrm >> 3 & 7];
+		else if (entry->kind == OPCODE_MOD)
+			entry = &entry->sub[modrm >> 6 == 3];
+		else
+			entry = &entry->sub[modrm & 7];
+	}
+	*found = entry;
+	return STEP_OK;
+}
+
+static inline uint8_t operand_size(enum opcode_size rule, const struct x86_insn *insn, unsigned code_size)
+{
+	bool prefix = insn->prefixes & X86_PREFIX_66;
+	bool w = insn->w && code_size == 8;
+
+	switch (rule) {
+	case SIZE_BYTE: return 1;
+	case SIZE_WORD: return 2;
+	case SIZE_Y: return w ? 8 : 4;
+	case SIZE_NATIVE: return code_size == 8 ? 8 : 4;
+	case SIZE_STACK:
+		if (code_size == 8)
+			return prefix && !w ? 2 : 8;
+		break;
+	case SIZE_NEAR:
+		if (code_size == 8)
+			return 8;
+		break;
+	case SIZE_Z: w = false; break;
+	case SIZE_V: break;
+	}
+	if (w)
+		return 8;
+	return (code_size == 2) != prefix ? 2 : 4;
+}
+
+static enum step decode_address16(struct cursor *c, struct x86_insn *insn, uint8_t rm)
+{
+	static const uint8_t base[8] = { X86_RBX, X86_RBX, X86_RBP, X86_RBP, X86_NO_REG, X86_NO_REG, X86_RBP, X86_RBX };
+	static const uint8_t index[8] = { X86_RSI, X86_RDI, X86_RSI, X86_RDI, X86_RSI, X86_RDI, X86_NO_REG, X86_NO_REG };
+	uint64_t disp = 0;
+
+	insn->base = base[rm];
+	insn->index = index[rm];
+	if (insn->mod == 0 && rm == 6)
+		insn->base = X86_NO_REG;
+	if (((insn->mod == 0 && rm == 6) || insn->mod == 2) && !fetch_signed(c, 2, &disp))
+		return STEP_SHORT;
+	if (insn->mod == 1 && !fetch_signed(c, 1, &disp))
+		return STEP_SHORT;
+	insn->disp = (int32_t)disp;
+	if (insn->segment == X86_NO_REG)
+		insn->segment = insn->base == X86_RBP ? X86_SS : X86_DS;
+	return STEP_OK;
+}
+
+static inline enum step decode_address(struct cursor *c, struct x86_insn *insn, uint8_t rm, unsigned code_size)
+{
+	uint8_t base = rm, index = X86_NO_REG, sib;
+	uint64_t disp = 0;
+	unsigned disp_size = insn->mod == 1 ? 1 : insn->mod == 2 ? 4 : 0;
+	bool stack;
+
+	if (rm == 4) {
+		if (!fetch8(c, &sib))
+			return STEP_SHORT;
+		insn->scale = sib >> 6;
+		index = (uint8_t)((sib >> 3 & 7) | (c->rex & 2) << 2);
+		if (index == 4)
+			index = X86_NO_REG;
+		base = sib & 7;
+	}
+	if (base == 5 && insn->mod == 0) {
+		disp_size = 4;
+		base = rm == 5 && code_size == 8 ? X86_RIP : X86_NO_REG;
+	} else {
+		base |= (uint8_t)((c->rex & 1) << 3);
+	}
+	if (disp_size && !fetch_signed(c, disp_size, &disp))
+		return STEP_SHORT;
+	insn->disp = (int32_t)disp;
+	insn->base = base;
+	insn->index = index;
+	stack = base == X86_RSP || base == X86_RBP;
+	if (insn->segment == X86_NO_REG)
+		insn->segment = stack ? X86_SS : X86_DS;
+	return STEP_OK;
+}
+
+static inline enum step decode_modrm(struct cursor *c, struct x86_insn *insn, unsigned code_size, bool ignore_mod)
+{
+	uint8_t modrm, rm;
+
+	if (!fetch8(c, &modrm))
+		return STEP_SHORT;
+	rm = modrm & 7;
+	insn->mod = ignore_mod ? 3 : modrm >> 6;
+	insn->reg = (uint8_t)((modrm >> 3 & 7) | (c->rex & 4) << 1);
+	if (insn->mod == 3) {
+		insn->rm = (uint8_t)(rm | (c->rex & 1) << 3);
+		return STEP_OK;
+	}
+	if (insn->address_size == 2)
+		return decode_address16(c, insn, rm);
+	return decode_address(c, insn, rm, code_size);
+}
+
+static inline bool decode_immediate(struct cursor *c, struct x86_insn *insn, enum opcode_immediate kind, unsigned code_size)
+{
+	uint64_t value;
+	unsigned size;
+
+	switch (kind) {
+	case IMM_NONE:
+		return true;
+	case IMM_8:
+		return fetch_signed(c, 1, &insn->imm);
+	case IMM_U8:
+		if (!fetch_signed(c, 1, &insn->imm))
+			return false;
+		insn->imm = (uint8_t)insn->imm;
+		return true;
+	case IMM_U16:
+		if (!fetch_signed(c, 2, &insn->imm))
+			return false;
+		insn->imm = (uint16_t)insn->imm;
+		return true;
+	case IMM_Z:
+		size = insn->operand_size == 2 ? 2 : 4;
+		return fetch_signed(c, size, &insn->imm);
+	case IMM_V:
+		return fetch_signed(c, insn->operand_size, &insn->imm);
+	case IMM_NEAR:
+		size = code_size != 8 && insn->operand_size == 2 ? 2 : 4;
+		return fetch_signed(c, size, &insn->imm);
+	case IMM_OFFSET:
+		if (!fetch_signed(c, insn->address_size, &insn->imm))
+			return false;
+		insn->imm &= insn->address_size == 8 ? UINT64_MAX : insn->address_size == 4 ? UINT32_MAX : UINT16_MAX;
+		return true;
+	case IMM_FAR:
+		size = insn->operand_size == 2 ? 2 : 4;
+		if (!fetch_signed(c, size, &insn->imm) || !fetch_signed(c, 2, &value))
+			return false;
+		insn->imm = size == 2 ? (uint16_t)insn->imm : (uint32_t)insn->imm;
+		insn->imm2 = (uint16_t)value;
+		return true;
+	case IMM_ENTER:
+		if (!fetch_signed(c, 2, &insn->imm) || !fetch_signed(c, 1, &value))
+			return false;
+		insn->imm = (uint16_t)insn->imm;
+		insn->imm2 = (uint8_t)value;
+		return true;
+	}
+	return true;
+}
+
+static const uint8_t log2_of[9] = { [1] = 0, [2] = 1, [4] = 2, [8] = 3 };
+
+/* An entry of the integer tables. */
+static inline enum step decode_integer(struct cursor *c, struct x86_insn *insn, const struct opcode_entry *entry, unsigned code_size)
+{
+	x86_handler *const *handlers;
+	enum step step;
+
+	if (code_size == 8 ? entry->row.traits & X86_NOT_64 : entry->row.traits & X86_ONLY_64)
+		return STEP_UNDEFINED;
+	insn->row = &entry->row;
+	insn->operand_size = operand_size(entry->size, insn, code_size);
+	if (entry->row.traits & X86_MODRM) {
+		step = decode_modrm(c, insn, code_size, entry->operands == OPERANDS_IGNORE_MOD);
+		if (step != STEP_OK)
+			return step;
+	} else if (entry->operands == OPERANDS_LOW) {
+		insn->rm = (uint8_t)((insn->opcode & 7) | (c->rex & 1) << 3);
+	}
+	if (!decode_immediate(c, insn, entry->immediate, code_size))
+		return STEP_SHORT;
+	if (insn->segment == X86_NO_REG)
+		insn->segment = entry->row.traits & X86_STACK ? X86_SS : X86_DS;
+	if (entry->kind == OPCODE_SHIFT && !(insn->imm & (insn->operand_size == 8 ? 63 : 31)))
+		insn->row = &entry->sub->row;
+	if (__builtin_expect(insn->prefixes & X86_PREFIX_LOCK, 0)) {
+		if (insn->mod == 3)
+			return STEP_UNDEFINED;
+		handlers = entry->handlers->lock;
+	} else {
+		handlers = insn->mod == 3 ? entry->handlers->reg : entry->handlers->mem;
+	}
+	insn->execute = handlers[log2_of[insn->operand_size]];
+	return insn->execute ? STEP_OK : STEP_UNDEFINED;
+}
+
+static enum step decode_vector(struct cursor *c, struct x86_insn *insn, unsigned code_size)
+{
+	bool short_of_modrm = c->at == c->end;
+	const struct x86_opcode *row;
+	enum step step;
+
+	insn->operand_size = operand_size(SIZE_V, insn, code_size);
+	row = x86_vector_decode(insn, short_of_modrm ? 0 : *c->at, &insn->execute);
+	if (!row)
+		return short_of_modrm ? STEP_SHORT : STEP_UNDEFINED;
+	if (code_size == 8 ? row->traits & X86_NOT_64 : row->traits & X86_ONLY_64)
+		return STEP_UNDEFINED;
+	if (insn->prefixes & X86_PREFIX_LOCK)
+		return STEP_UNDEFINED;
+	insn->row = row;
+	if (row->traits & X86_MODRM) {
+		step = decode_modrm(c, insn, code_size, false);
+		if (step != STEP_OK)
+			return step;
+	}
+	if (row->traits & X86_IMM8) {
+		if (!decode_immediate(c, insn, IMM_U8, code_size))
+			return STEP_SHORT;
+		insn->imm2 = (uint16_t)(code_size == 8 ? insn->imm >> 4 : insn->imm >> 4 & 7); /* is4 */
+	}
+	if (insn->segment == X86_NO_REG)
+		insn->segment = X86_DS;
+	return STEP_OK;
+}
+
+enum x86_decode_status x86_decode(struct x86_insn *insn, const uint8_t *bytes, unsigned available, unsigned code_size)
+{
+	struct cursor c = { .at = bytes, .start = bytes, .end = bytes + (available < MAX_LENGTH ? available : MAX_LENGTH) };
+	const struct opcode_entry *entry = NULL;
+	enum step step;
+
+	*insn = (struct x86_insn){ .code_size = (uint8_t)code_size, .mod = 3, .base = X86_NO_REG, .index = X86_NO_REG };
+	step = decode_prefixes(&c, insn, code_size);
+	if (step == STEP_OK)
+		step = decode_opcode(&c, insn, code_size, &entry);
+	if (step == STEP_OK && entry)
+		step = decode_entry(&c, insn, code_size, &entry);
+	if (step == STEP_OK) {
+		if (entry && entry->kind != OPCODE_VECTOR)
+			step = decode_integer(&c, insn, entry, code_size);
+		else
+			step = decode_vector(&c, insn, code_size);
+	}
+	if (__builtin_expect(step == STEP_SHORT, 0)) {
+		if (available < MAX_LENGTH)
+			return X86_DECODE_MORE;
+		insn->row = &too_long_row;
+		insn->execute = x86_integer_too_long;
+	} else if (__builtin_expect(step == STEP_UNDEFINED, 0)) {
+		insn->row = &undefined_row;
+		insn->execute = x86_integer_undefined;
+	}
+	if (insn->segment == X86_NO_REG)
+		insn->segment = X86_DS;
+	insn->length = (uint8_t)(c.at - c.start);
+	return X86_DECODE_OK;
+}
