@@ -9,6 +9,7 @@
 
 #include <holon/vm.h>
 
+#include "engine/attend.h"
 #include "engine/interp/block.h"
 #include "x86/code_page.h"
 #include "x86/execute.h"
@@ -23,7 +24,8 @@ struct interp_vcpu {
 	struct interp_cache cache;
 	struct interp_vm *vm;
 	struct vm_clock *counted;  /* the clock if it counts instructions, else NULL */
-	_Atomic uint64_t exits_halt, exits_interrupt, exits_exception, exits_kick;
+	struct attend_counts counts;
+	uint64_t exceptions;
 };
 
 /* The block at RIP, or NULL where only x86_step can go on (page-crossing instruction, code in device memory, near the CS limit). May unwind with a fetch fault. */
@@ -60,7 +62,7 @@ static __attribute__((noinline)) void blocks_run(struct interp_vcpu *self)
 		/* Reached by __builtin_longjmp: nothing that lived in a register is left. */
 		struct x86_cpu *unwound = &self->cpu;
 
-		self->exits_exception++;
+		self->exceptions++;
 		x86_fault_deliver(unwound);
 		return;
 	}
@@ -87,59 +89,6 @@ static __attribute__((noinline)) void blocks_run(struct interp_vcpu *self)
 	x86_instruction_done(cpu);
 }
 
-/* Takes what others asked of this vcpu; false: vcpu_run must return for the rest. */
-static bool requests_take(struct vcpu *vcpu, struct x86_cpu *cpu)
-{
-	uint32_t taken = VCPU_NMI | VCPU_INIT | VCPU_SIPI | VCPU_INTERRUPT;
-	uint32_t requests = __atomic_fetch_and(&vcpu->requests, ~taken, __ATOMIC_SEQ_CST);
-
-	if (requests & VCPU_INIT)
-		x86_cpu_init(cpu, vcpu->id == 0);
-	if (requests & VCPU_SIPI && cpu->s.activity == X86_WAIT_FOR_SIPI)
-		x86_cpu_sipi(cpu, __atomic_load_n(&vcpu->sipi_vector, __ATOMIC_SEQ_CST));
-	if (requests & VCPU_NMI)
-		cpu->s.nmi_pending = 1;
-	return !(requests & ~taken);
-}
-
-/* Looks up from the work. Returns true to go on running, else *end says why not. */
-static bool attend(struct interp_vcpu *self, struct vcpu *vcpu, enum run_end *end)
-{
-	struct x86_cpu *cpu = &self->cpu;
-	uint32_t why = __atomic_exchange_n(&cpu->attention, 0, __ATOMIC_SEQ_CST);
-	bool shadow;
-
-	if (why & X86_ATTENTION_EXCLUSIVE) {
-		exclusive_vcpu_leave(vcpu);
-		exclusive_vcpu_enter(vcpu);
-	}
-	if (!requests_take(vcpu, cpu)) {
-		self->exits_kick++;
-		*end = RUN_KICKED;
-		return false;
-	}
-	if (cpu->s.activity == X86_SHUTDOWN) {
-		*end = RUN_SHUTDOWN;
-		return false;
-	}
-	if (cpu->s.activity == X86_WAIT_FOR_SIPI || (cpu->s.activity == X86_HALTED && !x86_events_deliverable(cpu))) {
-		self->exits_halt++;
-		*end = RUN_HALTED;
-		return false;
-	}
-	shadow = cpu->s.interrupt_shadow;
-	if (x86_events_serve(cpu))
-		self->exits_interrupt++;
-	/* A shadow, a trap flag or a code breakpoint: one instruction, and look again. */
-	if (shadow || (cpu->s.rflags & (X86_FLAG_TF | X86_FLAG_RF)) || (cpu->s.dr7 & 0xff)) {
-		x86_step(cpu);
-		x86_attention(cpu, X86_ATTENTION_EVENT);
-		if (self->counted)
-			vm_clock_count(self->counted, 1);
-	}
-	return true;
-}
-
 static enum run_end interp_vcpu_run(struct vcpu *vcpu)
 {
 	struct interp_vcpu *self = vcpu->engine;
@@ -150,7 +99,7 @@ static enum run_end interp_vcpu_run(struct vcpu *vcpu)
 	self->counted = vcpu->vm->clock.mode == CLOCK_COUNTED ? &vcpu->vm->clock : 0;
 	exclusive_vcpu_enter(vcpu);
 	x86_attention(&self->cpu, X86_ATTENTION_EVENT);
-	while (attend(self, vcpu, &end))
+	while (attend(vcpu, &self->cpu, &self->counts, &end))
 		blocks_run(self);
 	exclusive_vcpu_leave(vcpu);
 	return end;
@@ -234,72 +183,29 @@ no_memory:
 	return reason_give(why, STATUS_NO_MEMORY, "interp: no memory for vcpu %u: use fewer vcpus or free memory on the host", vcpu->id);
 }
 
+static struct x86_cpu *interp_cpu(const struct vcpu *vcpu)
+{
+	return &((struct interp_vcpu *)vcpu->engine)->cpu;
+}
+
 static enum status interp_vcpu_get(struct vcpu *vcpu, struct x86_state *out)
 {
-	struct interp_vcpu *self = vcpu->engine;
-
-	self->cpu.apic = vcpu->apic;
-	self->cpu.apic_ops = vcpu->apic_ops;
-	x86_cpu_get(&self->cpu, out);
-	out->pvclock_msr = vcpu->pvclock_msr;
-	return STATUS_OK;
+	return attend_vcpu_get(vcpu, interp_cpu(vcpu), out);
 }
 
 static enum status interp_vcpu_set(struct vcpu *vcpu, const struct x86_state *in)
 {
-	struct interp_vcpu *self = vcpu->engine;
-
-	self->cpu.apic = vcpu->apic;
-	self->cpu.apic_ops = vcpu->apic_ops;
-	vcpu->pvclock_msr = in->pvclock_msr;
-	return x86_cpu_set(&self->cpu, in);
-}
-
-static void protect_all(void *argument)
-{
-	struct vm *vm = argument;
-
-	for (unsigned i = 0; i < vm->vcpus; i++) {
-		struct interp_vcpu *self = vm->vcpu[i]->engine;
-
-		x86_tlb_protect_all(&self->cpu);
-	}
-}
-
-struct collection {
-	struct vm *vm;
-	uint64_t *bitmap;
-	enum status status;
-};
-
-static void dirty_start_exclusive(void *argument)
-{
-	struct collection *collection = argument;
-
-	collection->status = guest_memory_dirty_start(&collection->vm->memory);
-	protect_all(collection->vm);
+	return attend_vcpu_set(vcpu, interp_cpu(vcpu), in);
 }
 
 static enum status interp_dirty_start(struct vm *vm)
 {
-	struct collection collection = { .vm = vm };
-
-	exclusive_run(vm, 0, dirty_start_exclusive, &collection);
-	return collection.status;
-}
-
-static void dirty_collect_exclusive(void *argument)
-{
-	struct collection *collection = argument;
-
-	guest_memory_dirty_collect(&collection->vm->memory, collection->bitmap);
-	protect_all(collection->vm);
+	return attend_dirty_start(vm, interp_cpu);
 }
 
 static enum status interp_dirty_collect(struct vm *vm, uint64_t *bitmap)
 {
-	exclusive_run(vm, 0, dirty_collect_exclusive, &(struct collection){ .vm = vm, .bitmap = bitmap });
-	return STATUS_OK;
+	return attend_dirty_collect(vm, bitmap, interp_cpu);
 }
 
 static void interp_dirty_stop(struct vm *vm)
@@ -327,10 +233,10 @@ static void interp_stats(struct vm *vm, struct engine_stats *out)
 		out->blocks_translated += self->cache.decoded;
 		out->cache_flushes += self->cache.flushes;
 		out->tlb_misses += self->cpu.tlb_misses;
-		out->exits_halt += self->exits_halt;
-		out->exits_interrupt += self->exits_interrupt;
-		out->exits_exception += self->exits_exception;
-		out->exits_kick += self->exits_kick;
+		out->exits_halt += self->counts.halt;
+		out->exits_interrupt += self->counts.interrupt;
+		out->exits_exception += self->exceptions;
+		out->exits_kick += self->counts.kick;
 	}
 }
 
