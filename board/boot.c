@@ -78,12 +78,12 @@ enum status boot_chunk_add(struct boot *boot, const struct boot_chunk *chunk, st
 			path, chunk->what, (unsigned long long)chunk->length, (unsigned long long)chunk->gpa);
 	other = chunk_overlapping(&boot->plan, chunk->gpa, chunk->length);
 	if (other)
-		return reason_give(why, STATUS_BUSY,
+		return reason_give(why, STATUS_INVALID,
 				   "kernel %s: %s at 0x%llx overlaps %s at 0x%llx; the file is corrupt or not a kernel", path,
 				   chunk->what, (unsigned long long)chunk->gpa, other->what, (unsigned long long)other->gpa);
 	if (boot->plan.chunks == BOOT_CHUNKS)
-		return reason_give(why, STATUS_NO_SPACE,
-				   "kernel %s: more than %u parts to load; the file is corrupt or not a kernel", path, BOOT_CHUNKS);
+		return reason_give(why, STATUS_RANGE, "kernel %s: more than %u parts to load; the file is corrupt or not a kernel",
+				   path, BOOT_CHUNKS);
 	boot->plan.chunk[boot->plan.chunks++] = *chunk;
 	return STATUS_OK;
 }
@@ -161,7 +161,7 @@ uint8_t *boot_table_add(struct boot *boot, uint64_t length, uint64_t alignment, 
 		return plan->tables + (plan->tables_used - length);
 	}
 	(void)reason_give(
-		why, STATUS_NO_SPACE,
+		why, STATUS_RANGE,
 		"kernel %s: no room for %llu bytes of boot data below 640 KiB; shorten --cmdline or use a kernel that loads higher",
 		boot->input.kernel.path, (unsigned long long)length);
 	return NULL;
@@ -185,7 +185,7 @@ enum status boot_string_add(struct boot *boot, const char *first, const char *se
 	/* Zeroed room is one longer than the text, and a space joins two. */
 	bytes = boot_table_add(boot, length + (second_length ? second_length + 1 : 0) + 1, 1, gpa, why);
 	if (!bytes)
-		return STATUS_NO_SPACE;
+		return STATUS_RANGE;
 	__builtin_memcpy(bytes, first, length);
 	if (second_length) {
 		bytes[length] = ' ';
@@ -208,7 +208,7 @@ enum status boot_initrd_add(struct boot *boot, uint64_t lowest, uint64_t highest
 				   initrd->path);
 	if (!boot_place(boot, initrd->size, GUEST_PAGE_SIZE, lowest, highest, top, &chunk.gpa))
 		return reason_give(
-			why, STATUS_NO_SPACE,
+			why, STATUS_RANGE,
 			"initrd %s: its %llu KiB do not fit beside the kernel in the VM's memory; give it more (--memory)",
 			initrd->path, (unsigned long long)(initrd->size + 1023) / 1024);
 	*gpa = chunk.gpa;
@@ -228,7 +228,7 @@ enum status boot_descriptors_add(struct boot *boot, struct reason *why)
 	uint8_t *gdt = boot_table_add(boot, GDT_ENTRIES * 8, 16, &registers->gdt, why);
 
 	if (!gdt)
-		return STATUS_NO_SPACE;
+		return STATUS_RANGE;
 	boot_write64(gdt + BOOT_CS, descriptor(registers->long_mode ? ATTRIBUTES_CODE64 : ATTRIBUTES_CODE32, 0xfffff));
 	boot_write64(gdt + BOOT_DS, descriptor(ATTRIBUTES_DATA, 0xfffff));
 	boot_write64(gdt + BOOT_TR, descriptor(ATTRIBUTES_TSS, TSS_LIMIT));
@@ -242,7 +242,7 @@ enum status boot_identity_map_add(struct boot *boot, struct reason *why)
 	unsigned i;
 
 	if (!tables)
-		return STATUS_NO_SPACE;
+		return STATUS_RANGE;
 	/* PML4, page directory pointers, four page directories of 2 MiB pages. */
 	boot_write64(tables, (*cr3 + GUEST_PAGE_SIZE) | PAGE_PRESENT_WRITABLE);
 	for (i = 0; i < 4; i++)

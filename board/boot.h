@@ -97,7 +97,7 @@ void boot_release(struct boot *boot);
 
 /* --- for the protocols --- */
 
-/* Takes [gpa, gpa + length). STATUS_RANGE where it is not all in one range of RAM, STATUS_BUSY where it overlaps what is there. */
+/* Takes [gpa, gpa + length). STATUS_RANGE where it is not all in one range of RAM, STATUS_INVALID where it overlaps what is there. */
 enum status boot_chunk_add(struct boot *boot, const struct boot_chunk *chunk, struct reason *why) must_check;
 /* A free range of RAM within [lowest, highest], the highest or the lowest that there is. false: there is none. */
 bool boot_place(const struct boot *boot, uint64_t length, uint64_t alignment, uint64_t lowest, uint64_t highest, bool top,

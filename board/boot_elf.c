@@ -32,7 +32,7 @@ static enum status start_info_add(struct boot *boot, uint64_t initrd, struct rea
 	module = map ? boot_table_add(boot, MODULE_SIZE, 8, &module_gpa, why) : NULL;
 	info = module ? boot_table_add(boot, START_INFO_SIZE, 8, &info_gpa, why) : NULL;
 	if (!info || boot_string_add(boot, input->cmdline, NULL, &cmdline_gpa, why) != STATUS_OK)
-		return STATUS_NO_SPACE;
+		return STATUS_RANGE;
 	for (i = 0; i < input->ranges; i++) {
 		boot_write64(map + i * MEMORY_MAP_ENTRY_SIZE, input->range[i].base);
 		boot_write64(map + i * MEMORY_MAP_ENTRY_SIZE + 8, input->range[i].length);

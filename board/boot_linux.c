@@ -103,7 +103,7 @@ static enum status header_read(const struct boot *boot, struct linux_kernel *bz,
 		return linux_damaged(boot, "it ends inside its setup code", why);
 	bz->version = boot_read16(bytes + VERSION);
 	if (bz->version < VERSION_CMDLINE_SIZE || !(bytes[LOADFLAGS] & LOADED_HIGH))
-		return reason_give(why, STATUS_UNSUPPORTED,
+		return reason_give(why, STATUS_INVALID,
 				   "kernel %s: boot protocol %u.%02u is older than 2.06 or loads below 1 MiB; give a kernel from "
 				   "2007 or later",
 				   kernel->path, bz->version >> 8, bz->version & 0xff);
@@ -161,7 +161,7 @@ static enum status params_add(struct boot *boot, const uint8_t *header, uint64_t
 	unsigned i;
 
 	if (!params)
-		return STATUS_NO_SPACE;
+		return STATUS_RANGE;
 	if (header) {
 		__builtin_memcpy(params + HEADER, header + HEADER, header_last - HEADER);
 	} else {
@@ -267,7 +267,7 @@ static enum status image_load(struct boot *boot, const struct linux_kernel *bz, 
 	*gpa = bz->preferred;
 	if (bz->relocatable && !boot_place(boot, bz->init_size, bz->alignment, lowest, UINT32_MAX, false, gpa) &&
 	    !boot_place(boot, bz->init_size, bz->alignment, LOAD_LOWEST, UINT32_MAX, false, gpa))
-		return reason_give(why, STATUS_NO_SPACE,
+		return reason_give(why, STATUS_RANGE,
 				   "kernel %s: it needs %llu KiB of memory to start; give the VM more (--memory)",
 				   input->kernel.path, (unsigned long long)(bz->init_size + 1023) / 1024);
 	status = boot_chunk_add(boot,

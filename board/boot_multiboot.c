@@ -146,7 +146,7 @@ static enum status module_add(struct boot *boot, uint8_t *info, uint64_t kernel_
 		return status;
 	list = boot_table_add(boot, MODULE_SIZE, 4, &list_gpa, why);
 	if (!list)
-		return STATUS_NO_SPACE;
+		return STATUS_RANGE;
 	boot_write32(list, (uint32_t)gpa);
 	boot_write32(list + 4, (uint32_t)(gpa + initrd->size));
 	boot_write32(list + 8, (uint32_t)name_gpa);
@@ -164,7 +164,7 @@ static enum status mmap_add(struct boot *boot, uint8_t *info, struct reason *why
 	unsigned i;
 
 	if (!map)
-		return STATUS_NO_SPACE;
+		return STATUS_RANGE;
 	for (i = 0; i < input->ranges; i++, map += MMAP_ENTRY_SIZE) {
 		boot_write32(map, MMAP_ENTRY_SIZE - 4);
 		boot_write64(map + 4, input->range[i].base);
@@ -187,11 +187,11 @@ static enum status info_add(struct boot *boot, struct reason *why)
 			kernel_last = boot->plan.chunk[i].gpa + boot->plan.chunk[i].length;
 	info = boot_table_add(boot, INFO_SIZE, 4, &boot->plan.registers.rbx, why);
 	if (!info || mmap_add(boot, info, why) != STATUS_OK)
-		return STATUS_NO_SPACE;
+		return STATUS_RANGE;
 	/* By custom the command line begins with the kernel's name. */
 	if (boot_string_add(boot, boot->input.kernel.path, boot->input.cmdline, &cmdline_gpa, why) != STATUS_OK ||
 	    boot_string_add(boot, "holon", NULL, &name_gpa, why) != STATUS_OK)
-		return STATUS_NO_SPACE;
+		return STATUS_RANGE;
 	boot_write32(info, INFO_HAS_MEMORY | INFO_HAS_CMDLINE | INFO_HAS_MODULES | INFO_HAS_MMAP | INFO_HAS_LOADER_NAME);
 	memory_sizes_write(&boot->input, info);
 	boot_write32(info + INFO_CMDLINE, (uint32_t)cmdline_gpa);
@@ -212,7 +212,7 @@ enum status boot_multiboot_plan(struct boot *boot, bool *mine, struct reason *wh
 	*mine = true;
 	flags = boot_read32(header + HEADER_FLAGS);
 	if (flags & MANDATORY_UNKNOWN)
-		return reason_give(why, STATUS_UNSUPPORTED,
+		return reason_give(why, STATUS_INVALID,
 				   "kernel %s: its multiboot header demands features that nobody defined (flags 0x%x); rebuild it "
 				   "without them",
 				   kernel->path, flags);

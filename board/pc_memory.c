@@ -41,7 +41,7 @@ enum status pc_memory_build(struct guest_memory *memory, unsigned physical_bits,
 
 	if (above > limit - PC_RAM_ABOVE)
 		return reason_give(
-			why, STATUS_UNSUPPORTED,
+			why, STATUS_RANGE,
 			"memory: %llu MiB do not fit in the %u physical address bits of this CPU model; give less (--memory)",
 			(unsigned long long)memory->size >> 20, physical_bits);
 	for (i = 0; i < sizeof(part) / sizeof(part[0]); i++) {

@@ -13,7 +13,7 @@
 
 /*
  * Adds the slots, fills in input->range, and finds a place for the 64-bit PCI window (none where the CPU's physical addresses are too
- * short for it). STATUS_UNSUPPORTED: they are too short for the RAM.
+ * short for it). STATUS_RANGE: they are too short for the RAM.
  */
 enum status pc_memory_build(struct guest_memory *memory, unsigned physical_bits, struct boot_input *input,
 			    struct acpi_window *memory64, struct reason *why) must_check;

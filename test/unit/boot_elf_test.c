@@ -152,7 +152,7 @@ static void segments_that_overlap_are_refused(void **unused)
 	pvh_draw(true);
 	elf_draw(kernel, &sketch);
 	kernel_set(machine, kernel, sizeof(kernel));
-	machine_refuses(machine, STATUS_BUSY, "overlaps");
+	machine_refuses(machine, STATUS_INVALID, "overlaps");
 	machine_free(machine);
 }
 

@@ -176,7 +176,7 @@ static void initrd_that_does_not_fit_is_refused(void **unused)
 	bzimage_draw(kernel);
 	kernel_set(machine, kernel, sizeof(kernel));
 	initrd_set(machine, initrd, 32 * MIB);
-	machine_refuses(machine, STATUS_NO_SPACE, "initrd /i: its 32768 KiB do not fit");
+	machine_refuses(machine, STATUS_RANGE, "initrd /i: its 32768 KiB do not fit");
 	initrd_set(machine, initrd, 14 * MIB);
 	machine_boot(machine);
 	initrd_set(machine, initrd, 0);
@@ -196,7 +196,7 @@ static void relocatable_kernel_moves_where_there_is_room(void **unused)
 	machine_boot(machine);
 	assert_int_equal(machine->state.rip, 2 * MIB + 0x200);
 	boot_write32(kernel + 0x260, 15 * MIB);
-	machine_refuses(machine, STATUS_NO_SPACE, "give the VM more");
+	machine_refuses(machine, STATUS_RANGE, "give the VM more");
 	boot_write32(kernel + 0x260, 2 * MIB);
 	kernel[0x234] = 0;
 	machine_refuses(machine, STATUS_RANGE, "no RAM");
@@ -336,7 +336,7 @@ static void bad_files_are_refused_with_a_reason(void **unused)
 	machine_refuses(machine, STATUS_USAGE, "holds 255 bytes, --cmdline has 299");
 	machine->boot.input.cmdline = "";
 	boot_write16(kernel + 0x206, 0x204);
-	machine_refuses(machine, STATUS_UNSUPPORTED, "older than 2.06");
+	machine_refuses(machine, STATUS_INVALID, "older than 2.06");
 	memcpy(kernel, "\x1f\x8b", 2);
 	memset(kernel + 0x1fe, 0, 16);
 	machine_refuses(machine, STATUS_INVALID, "a compressed file; decompress it");

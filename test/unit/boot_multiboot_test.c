@@ -140,7 +140,7 @@ static void kernel_may_lie_in_low_memory(void **unused)
 	machine_boot(machine);
 	assert_in_range(machine->state.gpr[X86_RBX], 0x90000, 0x9ffff);
 	boot_write32(kernel + HEADER + 24, 0xa0000);
-	machine_refuses(machine, STATUS_NO_SPACE, "no room for");
+	machine_refuses(machine, STATUS_RANGE, "no room for");
 	machine_free(machine);
 }
 
@@ -164,7 +164,7 @@ static void lies_are_refused_with_a_reason(void **unused)
 	machine_refuses(machine, STATUS_RANGE, "no RAM");
 	elf_kernel_draw(false);
 	header_draw(0x10);
-	machine_refuses(machine, STATUS_UNSUPPORTED, "flags 0x10");
+	machine_refuses(machine, STATUS_INVALID, "flags 0x10");
 	elf_kernel_draw(false);
 	boot_write32(kernel + 24, 0x7000000);
 	machine_refuses(machine, STATUS_INVALID, "entry point lies in no segment");
@@ -186,7 +186,7 @@ static void long_command_line_is_refused(void **unused)
 	elf_kernel_draw(false);
 	kernel_set(machine, kernel, sizeof(kernel));
 	machine->boot.input.cmdline = cmdline;
-	machine_refuses(machine, STATUS_NO_SPACE, "shorten --cmdline");
+	machine_refuses(machine, STATUS_RANGE, "shorten --cmdline");
 	free(cmdline);
 	machine_free(machine);
 }
