@@ -52,18 +52,20 @@ void host_code_free(struct host_code *code)
 	*code = (struct host_code){0};
 }
 
-#define RANGES 8
+#define RANGES 80
 
 static const int trap_signals[] = {SIGFPE, SIGSEGV, SIGILL};
 #define SIGNALS (sizeof(trap_signals) / sizeof(trap_signals[0]))
 
 static struct {
 	pthread_mutex_t lock;
-	struct {
-		uintptr_t begin, end;
+	struct trap_range {
+		_Atomic uintptr_t begin;     /* 0: free; published last */
+		uintptr_t end;
 		void (*resume)(void);
+		bool redirect;
 	} range[RANGES];
-	_Atomic unsigned ranges;             /* published after its entry */
+	bool installed;
 	struct sigaction previous[SIGNALS];  /* written before the first range is published */
 } traps = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -97,47 +99,87 @@ static void trap_handle(int number, siginfo_t *info, void *context)
 {
 	ucontext_t *user = context;
 	uintptr_t rip = (uintptr_t)user->uc_mcontext.gregs[REG_RIP];
-	unsigned ranges = atomic_load_explicit(&traps.ranges, memory_order_acquire);
 
-	for (unsigned i = 0; i < ranges && info->si_code > 0; i++) {
-		if (rip < traps.range[i].begin || rip >= traps.range[i].end)
+	for (unsigned i = 0; i < RANGES && info->si_code > 0; i++) {
+		const struct trap_range *range = &traps.range[i];
+		uintptr_t begin = atomic_load_explicit(&range->begin, memory_order_acquire);
+
+		if (!begin || rip < begin || rip >= range->end)
 			continue;
-		user->uc_mcontext.gregs[REG_RAX] = user->uc_mcontext.gregs[REG_TRAPNO];
-		user->uc_mcontext.gregs[REG_RDX] = user->uc_mcontext.fpregs ? user->uc_mcontext.fpregs->mxcsr : 0;
-		user->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)traps.range[i].resume;
+		if (range->redirect) {
+			user->uc_mcontext.gregs[REG_RCX] = (greg_t)rip;
+		} else {
+			user->uc_mcontext.gregs[REG_RAX] = user->uc_mcontext.gregs[REG_TRAPNO];
+			user->uc_mcontext.gregs[REG_RDX] = user->uc_mcontext.fpregs ? user->uc_mcontext.fpregs->mxcsr : 0;
+		}
+		user->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)range->resume;
 		return;
 	}
 	trap_chain(number, info, context);
 }
 
-enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void))
+/* Under traps.lock, once. */
+static enum status handlers_install(void)
 {
-	enum status status = STATUS_OK;
-	unsigned count;
-
-	pthread_mutex_lock(&traps.lock);
-	count = atomic_load(&traps.ranges);
-	if (count == RANGES) {
-		status = STATUS_NO_SPACE;
-		goto unlock;
-	}
-	for (unsigned i = 0; i < SIGNALS && !count; i++) {
+	for (unsigned i = 0; i < SIGNALS; i++) {
 		struct sigaction action = {.sa_sigaction = trap_handle, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
 		sigemptyset(&action.sa_mask);
 		/* The previous one first: once ours is there, it may be called. */
 		if (sigaction(trap_signals[i], NULL, &traps.previous[i]) < 0 || sigaction(trap_signals[i], &action, NULL) < 0) {
-			status = STATUS_UNSUPPORTED;
 			while (i-- > 0)
 				sigaction(trap_signals[i], &traps.previous[i], NULL);
-			goto unlock;
+			return STATUS_UNSUPPORTED;
 		}
 	}
-	traps.range[count].begin = (uintptr_t)begin;
-	traps.range[count].end = (uintptr_t)end;
-	traps.range[count].resume = resume;
-	atomic_store_explicit(&traps.ranges, count + 1, memory_order_release);
+	traps.installed = true;
+	return STATUS_OK;
+}
+
+static enum status range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void), bool redirect)
+{
+	enum status status = STATUS_NO_SPACE;
+
+	pthread_mutex_lock(&traps.lock);
+	if (!traps.installed) {
+		status = handlers_install();
+		if (status != STATUS_OK)
+			goto unlock;
+		status = STATUS_NO_SPACE;
+	}
+	for (unsigned i = 0; i < RANGES; i++) {
+		struct trap_range *range = &traps.range[i];
+
+		if (atomic_load(&range->begin))
+			continue;
+		range->end = (uintptr_t)end;
+		range->resume = resume;
+		range->redirect = redirect;
+		atomic_store_explicit(&range->begin, (uintptr_t)begin, memory_order_release);
+		status = STATUS_OK;
+		break;
+	}
 unlock:
 	pthread_mutex_unlock(&traps.lock);
 	return status;
+}
+
+enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void))
+{
+	return range_add(begin, end, resume, false);
+}
+
+enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void))
+{
+	return range_add(begin, end, resume, true);
+}
+
+void host_trap_range_remove(const uint8_t *begin)
+{
+	pthread_mutex_lock(&traps.lock);
+	for (unsigned i = 0; i < RANGES; i++) {
+		if (atomic_load(&traps.range[i].begin) == (uintptr_t)begin)
+			atomic_store(&traps.range[i].begin, 0);
+	}
+	pthread_mutex_unlock(&traps.lock);
 }

@@ -21,6 +21,7 @@
 #include "host/linux/linux.h"
 
 #define STACK_BYTES (256 << 10)
+#define SIGNAL_STACK_BYTES (32 << 10) /* a signal frame with all of AVX-512 is 4 KiB */
 #define TIMER_SLACK_NS 1000
 #define SPINS 40
 
@@ -91,10 +92,16 @@ struct host_thread {
 static void *thread_main(void *argument)
 {
 	struct host_thread *thread = argument;
+	uint8_t signal_stack[SIGNAL_STACK_BYTES];
+	/* Translated code has no stack: RSP is its context. Traps in it need one of their own. */
+	stack_t alternate = { .ss_sp = signal_stack, .ss_size = sizeof(signal_stack) };
 
+	sigaltstack(&alternate, NULL);
 	pthread_setname_np(pthread_self(), thread->name);
 	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS); /* the guest's timers */
 	thread->main(thread->argument);
+	alternate.ss_flags = SS_DISABLE;
+	sigaltstack(&alternate, NULL);
 	return NULL;
 }
 

@@ -49,11 +49,17 @@ enum status host_code_allocate(struct host_code *code, size_t size) must_check;
 void host_code_free(struct host_code *code);
 
 /*
- * Floating-point and vector instructions of the guest run on the host's processor inside code pages and
- * may trap there (#XM, #MF, #DE...). A trap whose RIP lies in [begin, end) continues at `resume` with RAX =
- * the x86 exception vector and RDX = the MXCSR at the trap; all other registers as they were. At most 8 ranges; for creation time.
+ * Instructions of the guest run on the host's processor inside code pages and may trap there (#XM, #DE, #GP of a misaligned operand...). A trap
+ * whose RIP lies in [begin, end) continues at `resume`, all other registers as they were but for
+ *
+ * host_trap_range_add:    RAX = the x86 exception vector, RDX = the MXCSR at the trap;
+ * host_trap_redirect_add: RCX = the RIP of the trap.
+ *
+ * At most 80 ranges. Threads that run such code were started by host_thread_start, or have a signal stack of their own. remove takes a range's `begin`.
  */
 enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void)) must_check;
+enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void)) must_check;
+void host_trap_range_remove(const uint8_t *begin);
 
 /* Monotonic nanoseconds; does not jump, starts anywhere. */
 uint64_t host_time_ns(void);
