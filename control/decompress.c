@@ -150,33 +150,38 @@ static const struct format *format_find(const uint8_t *in, uint64_t in_length)
 	return NULL;
 }
 
-enum status decompress(const uint8_t *in, uint64_t in_length, uint8_t **out, uint64_t *out_length, struct reason *why)
+enum status decompress_bounded(const uint8_t *in, uint64_t in_length, uint64_t limit, uint8_t **out, uint64_t *out_length, struct reason *why)
 {
 	const struct format *format = format_find(in, in_length);
-	uint64_t length = DECOMPRESS_MAX, used;
+	uint64_t length = limit, used;
 	enum status status;
 	uint8_t *memory;
 
 	if (!format)
 		return reason_give(why, STATUS_UNSUPPORTED, "its compression is unknown; gzip, xz, lzma, zstd and lz4 are supported");
-	memory = mmap(NULL, DECOMPRESS_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	memory = mmap(NULL, limit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED)
 		return reason_give(why, STATUS_NO_MEMORY, "no memory to unpack it; free some or raise the address space limit");
 	status = format->unpack(in, in_length, memory, &length);
 	if (!status && !length)
 		status = STATUS_INVALID;
 	if (status) {
-		munmap(memory, DECOMPRESS_MAX);
+		munmap(memory, limit);
 		return reason_give(why, status, "its %s payload %s; get the file anew", format->name,
-				   status == STATUS_NO_SPACE ? "unpacks to more than 512 MiB" :
+				   status == STATUS_NO_SPACE ? "unpacks to more than any kernel has" :
 				   status == STATUS_NO_MEMORY ? "needs more memory to unpack than there is" : "is damaged");
 	}
 	used = (length + PAGE_MASK) & ~PAGE_MASK;
-	if (used < DECOMPRESS_MAX)
-		munmap(memory + used, DECOMPRESS_MAX - used);
+	if (used < limit)
+		munmap(memory + used, limit - used);
 	*out = memory;
 	*out_length = length;
 	return STATUS_OK;
+}
+
+enum status decompress(const uint8_t *in, uint64_t in_length, uint8_t **out, uint64_t *out_length, struct reason *why)
+{
+	return decompress_bounded(in, in_length, DECOMPRESS_MAX, out, out_length, why);
 }
 
 void decompress_free(uint8_t *out, uint64_t out_length)

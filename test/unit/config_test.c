@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config_test.c - the words of `holon run` become a config, or one line that names the thing, the reason and the next step.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "control/config.h"
+
+static struct vm_config config;
+static struct reason why;
+
+/* Words in one string, split at blanks; good for the next call of parse only. */
+static enum status parse(const char *line)
+{
+	static char text[4096];
+	char *words[64], *word, *rest;
+	int count = 0;
+
+	strcpy(text, line);
+	for (word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+		words[count++] = word;
+	why.text[0] = 0;
+	return config_parse(&config, count, words, &why);
+}
+
+static void defaults_are_a_small_machine(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--kernel vmlinuz"), STATUS_OK);
+	assert_string_equal(config.kernel, "vmlinuz");
+	assert_string_equal(config.engine, "auto");
+	assert_string_equal(config.cmdline, "");
+	assert_int_equal(config.cpus, 1);
+	assert_int_equal(config.memory, UINT64_C(1) << 30);
+	assert_int_equal(config.debug_exit_port, -1);
+	assert_int_equal(config.console, CONSOLE_STDIO);
+	assert_false(config.no_reboot || config.overcommit || config.deterministic);
+	config_free(&config);
+}
+
+static void every_option_lands_in_its_field(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--engine interp --kernel=k --initrd i --cmdline=a=b --cpus 64 --memory 2G --cpu max --debug-exit 0xf4 --no-reboot "
+			       "--console file=out --overcommit --stats s --deterministic --jit-cache 32M"),
+			 STATUS_OK);
+	assert_string_equal(config.engine, "interp");
+	assert_string_equal(config.kernel, "k");
+	assert_string_equal(config.initrd, "i");
+	assert_string_equal(config.cmdline, "a=b");
+	assert_int_equal(config.cpus, 64);
+	assert_int_equal(config.memory, UINT64_C(2) << 30);
+	assert_string_equal(config.cpu_model, "max");
+	assert_int_equal(config.debug_exit_port, 0xf4);
+	assert_true(config.no_reboot && config.overcommit && config.deterministic);
+	assert_int_equal(config.console, CONSOLE_FILE);
+	assert_string_equal(config.console_path, "out");
+	assert_string_equal(config.stats_path, "s");
+	assert_int_equal(config.jit_cache, 32 << 20);
+	config_free(&config);
+}
+
+static void sizes_have_a_number_and_a_unit(void **state)
+{
+	static const char *const bad[] = { "", "0", "0M", "512", "M", "-1M", "+1M", " 1M", "1.5G", "1MM", "1MB", "1Q", "99999999999999999999G", "18446744073709551615K" };
+	uint64_t bytes;
+	unsigned i;
+
+	(void)state;
+	assert_int_equal(config_size_parse(&bytes, "64k"), STATUS_OK);
+	assert_int_equal(bytes, 65536);
+	assert_int_equal(config_size_parse(&bytes, "512M"), STATUS_OK);
+	assert_int_equal(bytes, 512 << 20);
+	assert_int_equal(config_size_parse(&bytes, "1T"), STATUS_OK);
+	assert_true(bytes == UINT64_C(1) << 40);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(config_size_parse(&bytes, bad[i]), STATUS_USAGE);
+}
+
+static void disks_have_properties_and_doubled_commas(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--kernel k --disk a.img --disk dir,,with,,commas.img,readonly --disk=c.img,format=raw,readonly"), STATUS_OK);
+	assert_int_equal(config.disks, 3);
+	assert_string_equal(config.disk[0].path, "a.img");
+	assert_false(config.disk[0].readonly);
+	assert_string_equal(config.disk[1].path, "dir,with,commas.img");
+	assert_true(config.disk[1].readonly);
+	assert_string_equal(config.disk[2].path, "c.img");
+	assert_true(config.disk[2].readonly);
+	assert_string_equal(config.disk[2].format, "raw");
+	assert_int_equal(strlen(config.disk[0].serial), 18);
+	assert_string_not_equal(config.disk[0].serial, config.disk[1].serial);
+	config_free(&config);
+}
+
+static void mistakes_are_one_line_that_names_them(void **state)
+{
+	static const struct {
+		const char *line, *names, *step;
+	} mistakes[] = {
+		{ "", "--kernel", "--kernel FILE" },
+		{ "--kernel k --bogus", "--bogus", "holon help run" },
+		{ "--kernel k --bogus=3", "--bogus", "holon help run" },
+		{ "--kernel k disk.img", "disk.img", "holon help run" },
+		{ "--kern k", "--kern", "holon help run" },
+		{ "--kernel k --kernel l", "--kernel", "once" },
+		{ "--kernel k --memory", "--memory", "holon help run" },
+		{ "--kernel=", "--kernel", "holon help run" },
+		{ "--kernel k --memory 0", "--memory 0", "512M" },
+		{ "--kernel k --memory 0M", "--memory 0M", "512M" },
+		{ "--kernel k --memory 15M", "15M", "16M to 512G" },
+		{ "--kernel k --memory 513G", "513G", "16M to 512G" },
+		{ "--kernel k --memory 20000K", "20000K", "multiple of 1M" },
+		{ "--kernel k --cpus 0", "--cpus 0", "1 to 64" },
+		{ "--kernel k --cpus 65", "--cpus 65", "1 to 64" },
+		{ "--kernel k --cpus two", "--cpus two", "1 to 64" },
+		{ "--kernel k --debug-exit 0x10000", "0x10000", "0xf4" },
+		{ "--kernel k --debug-exit -1", "-1", "0xf4" },
+		{ "--kernel k --console tty", "tty", "file=PATH" },
+		{ "--kernel k --console file=", "file=", "file=PATH" },
+		{ "--kernel k --no-reboot=yes", "--no-reboot", "without" },
+		{ "--kernel k --disk ,readonly", "names no file", "--disk PATH" },
+		{ "--kernel k --disk a.img,format=qcow2", "qcow2", "raw" },
+		{ "--kernel k --disk a.img,ro", "'ro'", "readonly" },
+		{ "--kernel k --disk a.img --disk a.img,readonly", "a.img", "once" },
+		{ "--kernel k --jit-cache 3G", "3G", "64M" },
+	};
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+		assert_int_equal(parse(mistakes[i].line), STATUS_USAGE);
+		assert_non_null(strstr(why.text, mistakes[i].names));
+		assert_non_null(strstr(why.text, mistakes[i].step));
+		assert_null(strchr(why.text, '\n'));
+	}
+}
+
+static void too_many_disks_are_refused(void **state)
+{
+	char line[2048] = "--kernel k";
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i <= VM_DISKS_MAX; i++)
+		snprintf(line + strlen(line), sizeof(line) - strlen(line), " --disk %u.img", i);
+	assert_int_equal(parse(line), STATUS_USAGE);
+	assert_non_null(strstr(why.text, "16"));
+}
+
+static void memory_beyond_the_host_needs_overcommit(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--kernel k --memory 8G"), STATUS_OK);
+	assert_int_equal(config_memory_check(&config, UINT64_C(8) << 30, &why), STATUS_OK);
+	assert_int_equal(config_memory_check(&config, UINT64_C(4) << 30, &why), STATUS_USAGE);
+	assert_non_null(strstr(why.text, "--overcommit"));
+	assert_non_null(strstr(why.text, "4096M"));
+	assert_int_equal(parse("--kernel k --memory 8G --overcommit"), STATUS_OK);
+	assert_int_equal(config_memory_check(&config, UINT64_C(4) << 30, &why), STATUS_OK);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_are_a_small_machine),
+		cmocka_unit_test(every_option_lands_in_its_field),
+		cmocka_unit_test(sizes_have_a_number_and_a_unit),
+		cmocka_unit_test(disks_have_properties_and_doubled_commas),
+		cmocka_unit_test(mistakes_are_one_line_that_names_them),
+		cmocka_unit_test(too_many_disks_are_refused),
+		cmocka_unit_test(memory_beyond_the_host_needs_overcommit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
