@@ -122,9 +122,7 @@ static void pm_byte_write(struct acpi_pm *pm, unsigned offset, uint8_t value)
 	uint64_t wide;
 
 	switch (offset) {
-	case ACPI_PM_EVENT ... ACPI_PM_EVENT + 1: /* 1 clears */
-		pm->pm1_status &= (uint16_t)~(value << (8 * offset));
-		break;
+	case ACPI_PM_EVENT ... ACPI_PM_EVENT + 1: pm->pm1_status &= (uint16_t) ~(value << (8 * offset)); break; /* 1 clears */
 	case ACPI_PM_EVENT + 2 ... ACPI_PM_EVENT + 3:
 		wide = pm->pm1_enable;
 		byte_replace64(&wide, offset - 2, value);
@@ -209,12 +207,8 @@ static enum status acpi_pm_after_load(void *object, uint32_t version, struct rea
 }
 
 static const struct state_field acpi_pm_fields[] = {
-	STATE_FIELD(struct acpi_pm, pm1_status),
-	STATE_FIELD(struct acpi_pm, pm1_enable),
-	STATE_FIELD(struct acpi_pm, pm1_control),
-	STATE_FIELD(struct acpi_pm, gpe_status),
-	STATE_FIELD(struct acpi_pm, gpe_enable),
-	STATE_FIELD(struct acpi_pm, smi_enable),
+	STATE_FIELD(struct acpi_pm, pm1_status), STATE_FIELD(struct acpi_pm, pm1_enable), STATE_FIELD(struct acpi_pm, pm1_control),
+	STATE_FIELD(struct acpi_pm, gpe_status), STATE_FIELD(struct acpi_pm, gpe_enable), STATE_FIELD(struct acpi_pm, smi_enable),
 	STATE_FIELD(struct acpi_pm, timer_seen),
 };
 static const struct state_table acpi_pm_state = {
@@ -243,10 +237,19 @@ void acpi_pm_init(struct acpi_pm *pm, struct vm_clock *clock, struct irq *irq, u
 	pm->machine = machine;
 	timer_init(&pm->timer, clock, timer_fire, pm);
 	pm->region = (struct bus_region){
-		.name = "acpi_pm", .length = ACPI_PM_LENGTH, .lock = &pm->lock, .read = pm_read, .write = pm_write, .device = pm,
+		.name = "acpi_pm",
+		.length = ACPI_PM_LENGTH,
+		.lock = &pm->lock,
+		.read = pm_read,
+		.write = pm_write,
+		.device = pm,
 	};
 	pm->device = (struct device){
-		.name = "acpi_pm", .state = &acpi_pm_state, .reset = acpi_pm_reset, .destroy = acpi_pm_destroy, .object = pm,
+		.name = "acpi_pm",
+		.state = &acpi_pm_state,
+		.reset = acpi_pm_reset,
+		.destroy = acpi_pm_destroy,
+		.object = pm,
 	};
 	acpi_pm_reset(pm);
 }

@@ -37,12 +37,12 @@ struct acpi_pm {
 	unsigned sci_gsi;
 	void (*power_off)(void *machine); /* S5 was asked for; under the lock */
 	void *machine;
-	struct timer timer;       /* runs while TMR_EN is set and TMR_STS is not */
+	struct timer timer; /* runs while TMR_EN is set and TMR_STS is not */
 	uint16_t pm1_status, pm1_enable, pm1_control;
 	uint64_t gpe_status, gpe_enable;
 	uint32_t smi_enable;
-	uint64_t timer_seen;      /* how often the PM timer's top bit had toggled when TMR_STS was last brought up to date */
-	uint8_t sci;              /* its level */
+	uint64_t timer_seen; /* how often the PM timer's top bit had toggled when TMR_STS was last brought up to date */
+	uint8_t sci;         /* its level */
 };
 
 void acpi_pm_init(struct acpi_pm *pm, struct vm_clock *clock, struct irq *irq, unsigned sci_gsi, void (*power_off)(void *machine),

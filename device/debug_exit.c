@@ -29,7 +29,11 @@ void debug_exit_init(struct debug_exit *debug_exit, void (*exit)(void *machine, 
 	debug_exit->exit = exit;
 	debug_exit->machine = machine;
 	debug_exit->region = (struct bus_region){
-		.name = "debug-exit", .length = PORTS, .lock = &debug_exit->lock, .read = debug_exit_read, .write = debug_exit_write,
+		.name = "debug-exit",
+		.length = PORTS,
+		.lock = &debug_exit->lock,
+		.read = debug_exit_read,
+		.write = debug_exit_write,
 		.device = debug_exit,
 	};
 	debug_exit->device = (struct device){.name = "debug_exit", .object = debug_exit};

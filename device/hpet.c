@@ -403,7 +403,8 @@ static enum status hpet_after_load(void *object, uint32_t version, struct reason
 		if (comparator->gsi >= IRQ_GSIS) {
 			comparator->gsi = 0;
 			comparator->asserted = 0;
-			status = reason_give(why, STATUS_INVALID, "the state of the event timer (hpet) names an interrupt that does not exist");
+			status = reason_give(why, STATUS_INVALID,
+					     "the state of the event timer (hpet) names an interrupt that does not exist");
 		}
 		timer_arm(comparator);
 	}
@@ -456,10 +457,19 @@ void hpet_init(struct hpet *hpet, struct vm_clock *clock, struct irq *irq, uint3
 		timer_init(&hpet->comparator[i].timer, clock, timer_fire, &hpet->comparator[i]);
 	}
 	hpet->region = (struct bus_region){
-		.name = "hpet", .length = HPET_LENGTH, .lock = &hpet->lock, .read = hpet_read, .write = hpet_write, .device = hpet,
+		.name = "hpet",
+		.length = HPET_LENGTH,
+		.lock = &hpet->lock,
+		.read = hpet_read,
+		.write = hpet_write,
+		.device = hpet,
 	};
 	hpet->device = (struct device){
-		.name = "hpet", .state = &hpet_state, .reset = hpet_reset, .destroy = hpet_destroy, .object = hpet,
+		.name = "hpet",
+		.state = &hpet_state,
+		.reset = hpet_reset,
+		.destroy = hpet_destroy,
+		.object = hpet,
 	};
 	hpet_reset(hpet);
 }

@@ -32,12 +32,12 @@ struct hpet_comparator {
 	struct hpet *hpet;
 	unsigned index;
 	struct timer timer;
-	uint64_t config;          /* Tn_CONF, the writable bits */
+	uint64_t config; /* Tn_CONF, the writable bits */
 	uint64_t comparator;
 	uint64_t period;
-	uint64_t fsb;             /* Tn_FSB: address in the high half, data in the low */
-	uint64_t match;           /* guest tick at which it matches next; UINT64_MAX: never */
-	uint8_t asserted;         /* `gsi` is held high */
+	uint64_t fsb;     /* Tn_FSB: address in the high half, data in the low */
+	uint64_t match;   /* guest tick at which it matches next; UINT64_MAX: never */
+	uint8_t asserted; /* `gsi` is held high */
 	uint8_t gsi;
 };
 
@@ -47,13 +47,13 @@ struct hpet {
 	struct host_mutex lock;
 	struct vm_clock *clock;
 	struct irq *irq;
-	uint32_t routes;          /* Tn_INT_ROUTE_CAP: a bit a GSI */
+	uint32_t routes;                      /* Tn_INT_ROUTE_CAP: a bit a GSI */
 	void (*legacy)(void *owner, bool on); /* under the lock; only changes. May be NULL */
 	void *owner;
-	uint64_t config;          /* GEN_CONF */
-	uint64_t status;          /* GINTR_STA */
-	uint64_t counter;         /* main counter: as it stands while halted, */
-	uint64_t start;           /* or as it stood at this guest tick */
+	uint64_t config;  /* GEN_CONF */
+	uint64_t status;  /* GINTR_STA */
+	uint64_t counter; /* main counter: as it stands while halted, */
+	uint64_t start;   /* or as it stood at this guest tick */
 	struct hpet_comparator comparator[HPET_COMPARATORS];
 };
 

@@ -86,8 +86,7 @@ static void command_run(struct i8042 *i8042, uint8_t command)
 	switch (command) {
 	case COMMAND_READ_BYTE: answer(i8042, i8042->command_byte); break;
 	case COMMAND_AUXILIARY_DISABLE: i8042->command_byte |= BYTE_AUXILIARY_DISABLED; break;
-	case COMMAND_AUXILIARY_ENABLE: /* no port to enable: the bit stays, which is how probes tell */
-		break;
+	case COMMAND_AUXILIARY_ENABLE: /* no port to enable: the bit stays, which is how probes tell */ break;
 	case COMMAND_AUXILIARY_TEST: answer(i8042, ANSWER_TEST_CLOCK_LOW); break;
 	case COMMAND_SELF_TEST:
 		i8042->status |= STATUS_SYSTEM;
@@ -126,9 +125,7 @@ static void data_take(struct i8042 *i8042, uint8_t value)
 	case COMMAND_WRITE_AUXILIARY_BUFFER: /* without an auxiliary port it comes back as a keyboard's byte */
 		answer(i8042, value);
 		break;
-	default: /* for the keyboard, or for a mouse */
-		keyboard_timeout(i8042);
-		break;
+	default: /* for the keyboard, or for a mouse */ keyboard_timeout(i8042); break;
 	}
 }
 
@@ -138,7 +135,7 @@ static uint64_t data_read(void *device, uint64_t offset, unsigned size)
 
 	(void)offset;
 	(void)size;
-	i8042->status &= (uint8_t)~(STATUS_OUTPUT_FULL | STATUS_TIMEOUT);
+	i8042->status &= (uint8_t) ~(STATUS_OUTPUT_FULL | STATUS_TIMEOUT);
 	line_update_locked(i8042);
 	return i8042->output;
 }
@@ -203,7 +200,7 @@ static enum status i8042_after_load(void *object, uint32_t version, struct reaso
 }
 
 static const struct state_field i8042_fields[] = {
-	STATE_FIELD(struct i8042, status), STATE_FIELD(struct i8042, command_byte), STATE_FIELD(struct i8042, output),
+	STATE_FIELD(struct i8042, status),      STATE_FIELD(struct i8042, command_byte), STATE_FIELD(struct i8042, output),
 	STATE_FIELD(struct i8042, output_port), STATE_FIELD(struct i8042, expecting),
 };
 static const struct state_table i8042_state = {
@@ -221,10 +218,20 @@ void i8042_init(struct i8042 *i8042, struct irq *irq, unsigned gsi, void (*reset
 	i8042->reset = reset;
 	i8042->machine = machine;
 	i8042->data = (struct bus_region){
-		.name = "i8042-data", .length = 1, .lock = &i8042->lock, .read = data_read, .write = data_write, .device = i8042,
+		.name = "i8042-data",
+		.length = 1,
+		.lock = &i8042->lock,
+		.read = data_read,
+		.write = data_write,
+		.device = i8042,
 	};
 	i8042->command = (struct bus_region){
-		.name = "i8042-command", .length = 1, .lock = &i8042->lock, .read = command_read, .write = command_write, .device = i8042,
+		.name = "i8042-command",
+		.length = 1,
+		.lock = &i8042->lock,
+		.read = command_read,
+		.write = command_write,
+		.device = i8042,
 	};
 	i8042->device = (struct device){.name = "i8042", .state = &i8042_state, .reset = i8042_reset, .object = i8042};
 	i8042_reset(i8042);

@@ -26,7 +26,7 @@ struct i8042 {
 	void (*reset)(void *machine); /* the reset line was pulled; under the lock */
 	void *machine;
 	uint8_t status, command_byte, output, output_port;
-	uint8_t expecting;         /* the command whose data byte comes next through port 60h; 0: none */
+	uint8_t expecting; /* the command whose data byte comes next through port 60h; 0: none */
 	uint8_t line;
 };
 

@@ -25,8 +25,8 @@
 #define ENTRY_LEVEL UINT64_C(0x8000)
 #define ENTRY_MASKED UINT64_C(0x10000)
 #define ENTRY_DESTINATION_SHIFT 56
-#define ENTRY_WRITABLE                                                                                                     \
-	(ENTRY_VECTOR | ENTRY_DELIVERY | ENTRY_LOGICAL | ENTRY_POLARITY | ENTRY_LEVEL | ENTRY_MASKED |                     \
+#define ENTRY_WRITABLE                                                                                 \
+	(ENTRY_VECTOR | ENTRY_DELIVERY | ENTRY_LOGICAL | ENTRY_POLARITY | ENTRY_LEVEL | ENTRY_MASKED | \
 	 UINT64_C(0xff) << ENTRY_DESTINATION_SHIFT)
 
 #define MSI_ADDRESS UINT64_C(0xfee00000)
@@ -206,7 +206,12 @@ void ioapic_init(struct ioapic *ioapic, struct irq *irq, uint8_t id)
 	ioapic->irq = irq;
 	ioapic->id = id & 0xf;
 	ioapic->region = (struct bus_region){
-		.name = "ioapic", .length = IOAPIC_LENGTH, .lock = &ioapic->lock, .read = ioapic_read, .write = ioapic_write, .device = ioapic,
+		.name = "ioapic",
+		.length = IOAPIC_LENGTH,
+		.lock = &ioapic->lock,
+		.read = ioapic_read,
+		.write = ioapic_write,
+		.device = ioapic,
 	};
 	ioapic->device = (struct device){.name = "ioapic", .state = &ioapic_state, .reset = ioapic_reset, .object = ioapic};
 	ioapic_reset(ioapic);

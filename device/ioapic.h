@@ -25,11 +25,11 @@ struct ioapic {
 	struct device device;
 	struct bus_region region; /* MMIO, usually at 0xfec00000 */
 	struct host_mutex lock;
-	struct irq *irq;          /* for irq_msi */
-	uint8_t select;           /* IOREGSEL */
-	uint8_t id;               /* bits 27:24 of IOAPICID */
+	struct irq *irq; /* for irq_msi */
+	uint8_t select;  /* IOREGSEL */
+	uint8_t id;      /* bits 27:24 of IOAPICID */
 	uint64_t redirection[IOAPIC_PINS];
-	uint32_t line;            /* asserted pins */
+	uint32_t line; /* asserted pins */
 };
 
 /* `id` is what the MADT gives as the IOAPIC's ID (and the register shows after reset), 0 to 15. */

@@ -154,17 +154,10 @@ void lapic_lvt_deliver(struct lapic *lapic, enum lapic_lvt entry)
 		return;
 	}
 	switch (lvt >> LAPIC_MESSAGE_DELIVERY_SHIFT & 7) {
-	case DELIVERY_FIXED:
-		lint_deliver_fixed(lapic, entry, lvt);
-		break;
-	case DELIVERY_NMI:
-		wiring->request(lapic->vcpu, LAPIC_REQUEST_NMI, 0);
-		break;
-	case DELIVERY_INIT:
-		wiring->request(lapic->vcpu, LAPIC_REQUEST_INIT, 0);
-		break;
-	default: /* ExtINT follows the wire (extint_wanted); there is no SMM */
-		break;
+	case DELIVERY_FIXED: lint_deliver_fixed(lapic, entry, lvt); break;
+	case DELIVERY_NMI: wiring->request(lapic->vcpu, LAPIC_REQUEST_NMI, 0); break;
+	case DELIVERY_INIT: wiring->request(lapic->vcpu, LAPIC_REQUEST_INIT, 0); break;
+	default: /* ExtINT follows the wire (extint_wanted); there is no SMM */ break;
 	}
 }
 
@@ -235,8 +228,9 @@ static void lvt_write(struct lapic *lapic, enum lapic_lvt entry, uint32_t value)
 		return;
 	}
 	/* The PIC's thread may set Remote IRR meanwhile. */
-	while (!__atomic_compare_exchange_n(&lapic->lvt[entry], &old, value | (value & LAPIC_LVT_LEVEL ? old & LAPIC_LVT_REMOTE_IRR : 0),
-					    false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	while (!__atomic_compare_exchange_n(&lapic->lvt[entry], &old,
+					    value | (value & LAPIC_LVT_LEVEL ? old & LAPIC_LVT_REMOTE_IRR : 0), false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		;
 	if (entry == LVT_LINT0 && __atomic_load_n(&lapic->lint0, __ATOMIC_ACQUIRE)) {
 		if (value & LAPIC_LVT_LEVEL)
@@ -431,7 +425,8 @@ static void lapic_init(void *apic)
 
 static void lapic_power_on(struct lapic *lapic)
 {
-	__atomic_store_n(&lapic->base_msr, LAPIC_PAGE_BASE | LAPIC_BASE_EN | (lapic->id == 0 ? LAPIC_BASE_BSP : 0), __ATOMIC_RELAXED);
+	__atomic_store_n(&lapic->base_msr, LAPIC_PAGE_BASE | LAPIC_BASE_EN | (lapic->id == 0 ? LAPIC_BASE_BSP : 0),
+			 __ATOMIC_RELAXED);
 	registers_reset(lapic);
 }
 

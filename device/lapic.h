@@ -32,9 +32,9 @@ enum lapic_request { LAPIC_REQUEST_NMI, LAPIC_REQUEST_INIT, LAPIC_REQUEST_SIPI }
 /* What the local APICs ask of the machine. */
 struct lapic_wiring {
 	struct vm_clock *clock;
-	struct irq *irq;                /* for irq_eoi */
-	unsigned physical_bits;         /* MAXPHYADDR of the CPU model: reserved bits of IA32_APIC_BASE */
-	void (*interrupt)(void *vcpu);  /* something may have become deliverable */
+	struct irq *irq;               /* for irq_eoi */
+	unsigned physical_bits;        /* MAXPHYADDR of the CPU model: reserved bits of IA32_APIC_BASE */
+	void (*interrupt)(void *vcpu); /* something may have become deliverable */
 	void (*request)(void *vcpu, enum lapic_request kind, uint8_t vector); /* vector: SIPI's */
 	/* The PIC behind LINT0 of the BSP; NULL functions: none. */
 	bool (*extint_pending)(void *pic);
@@ -47,13 +47,13 @@ struct lapic_set;
 struct lapic {
 	/* What other threads write; everything shared is touched by __atomic builtins only. */
 	uint64_t irr[4] __attribute__((aligned(64)));
-	uint64_t tmr[4];   /* set: level-triggered, the EOI is broadcast */
+	uint64_t tmr[4];      /* set: level-triggered, the EOI is broadcast */
 	uint32_t esr_pending; /* errors since the last write of ESR */
-	bool lint0;        /* level of the wire from the PIC */
+	bool lint0;           /* level of the wire from the PIC */
 	/* Written by the owner, read by others (routing, arbitration). */
 	uint64_t base_msr __attribute__((aligned(64)));
 	uint32_t svr, ldr, dfr, tpr, ppr;
-	uint32_t lvt[6];   /* by enum lapic_lvt */
+	uint32_t lvt[6]; /* by enum lapic_lvt */
 	/* The owner's alone. */
 	uint64_t isr[4];
 	uint32_t esr, icr_low, icr_high;
@@ -64,15 +64,15 @@ struct lapic {
 	struct host_mutex timer_lock;
 	uint32_t initial_count, divide_configuration;
 	uint64_t tsc_deadline;
-	uint64_t timer_start_ns;   /* when the current period began */
-	uint64_t timer_next_ns;    /* UINT64_MAX: stopped */
+	uint64_t timer_start_ns; /* when the current period began */
+	uint64_t timer_next_ns;  /* UINT64_MAX: stopped */
 	struct timer timer;
 };
 
 struct lapic_set {
-	struct device device;      /* state: none of its own, it is part of struct x86_state, see get and set */
+	struct device device; /* state: none of its own, it is part of struct x86_state, see get and set */
 	struct lapic_wiring wiring;
-	struct lapic *lapic;       /* [cpus] */
+	struct lapic *lapic; /* [cpus] */
 	unsigned cpus;
 	uint32_t arbitration; /* where the search for the lowest priority begins: spreads interrupts */
 };

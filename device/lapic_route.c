@@ -8,13 +8,13 @@
 
 struct message {
 	uint32_t destination;
-	bool wide;                    /* a 32-bit destination, from an x2APIC */
+	bool wide; /* a 32-bit destination, from an x2APIC */
 	bool logical;
 	bool all;                     /* shorthand: destination and mode do not matter */
 	const struct lapic *excluded; /* all but this one, or NULL */
 	bool lowest;
 	bool level;
-	uint8_t delivery;             /* enum lapic_delivery */
+	uint8_t delivery; /* enum lapic_delivery */
 	uint8_t vector;
 };
 
@@ -62,17 +62,10 @@ static void deliver(struct lapic *lapic, const struct message *message)
 		if (lapic_accepting(lapic))
 			lapic_accept_vector(lapic, message->vector, message->level);
 		break;
-	case DELIVERY_NMI:
-		wiring->request(lapic->vcpu, LAPIC_REQUEST_NMI, 0);
-		break;
-	case DELIVERY_INIT:
-		wiring->request(lapic->vcpu, LAPIC_REQUEST_INIT, 0);
-		break;
-	case DELIVERY_SIPI:
-		wiring->request(lapic->vcpu, LAPIC_REQUEST_SIPI, message->vector);
-		break;
-	default: /* SMI: there is no SMM; ExtINT: the PIC is wired to LINT0 alone */
-		break;
+	case DELIVERY_NMI: wiring->request(lapic->vcpu, LAPIC_REQUEST_NMI, 0); break;
+	case DELIVERY_INIT: wiring->request(lapic->vcpu, LAPIC_REQUEST_INIT, 0); break;
+	case DELIVERY_SIPI: wiring->request(lapic->vcpu, LAPIC_REQUEST_SIPI, message->vector); break;
+	default: /* SMI: there is no SMM; ExtINT: the PIC is wired to LINT0 alone */ break;
 	}
 }
 
@@ -84,7 +77,8 @@ static struct lapic *lowest_priority(struct lapic_set *set, const struct message
 	for (unsigned i = 0; i < set->cpus; i++) {
 		struct lapic *lapic = &set->lapic[(start + i) % set->cpus];
 
-		if (lapic_accepting(lapic) && matches(lapic, message) && (!best || lapic_load(&lapic->ppr) < lapic_load(&best->ppr)))
+		if (lapic_accepting(lapic) && matches(lapic, message) &&
+		    (!best || lapic_load(&lapic->ppr) < lapic_load(&best->ppr)))
 			best = lapic;
 	}
 	return best;

@@ -105,7 +105,7 @@ static uint64_t remaining_ns_locked(const struct lapic *lapic, uint64_t now)
 		return 0;
 	if (now < lapic->timer_next_ns) /* merged periods: only the part of the last one */
 		return period && mode_is(lapic, LAPIC_LVT_TIMER_PERIODIC) ? (lapic->timer_next_ns - now - 1) % period + 1
-									   : lapic->timer_next_ns - now;
+									  : lapic->timer_next_ns - now;
 	if (!mode_is(lapic, LAPIC_LVT_TIMER_PERIODIC) || !period)
 		return 0;
 	return period - (now - lapic->timer_next_ns) % period;

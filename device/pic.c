@@ -56,7 +56,7 @@ static int chip_request(const struct pic *pic, unsigned which)
 	if (chip->special_mask)
 		in_service &= (uint8_t)~chip->imr;
 	if (chip->fully_nested && which == MASTER) /* a second request of the slave may nest in its first */
-		in_service &= (uint8_t)~(1u << CASCADE);
+		in_service &= (uint8_t) ~(1u << CASCADE);
 	serving = highest(chip, in_service);
 	return serving < 0 || rank(chip, (unsigned)wanted) < rank(chip, (unsigned)serving) ? wanted : -1;
 }
@@ -70,7 +70,7 @@ static void outputs_update_locked(struct pic *pic)
 	if (chip_request(pic, SLAVE) >= 0)
 		master->irr |= 1u << CASCADE;
 	else
-		master->irr &= (uint8_t)~(1u << CASCADE);
+		master->irr &= (uint8_t) ~(1u << CASCADE);
 	level = chip_request(pic, MASTER) >= 0;
 	if (level == pic->output_level)
 		return;
@@ -104,7 +104,7 @@ void pic_set(void *device, unsigned gsi, bool level)
 /* The second INTA pulse has been seen: the request is in service. */
 static void acknowledge_locked(struct pic_chip *chip, unsigned input)
 {
-	chip->irr &= (uint8_t)~(1u << input);
+	chip->irr &= (uint8_t) ~(1u << input);
 	if (!chip->auto_eoi)
 		chip->isr |= (uint8_t)(1u << input);
 	else if (chip->rotate_on_auto_eoi)
@@ -184,29 +184,24 @@ static void ocw2_write(struct pic_chip *chip, uint8_t value)
 
 	switch (value >> 5) {
 	case 0: /* rotate in automatic EOI mode: clear, set */
-	case 4:
-		chip->rotate_on_auto_eoi = value & 0x80;
-		break;
+	case 4: chip->rotate_on_auto_eoi = value & 0x80; break;
 	case 1: /* non-specific EOI, and with rotation; what the special mask hides is not ended */
 	case 5:
 		input = highest(chip, chip->special_mask ? chip->isr & (uint8_t)~chip->imr : chip->isr);
 		if (input < 0)
 			break;
-		chip->isr &= (uint8_t)~(1u << input);
+		chip->isr &= (uint8_t) ~(1u << input);
 		if (value & 0x80)
 			chip->lowest = (uint8_t)input;
 		break;
 	case 3: /* specific EOI, and with rotation */
 	case 7:
-		chip->isr &= (uint8_t)~(1u << level);
+		chip->isr &= (uint8_t) ~(1u << level);
 		if (value & 0x80)
 			chip->lowest = (uint8_t)level;
 		break;
-	case 6: /* set priority */
-		chip->lowest = (uint8_t)level;
-		break;
-	default: /* no operation */
-		break;
+	case 6: /* set priority */ chip->lowest = (uint8_t)level; break;
+	default: /* no operation */ break;
 	}
 }
 
@@ -298,19 +293,19 @@ static void elcr_write(void *device, unsigned offset, uint8_t value)
 	struct pic_chip *chip = &pic->chip[offset];
 	uint8_t elcr = value & (offset == MASTER ? ELCR_MASTER : ELCR_SLAVE);
 
-	chip->irr &= (uint8_t)~(chip->elcr & ~elcr);
+	chip->irr &= (uint8_t) ~(chip->elcr & ~elcr);
 	chip->elcr = elcr;
 	outputs_update_locked(pic);
 }
 
-#define PORT_FUNCTIONS(name)                                                                      \
-	static uint64_t name##_port_read(void *device, uint64_t offset, unsigned size)            \
-	{                                                                                         \
-		return byte_port_read(name##_read, device, offset, size);                         \
-	}                                                                                         \
+#define PORT_FUNCTIONS(name)                                                                        \
+	static uint64_t name##_port_read(void *device, uint64_t offset, unsigned size)              \
+	{                                                                                           \
+		return byte_port_read(name##_read, device, offset, size);                           \
+	}                                                                                           \
 	static void name##_port_write(void *device, uint64_t offset, unsigned size, uint64_t value) \
-	{                                                                                         \
-		byte_port_write(name##_write, device, offset, size, value);                       \
+	{                                                                                           \
+		byte_port_write(name##_write, device, offset, size, value);                         \
 	}
 PORT_FUNCTIONS(master)
 PORT_FUNCTIONS(slave)
@@ -378,13 +373,28 @@ void pic_init(struct pic *pic, void (*output)(void *owner, bool level), void *ow
 	pic->output = output;
 	pic->owner = owner;
 	pic->region[MASTER] = (struct bus_region){
-		.name = "pic-master", .length = 2, .lock = &pic->lock, .read = master_port_read, .write = master_port_write, .device = pic,
+		.name = "pic-master",
+		.length = 2,
+		.lock = &pic->lock,
+		.read = master_port_read,
+		.write = master_port_write,
+		.device = pic,
 	};
 	pic->region[SLAVE] = (struct bus_region){
-		.name = "pic-slave", .length = 2, .lock = &pic->lock, .read = slave_port_read, .write = slave_port_write, .device = pic,
+		.name = "pic-slave",
+		.length = 2,
+		.lock = &pic->lock,
+		.read = slave_port_read,
+		.write = slave_port_write,
+		.device = pic,
 	};
 	pic->elcr_region = (struct bus_region){
-		.name = "elcr", .length = 2, .lock = &pic->lock, .read = elcr_port_read, .write = elcr_port_write, .device = pic,
+		.name = "elcr",
+		.length = 2,
+		.lock = &pic->lock,
+		.read = elcr_port_read,
+		.write = elcr_port_write,
+		.device = pic,
 	};
 	pic->device = (struct device){.name = "pic", .state = &pic_state, .reset = pic_reset, .object = pic};
 	pic_reset(pic);

@@ -18,25 +18,25 @@
 #include <holon/device.h>
 
 struct pic_chip {
-	uint8_t irr;          /* edge requests that are latched; level ones follow `line` */
+	uint8_t irr; /* edge requests that are latched; level ones follow `line` */
 	uint8_t imr, isr, line, elcr;
-	uint8_t base;         /* ICW2 */
-	uint8_t lowest;       /* the input with the lowest priority: 7 after ICW1 */
-	uint8_t icw;          /* the initialisation word that is expected next: 2, 3, 4, or 0 */
+	uint8_t base;   /* ICW2 */
+	uint8_t lowest; /* the input with the lowest priority: 7 after ICW1 */
+	uint8_t icw;    /* the initialisation word that is expected next: 2, 3, 4, or 0 */
 	uint8_t icw1, icw3;
 	/* Flags; bytes rather than bool because a saved state may hold anything. */
-	uint8_t initialised;  /* an initialisation sequence has been completed */
+	uint8_t initialised; /* an initialisation sequence has been completed */
 	uint8_t auto_eoi, rotate_on_auto_eoi, fully_nested, special_mask;
 	uint8_t poll, read_isr;
 };
 
 struct pic {
 	struct device device;
-	struct bus_region region[2]; /* ports, 2 bytes each: usually 0x20 and 0xa0 */
+	struct bus_region region[2];   /* ports, 2 bytes each: usually 0x20 and 0xa0 */
 	struct bus_region elcr_region; /* 2 bytes: 0x4d0 */
 	struct host_mutex lock;
-	struct pic_chip chip[2];     /* master, slave */
-	bool output_level;           /* INT of the master; __atomic, written under lock */
+	struct pic_chip chip[2]; /* master, slave */
+	bool output_level;       /* INT of the master; __atomic, written under lock */
 	void (*output)(void *owner, bool level);
 	void *owner;
 };

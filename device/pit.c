@@ -420,7 +420,8 @@ static void pit_reset(void *object)
 
 	host_mutex_lock(&pit->lock);
 	for (unsigned i = 0; i < 3; i++)
-		pit->channel[i] = (struct pit_channel){.access = 3, .reload = 65536, .count = 65536, .gate = i != 2, .suspended = i == 2};
+		pit->channel[i] =
+			(struct pit_channel){.access = 3, .reload = 65536, .count = 65536, .gate = i != 2, .suspended = i == 2};
 	pit->speaker = 0;
 	line_set_locked(pit, false);
 	pit->disconnected = 0;
@@ -431,8 +432,8 @@ static void pit_reset(void *object)
 
 static bool channel_sane(const struct pit_channel *channel)
 {
-	return channel->mode <= 5 && channel->access >= 1 && channel->access <= 3 && channel->count_latched <= 2 && channel->reload >= 1 &&
-	       channel->reload <= 65536 && channel->count >= 1 && channel->count <= 65536;
+	return channel->mode <= 5 && channel->access >= 1 && channel->access <= 3 && channel->count_latched <= 2 &&
+	       channel->reload >= 1 && channel->reload <= 65536 && channel->count >= 1 && channel->count <= 65536;
 }
 
 /* Channel 0's interrupt line is the sinks' to restore; the timer is ours. */
@@ -503,11 +504,22 @@ void pit_init(struct pit *pit, struct vm_clock *clock, struct irq *irq, unsigned
 	pit->gsi = gsi;
 	timer_init(&pit->timer, clock, timer_fire, pit);
 	pit->region = (struct bus_region){
-		.name = "pit", .length = 4, .lock = &pit->lock, .read = pit_read, .write = pit_write, .device = pit,
+		.name = "pit",
+		.length = 4,
+		.lock = &pit->lock,
+		.read = pit_read,
+		.write = pit_write,
+		.device = pit,
 	};
 	pit->port61 = (struct bus_region){
-		.name = "port61", .length = 1, .lock = &pit->lock, .read = port61_read, .write = port61_write, .device = pit,
+		.name = "port61",
+		.length = 1,
+		.lock = &pit->lock,
+		.read = port61_read,
+		.write = port61_write,
+		.device = pit,
 	};
-	pit->device = (struct device){.name = "pit", .state = &pit_state, .reset = pit_reset, .destroy = pit_destroy, .object = pit};
+	pit->device =
+		(struct device){.name = "pit", .state = &pit_state, .reset = pit_reset, .destroy = pit_destroy, .object = pit};
 	pit_reset(pit);
 }

@@ -61,7 +61,12 @@ void port_a_init(struct port_a *port_a, void (*reset)(void *machine), void *mach
 	port_a->reset = reset;
 	port_a->machine = machine;
 	port_a->region = (struct bus_region){
-		.name = "port-a", .length = 1, .lock = &port_a->lock, .read = port_a_read, .write = port_a_write, .device = port_a,
+		.name = "port-a",
+		.length = 1,
+		.lock = &port_a->lock,
+		.read = port_a_read,
+		.write = port_a_write,
+		.device = port_a,
 	};
 	port_a->device = (struct device){.name = "port_a", .state = &port_a_state, .reset = port_a_reset, .object = port_a};
 	port_a_reset(port_a);

@@ -12,7 +12,7 @@
 
 struct port_a {
 	struct device device;
-	struct bus_region region;     /* 1 port: 0x92 */
+	struct bus_region region; /* 1 port: 0x92 */
 	struct host_mutex lock;
 	void (*reset)(void *machine); /* INIT_NOW went from 0 to 1; under the lock */
 	void *machine;

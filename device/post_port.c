@@ -36,9 +36,16 @@ void post_port_init(struct post_port *post_port)
 {
 	__builtin_memset(post_port, 0, sizeof(*post_port));
 	post_port->region = (struct bus_region){
-		.name = "post", .length = 1, .read = post_port_read, .write = post_port_write, .device = post_port,
+		.name = "post",
+		.length = 1,
+		.read = post_port_read,
+		.write = post_port_write,
+		.device = post_port,
 	};
 	post_port->device = (struct device){
-		.name = "post_port", .state = &post_port_state, .reset = post_port_reset, .object = post_port,
+		.name = "post_port",
+		.state = &post_port_state,
+		.reset = post_port_reset,
+		.object = post_port,
 	};
 }

@@ -30,7 +30,12 @@ void pvpanic_init(struct pvpanic *pvpanic, void (*event)(void *machine, uint8_t 
 	pvpanic->event = event;
 	pvpanic->machine = machine;
 	pvpanic->region = (struct bus_region){
-		.name = "pvpanic", .length = 1, .lock = &pvpanic->lock, .read = pvpanic_read, .write = pvpanic_write, .device = pvpanic,
+		.name = "pvpanic",
+		.length = 1,
+		.lock = &pvpanic->lock,
+		.read = pvpanic_read,
+		.write = pvpanic_write,
+		.device = pvpanic,
 	};
 	pvpanic->device = (struct device){.name = "pvpanic", .object = pvpanic};
 }

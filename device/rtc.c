@@ -13,8 +13,21 @@
 #include "device/ticks.h"
 
 enum rtc_register {
-	RTC_SECONDS, RTC_SECONDS_ALARM, RTC_MINUTES, RTC_MINUTES_ALARM, RTC_HOURS, RTC_HOURS_ALARM, RTC_WEEKDAY, RTC_DAY, RTC_MONTH, RTC_YEAR,
-	RTC_A, RTC_B, RTC_C, RTC_D, RTC_RAM,
+	RTC_SECONDS,
+	RTC_SECONDS_ALARM,
+	RTC_MINUTES,
+	RTC_MINUTES_ALARM,
+	RTC_HOURS,
+	RTC_HOURS_ALARM,
+	RTC_WEEKDAY,
+	RTC_DAY,
+	RTC_MONTH,
+	RTC_YEAR,
+	RTC_A,
+	RTC_B,
+	RTC_C,
+	RTC_D,
+	RTC_RAM,
 	RTC_CENTURY = 0x32,
 };
 
@@ -376,7 +389,7 @@ static void rtc_reset(void *object)
 	host_mutex_lock(&rtc->lock);
 	rtc->index = 0;
 	flags_update_locked(rtc);
-	rtc->cmos[RTC_B] &= (uint8_t)~(B_PIE | B_AIE | B_UIE | B_SQWE);
+	rtc->cmos[RTC_B] &= (uint8_t) ~(B_PIE | B_AIE | B_UIE | B_SQWE);
 	rtc->cmos[RTC_C] = 0;
 	interrupts_update_locked(rtc);
 	rtc->disconnected = 0;
@@ -412,16 +425,11 @@ static enum status rtc_after_load(void *object, uint32_t version, struct reason 
 }
 
 static const struct state_field rtc_fields[] = {
-	STATE_FIELD(struct rtc, index),
-	STATE_BLOB(struct rtc, cmos),
-	STATE_FIELD(struct rtc, seconds_offset),
-	STATE_FIELD(struct rtc, phase_ns),
-	STATE_FIELD(struct rtc, weekday_offset),
-	STATE_FIELD(struct rtc, seen_second),
-	STATE_FIELD(struct rtc, seen_period),
-	STATE_FIELD(struct rtc, frozen_ns),
-	STATE_FIELD(struct rtc, line),
-	STATE_FIELD(struct rtc, disconnected),
+	STATE_FIELD(struct rtc, index),          STATE_BLOB(struct rtc, cmos),
+	STATE_FIELD(struct rtc, seconds_offset), STATE_FIELD(struct rtc, phase_ns),
+	STATE_FIELD(struct rtc, weekday_offset), STATE_FIELD(struct rtc, seen_second),
+	STATE_FIELD(struct rtc, seen_period),    STATE_FIELD(struct rtc, frozen_ns),
+	STATE_FIELD(struct rtc, line),           STATE_FIELD(struct rtc, disconnected),
 };
 static const struct state_table rtc_state = {
 	.name = "rtc",
@@ -448,9 +456,15 @@ void rtc_init(struct rtc *rtc, struct vm_clock *clock, struct irq *irq, unsigned
 	rtc->cmos[RTC_A] = A_DIVIDER_32768 | 6; /* 1024 Hz, as firmware leaves it */
 	rtc->cmos[RTC_B] = B_24_HOURS;
 	rtc->region = (struct bus_region){
-		.name = "rtc", .length = 2, .lock = &rtc->lock, .read = rtc_read, .write = rtc_write, .device = rtc,
+		.name = "rtc",
+		.length = 2,
+		.lock = &rtc->lock,
+		.read = rtc_read,
+		.write = rtc_write,
+		.device = rtc,
 	};
-	rtc->device = (struct device){.name = "rtc", .state = &rtc_state, .reset = rtc_reset, .destroy = rtc_destroy, .object = rtc};
+	rtc->device =
+		(struct device){.name = "rtc", .state = &rtc_state, .reset = rtc_reset, .destroy = rtc_destroy, .object = rtc};
 	rtc->seen_second = second_now(rtc);
 	rtc->seen_period = periodic_tick_now(rtc);
 	rtc_reset(rtc);

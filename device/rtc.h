@@ -22,7 +22,7 @@
 
 struct rtc {
 	struct device device;
-	struct bus_region region;   /* 2 ports: 0x70 */
+	struct bus_region region; /* 2 ports: 0x70 */
 	struct host_mutex lock;
 	struct vm_clock *clock;
 	struct irq *irq;
@@ -30,14 +30,14 @@ struct rtc {
 	struct timer timer;
 	uint8_t index;
 	uint8_t cmos[RTC_CMOS_SIZE];
-	uint64_t seconds_offset;    /* RTC second = wall clock second + this (modulo 2^64) */
-	uint32_t phase_ns;          /* RTC seconds begin this much before the wall clock's: below 10^9 */
-	uint8_t weekday_offset;     /* what the guest set against what the date says, 0 to 6 */
-	uint64_t seen_second;       /* the RTC second up to which UF and AF are known */
-	uint64_t seen_period;       /* likewise the 32768 Hz tick for PF */
-	uint64_t frozen_ns;         /* stopped by SET or the divider: how far into its second the clock stood */
+	uint64_t seconds_offset; /* RTC second = wall clock second + this (modulo 2^64) */
+	uint32_t phase_ns;       /* RTC seconds begin this much before the wall clock's: below 10^9 */
+	uint8_t weekday_offset;  /* what the guest set against what the date says, 0 to 6 */
+	uint64_t seen_second;    /* the RTC second up to which UF and AF are known */
+	uint64_t seen_period;    /* likewise the 32768 Hz tick for PF */
+	uint64_t frozen_ns;      /* stopped by SET or the divider: how far into its second the clock stood */
 	uint8_t line;
-	uint8_t disconnected;       /* HPET's legacy routing has taken the IRQ */
+	uint8_t disconnected; /* HPET's legacy routing has taken the IRQ */
 };
 
 /* `gsi` is 8 on a PC. The board fills in what firmware would know (memory size) with rtc_cmos_set. */

@@ -39,8 +39,8 @@ uint64_t rtc_date_to_seconds(const struct rtc_date *date)
 	uint32_t month = months % 12 + 1;
 	uint32_t march_year = year + 400 - (month <= 2); /* one era early: never below 0 */
 	uint32_t march_month = month > 2 ? month - 3 : month + 9;
-	uint64_t days = (uint64_t)march_year * 365 + march_year / 4 - march_year / 100 + march_year / 400 + (153 * march_month + 2) / 5 +
-			date->day - 1 - DAYS_400_YEARS;
+	uint64_t days = (uint64_t)march_year * 365 + march_year / 4 - march_year / 100 + march_year / 400 +
+			(153 * march_month + 2) / 5 + date->day - 1 - DAYS_400_YEARS;
 
 	return (days - DAYS_TO_1970) * DAY_SECONDS + date->hour * 3600 + date->minute * 60 + date->second;
 }

@@ -8,10 +8,10 @@
 #include <stdint.h>
 
 struct rtc_date {
-	uint32_t year;                      /* 0 to 9999 */
-	uint32_t month, day;                /* from 1 */
+	uint32_t year;       /* 0 to 9999 */
+	uint32_t month, day; /* from 1 */
 	uint32_t hour, minute, second;
-	uint32_t weekday;                   /* 1 is Sunday */
+	uint32_t weekday; /* 1 is Sunday */
 };
 
 /* Seconds count modulo 2^64, so that years before 1970 work; beyond year 9999 the date wraps. */

@@ -201,8 +201,7 @@ static void serial_byte_write(struct serial *serial, unsigned offset, uint8_t va
 		modem_update(serial);
 		break;
 	case SCR: serial->scr = value; break;
-	default: /* LSR and MSR are for factory tests to write */
-		break;
+	default: /* LSR and MSR are for factory tests to write */ break;
 	}
 	room_check(serial, outward);
 	line_update_locked(serial);
@@ -333,7 +332,8 @@ static enum status serial_after_load(void *object, uint32_t version, struct reas
 	(void)version;
 	host_mutex_lock(&serial->lock);
 	if (serial->fifo_first >= SERIAL_FIFO || serial->fifo_count > (serial->fcr & FCR_ENABLE ? SERIAL_FIFO : 1))
-		status = reason_give(why, STATUS_INVALID, "the state of serial port %u holds an impossible FIFO", serial->device.instance);
+		status = reason_give(why, STATUS_INVALID, "the state of serial port %u holds an impossible FIFO",
+				     serial->device.instance);
 	if (status != STATUS_OK)
 		fifo_clear(serial);
 	serial->ier &= 0x0f;
@@ -347,18 +347,10 @@ static enum status serial_after_load(void *object, uint32_t version, struct reas
 }
 
 static const struct state_field serial_fields[] = {
-	STATE_FIELD(struct serial, ier),
-	STATE_FIELD(struct serial, fcr),
-	STATE_FIELD(struct serial, lcr),
-	STATE_FIELD(struct serial, mcr),
-	STATE_FIELD(struct serial, lsr),
-	STATE_FIELD(struct serial, msr),
-	STATE_FIELD(struct serial, scr),
-	STATE_FIELD(struct serial, divisor),
-	STATE_FIELD(struct serial, thre_pending),
-	STATE_BLOB(struct serial, fifo),
-	STATE_FIELD(struct serial, fifo_first),
-	STATE_FIELD(struct serial, fifo_count),
+	STATE_FIELD(struct serial, ier), STATE_FIELD(struct serial, fcr),        STATE_FIELD(struct serial, lcr),
+	STATE_FIELD(struct serial, mcr), STATE_FIELD(struct serial, lsr),        STATE_FIELD(struct serial, msr),
+	STATE_FIELD(struct serial, scr), STATE_FIELD(struct serial, divisor),    STATE_FIELD(struct serial, thre_pending),
+	STATE_BLOB(struct serial, fifo), STATE_FIELD(struct serial, fifo_first), STATE_FIELD(struct serial, fifo_count),
 };
 static const struct state_table serial_state = {
 	.name = "serial",
@@ -383,10 +375,20 @@ void serial_init(struct serial *serial, unsigned instance, struct irq *irq, unsi
 	serial->chardev = chardev;
 	serial->frontend = (struct chardev_frontend){.room = serial_room, .receive = serial_receive, .device = serial};
 	serial->region = (struct bus_region){
-		.name = "serial", .length = 8, .lock = NULL, .read = serial_read, .write = serial_write, .device = serial,
+		.name = "serial",
+		.length = 8,
+		.lock = NULL,
+		.read = serial_read,
+		.write = serial_write,
+		.device = serial,
 	};
 	serial->device = (struct device){
-		.name = "serial", .instance = instance, .state = &serial_state, .reset = serial_reset, .destroy = serial_destroy, .object = serial,
+		.name = "serial",
+		.instance = instance,
+		.state = &serial_state,
+		.reset = serial_reset,
+		.destroy = serial_destroy,
+		.object = serial,
 	};
 	serial_reset(serial);
 	chardev_connect(chardev, &serial->frontend);

@@ -30,11 +30,11 @@ struct serial {
 	struct chardev_frontend frontend;
 	struct irq *irq;
 	unsigned gsi;
-	bool line;                /* level of the interrupt line */
-	bool starved;             /* the chardev has been told that there is no room */
+	bool line;    /* level of the interrupt line */
+	bool starved; /* the chardev has been told that there is no room */
 	uint8_t ier, fcr, lcr, mcr, lsr, msr, scr;
 	uint16_t divisor;
-	uint8_t thre_pending;     /* the THRE interrupt has not been seen yet */
+	uint8_t thre_pending; /* the THRE interrupt has not been seen yet */
 	uint8_t fifo[SERIAL_FIFO];
 	uint8_t fifo_first, fifo_count; /* count is at most 1 while the FIFOs are off */
 };
