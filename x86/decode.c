@@ -179,8 +179,8 @@ static inline enum step decode_opcode(struct cursor *c, struct x86_insn *insn, u
 					*entry = &x86_opcode_vex_0f38_f0[insn->opcode & 15];
 				else if (insn->map == X86_MAP_0F3A && insn->opcode == 0xf0)
 					*entry = &x86_opcode_vex_0f3a_f0;
-				/* The integer operations have no 256-bit form. */
-				return *entry && insn->l ? STEP_UNDEFINED : STEP_OK;
+				/* The integer operations have no 256-bit form; RORX has no use for vvvv. */
+				return *entry && (insn->l || (insn->map == X86_MAP_0F3A && insn->vvvv)) ? STEP_UNDEFINED : STEP_OK;
 			}
 		}
 		*entry = &x86_opcode_1byte[insn->opcode];
@@ -217,6 +217,7 @@ static inline enum step decode_entry(const struct cursor *c, const struct x86_in
 		case OPCODE_REP: entry = &entry->sub[insn->pp >= X86_PP_F3]; continue;
 		case OPCODE_PP: entry = &entry->sub[insn->pp]; continue;
 		case OPCODE_W: entry = &entry->sub[insn->w]; continue;
+		case OPCODE_B: entry = &entry->sub[c->rex & 1]; continue;
 		default: break;
 		}
 		if (c->at == c->end)
@@ -261,8 +262,8 @@ static inline uint8_t operand_size(enum opcode_size rule, const struct x86_insn 
 
 static enum step decode_address16(struct cursor *c, struct x86_insn *insn, uint8_t rm)
 {
-	static const uint8_t base[8] = { X86_RBX, X86_RBX, X86_RBP, X86_RBP, X86_NO_REG, X86_NO_REG, X86_RBP, X86_RBX };
-	static const uint8_t index[8] = { X86_RSI, X86_RDI, X86_RSI, X86_RDI, X86_RSI, X86_RDI, X86_NO_REG, X86_NO_REG };
+	static const uint8_t base[8] = { X86_RBX, X86_RBX, X86_RBP, X86_RBP, X86_RSI, X86_RDI, X86_RBP, X86_RBX };
+	static const uint8_t index[8] = { X86_RSI, X86_RDI, X86_RSI, X86_RDI, X86_NO_REG, X86_NO_REG, X86_NO_REG, X86_NO_REG };
 	uint64_t disp = 0;
 
 	insn->base = base[rm];

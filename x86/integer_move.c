@@ -87,14 +87,12 @@ const struct x86_handlers x86_integer_mov_store_offset = { .reg = FOUR(mov_store
 const struct x86_handlers x86_integer_movnti = { .mem = { [2] = mov_rm_r_mem32, mov_rm_r_mem64 } };
 const struct x86_handlers x86_integer_xchg = { .reg = FOUR(xchg_reg), .mem = FOUR(xchg_mem), .lock = FOUR(xchg_mem) };
 
-/* 90+r: with rAX itself it is NOP, which does not extend EAX. */
+/* 90+r */
 #define XCHG_ACCUMULATOR(bits)                                                                                        \
 	static void xchg_accumulator##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                          \
 	{                                                                                                             \
 		uint##bits##_t a = reg_get##bits(cpu, insn, insn->rm), b = reg_get##bits(cpu, insn, X86_RAX);         \
                                                                                                                       \
-		if (insn->rm == X86_RAX)                                                                              \
-			return;                                                                                       \
 		reg_set##bits(cpu, insn, insn->rm, b);                                                                \
 		reg_set##bits(cpu, insn, X86_RAX, a);                                                                 \
 	}

@@ -27,6 +27,7 @@ enum opcode_kind {
 	OPCODE_REP,    /* sub[0]: no F2 or F3, sub[1]: one of them */
 	OPCODE_PP,     /* sub[enum x86_mandatory] */
 	OPCODE_W,      /* sub[REX.W] */
+	OPCODE_B,      /* sub[REX.B] */
 	OPCODE_GROUP,  /* sub[ModRM.reg] */
 	OPCODE_MOD,    /* sub[0]: memory operand, sub[1]: register operand */
 	OPCODE_RM,     /* sub[ModRM.rm] */

@@ -70,11 +70,11 @@ static const struct opcode_entry group7_register[8] = {
 	PREFIXLESS_RM(group7_0),
 	PREFIXLESS_RM(group7_1),
 	PREFIXLESS_RM(group7_2),
-	PREFIXLESS_RM(group7_3),
+	OPCODE_SUB(OPCODE_RM, group7_3), /* VMGEXIT, with F2 or F3, is VMMCALL without SEV-ES */
 	WORD("smsw", x86_op_smsw, SIZE_V, W, 0),
 	PREFIXLESS_RM(group7_5),
 	WORD("lmsw", x86_op_lmsw, SIZE_WORD, R | PRIVILEGED | ENDS, 0),
-	PREFIXLESS_RM(group7_7),
+	OPCODE_SUB(OPCODE_RM, group7_7),
 };
 static const struct opcode_entry group7_memory[8] = {
 	MEMORY("sgdt", x86_op_sgdt, SIZE_NATIVE, W),

@@ -20,6 +20,7 @@
 #define ZF X86_FLAG_ZF
 #define SF X86_FLAG_SF
 #define OF X86_FLAG_OF
+#define UNDEFINED OPCODE_SYSTEM("(undefined)", X86_ONE_HANDLER(x86_integer_undefined), SIZE_V, IMM_NONE, X86_UNDEFINED | ENDS)
 
 /* The six encodings of ADD..CMP; `rm` is the traits of the form that writes r/m. */
 #define ALU(n, name, rm, read, written, undefined)                                                            \
@@ -129,16 +130,26 @@ static const struct opcode_entry pop_rm[8] = { OPCODE_SYSTEM("pop", x86_integer_
 /* Outside 64-bit code 62 is BOUND, or EVEX (which this CPU has not) when ModRM.mod is 3; in 64-bit code it is always EVEX. */
 static const struct opcode_entry bound_mode[2] = {
 	OPCODE_SYSTEM("bound", x86_integer_bound, SIZE_V, IMM_NONE, R),
-	OPCODE_SYSTEM("(undefined)", X86_ONE_HANDLER(x86_integer_undefined), SIZE_V, IMM_NONE, X86_UNDEFINED | ENDS),
+	UNDEFINED,
 };
 static const struct opcode_entry arpl_movsxd[2] = {
 	OPCODE_SIZED("arpl", X86_ONE_HANDLER(x86_op_arpl), SIZE_WORD, IMM_NONE, RW, 2, 0, ZF, 0),
 	OPCODE_SIZED("movsxd", x86_integer_movsxd, SIZE_V, IMM_NONE, R, 4, 0, 0, 0),
 };
-/* F3 90 is PAUSE; 90 exchanges rAX with itself (a NOP: EAX is not extended) unless REX.B makes it R8. */
-static const struct opcode_entry nop_pause[2] = {
-	OPCODE_SYSTEM("xchg", x86_integer_xchg_accumulator, SIZE_V, IMM_NONE, 0),
-	OPCODE_SYSTEM("pause", x86_integer_pause, SIZE_V, IMM_NONE, 0),
+/* 90 would exchange rAX with itself: it is NOP (EAX is not extended), or PAUSE after F3, unless REX.B makes it R8. */
+#define XCHG OPCODE_SYSTEM("xchg", x86_integer_xchg_accumulator, SIZE_V, IMM_NONE, 0)
+#define NOP OPCODE_SYSTEM("nop", x86_integer_nop, SIZE_V, IMM_NONE, 0)
+static const struct opcode_entry nop_pause[4] = { NOP, NOP, OPCODE_SYSTEM("pause", x86_integer_pause, SIZE_V, IMM_NONE, 0), NOP };
+static const struct opcode_entry nop_xchg[2] = { OPCODE_SUB(OPCODE_PP, nop_pause), XCHG };
+
+/* ES CS SS DS FS GS; CS cannot be loaded. */
+#define MOV_FROM_SREG OPCODE_SIZED("mov", X86_ONE_HANDLER(x86_op_mov_from_sreg), SIZE_V, IMM_NONE, W, 2, 0, 0, 0)
+#define MOV_TO_SREG OPCODE_SIZED("mov", X86_ONE_HANDLER(x86_op_mov_to_sreg), SIZE_V, IMM_NONE, R | ENDS, 2, 0, 0, 0)
+static const struct opcode_entry mov_from_sreg[8] = {
+	MOV_FROM_SREG, MOV_FROM_SREG, MOV_FROM_SREG, MOV_FROM_SREG, MOV_FROM_SREG, MOV_FROM_SREG, UNDEFINED, UNDEFINED,
+};
+static const struct opcode_entry mov_to_sreg[8] = {
+	MOV_TO_SREG, UNDEFINED, MOV_TO_SREG, MOV_TO_SREG, MOV_TO_SREG, MOV_TO_SREG, UNDEFINED, UNDEFINED,
 };
 
 /* A string instruction with REP may stop between two iterations with RIP on itself: it ends its block. */
@@ -147,7 +158,6 @@ static const struct opcode_entry nop_pause[2] = {
 		    OPCODE("rep " name, handlers, size, IMM_NONE, X86_STRING | ENDS | (traits), (read) | (written), written, 0))
 #define PUSH_SREG(name) OPCODE_SYSTEM("push " name, X86_ONE_HANDLER(x86_op_push_sreg), SIZE_STACK, IMM_NONE, X86_STACK | X86_NOT_64)
 #define POP_SREG(name) OPCODE_SYSTEM("pop " name, X86_ONE_HANDLER(x86_op_pop_sreg), SIZE_STACK, IMM_NONE, X86_STACK | X86_NOT_64 | ENDS)
-#define XCHG OPCODE_SYSTEM("xchg", x86_integer_xchg_accumulator, SIZE_V, IMM_NONE, 0)
 #define JCC(n, name, read) \
 	[0x70 + (n)] = OPCODE(name, x86_integer_jcc[n], SIZE_NEAR, IMM_8, X86_BRANCH | X86_CONDITIONAL | ENDS, read, 0, 0)
 #define COUNTED(name, handlers, read) OPCODE(name, handlers, SIZE_NEAR, IMM_8, X86_BRANCH | X86_CONDITIONAL | ENDS, read, 0, 0)
@@ -200,11 +210,11 @@ const struct opcode_entry x86_opcode_1byte[256] = {
 	[0x89] = OPCODE_SYSTEM("mov", x86_integer_mov_rm_r, SIZE_V, IMM_NONE, W),
 	[0x8a] = OPCODE_SYSTEM("mov", x86_integer_mov_r_rm, SIZE_BYTE, IMM_NONE, R | B),
 	[0x8b] = OPCODE_SYSTEM("mov", x86_integer_mov_r_rm, SIZE_V, IMM_NONE, R),
-	[0x8c] = OPCODE_SIZED("mov", X86_ONE_HANDLER(x86_op_mov_from_sreg), SIZE_V, IMM_NONE, W, 2, 0, 0, 0),
+	[0x8c] = OPCODE_SUB(OPCODE_GROUP, mov_from_sreg),
 	[0x8d] = OPCODE_SYSTEM("lea", x86_integer_lea, SIZE_V, IMM_NONE, X86_MODRM),
-	[0x8e] = OPCODE_SIZED("mov", X86_ONE_HANDLER(x86_op_mov_to_sreg), SIZE_V, IMM_NONE, R | ENDS, 2, 0, 0, 0),
+	[0x8e] = OPCODE_SUB(OPCODE_GROUP, mov_to_sreg),
 	[0x8f] = OPCODE_SUB(OPCODE_GROUP, pop_rm),
-	[0x90] = OPCODE_SUB(OPCODE_REP, nop_pause),
+	[0x90] = OPCODE_SUB(OPCODE_B, nop_xchg),
 	[0x91 ... 0x97] = XCHG,
 	[0x98] = OPCODE_SYSTEM("cbw", x86_integer_cbw, SIZE_V, IMM_NONE, 0),
 	[0x99] = OPCODE_SYSTEM("cwd", x86_integer_cwd, SIZE_V, IMM_NONE, 0),
