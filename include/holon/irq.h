@@ -49,7 +49,10 @@ struct local_apic_ops {
 	/* CR8 in 64-bit mode: TPR bits 7:4. */
 	uint8_t (*tpr_get)(void *apic);
 	void (*tpr_set)(void *apic, uint8_t cr8);
-	/* IA32_APIC_BASE 0x1b, IA32_TSC_DEADLINE 0x6e0, x2APIC 0x800-0x8ff. false: #GP(0). */
+	/*
+	 * IA32_APIC_BASE 0x1b, IA32_TSC_DEADLINE 0x6e0, x2APIC 0x800-0x8ff. false: #GP(0). The deadline is in the platform's TSC: the CPU core
+	 * takes IA32_TSC_ADJUST off on the way in (0 stays 0) and adds it on the way out.
+	 */
 	bool (*msr_read)(void *apic, uint32_t msr, uint64_t *value);
 	bool (*msr_write)(void *apic, uint32_t msr, uint64_t value);
 	/* The xAPIC page; the CPU core checks where it is by `base` before any RAM or bus lookup. */
