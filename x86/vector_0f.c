@@ -93,8 +93,9 @@ static const struct vector_row rows[] = {
 	WHOLE_LOAD(0x28, 66, "movapd", AL),
 	WHOLE_STORE(0x29, NONE, "movaps", AL),
 	WHOLE_STORE(0x29, 66, "movapd", AL),
-	ROW(0x2a, NONE, 0, ANY, ANY, BOTH, ANY, vector_run, "cvtpi2ps", 0, X86_SSE | MMX_ | RD, 8, VRW, PR, 0),
 	/* From memory no MMX register is concerned: no transition, no #MF. */
+	ROW(0x2a, NONE, 0, ANY, ANY, MEMORY, ANY, vector_run, "cvtpi2ps", 0, X86_SSE | RD, 8, VRW, 0, 0),
+	ROW(0x2a, NONE, 0, ANY, ANY, REGISTER, ANY, vector_run, "cvtpi2ps", 0, X86_SSE | MMX_, 0, VRW, PR, 0),
 	ROW(0x2a, 66, 0, ANY, ANY, MEMORY, ANY, vector_run, "cvtpi2pd", 0, X86_SSE | RD, 8, VW, 0, 0),
 	ROW(0x2a, 66, 0, ANY, ANY, REGISTER, ANY, vector_run, "cvtpi2pd", 0, X86_SSE | MMX_, 0, VW, PR, 0),
 	FROM_GPR(0x2a, F3, "cvtsi2ss"),

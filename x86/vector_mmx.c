@@ -72,5 +72,6 @@ void mmx_store(struct x86_cpu *cpu, const struct x86_insn *insn)
 void mmx_emms(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	x86_vector_check(cpu, insn);
+	mmx_enter(cpu); /* TOP = 0 here too */
 	cpu->s.x87.ftw = 0;
 }

@@ -257,13 +257,18 @@ void vector_run(struct x86_cpu *cpu, const struct x86_insn *insn)
 			x86_raise_error(cpu, X86_GP, 0);
 		if (row->traits & X86_MEMORY_READ)
 			x86_read_bytes(cpu, linear, frame->memory, size);
+		else
+			x86_write_check(cpu, linear, size); /* #PF comes before #XM */
 	}
 	stub = stub_get(run, insn);
 	frame->mxcsr = cpu->s.x87.mxcsr;
 	operands_load(cpu, insn, frame);
 	trap = row->traits & X86_MMX ? host_run_mmx(frame, stub) : host_run_vector(frame, stub);
-	if (trap)
+	if (trap) {
+		if (row->traits & X86_MMX)
+			mmx_enter(cpu); /* the change to MMX comes first, #XM or not */
 		trap_raise(cpu, trap, frame->mxcsr);
+	}
 	if (insn->mod != 3 && (row->traits & X86_MEMORY_WRITE))
 		x86_write_bytes(cpu, linear, frame->memory, size);
 	operands_store(cpu, insn, frame);

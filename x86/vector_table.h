@@ -44,7 +44,7 @@ x86_handler vector_mask_load, vector_mask_store, vector_gather, vector_maskmov;
 /* vector_mmx.c */
 x86_handler mmx_load, mmx_store, mmx_emms;
 uint64_t mmx_get(const struct x86_cpu *cpu, unsigned reg);
-void mmx_enter(struct x86_cpu *cpu); /* TOP = 0, no register empty: what every MMX instruction but EMMS does */
+void mmx_enter(struct x86_cpu *cpu); /* TOP = 0, no register empty: what every MMX instruction does */
 void mmx_set(struct x86_cpu *cpu, unsigned reg, uint64_t value); /* after mmx_enter */
 /* x87_environment.c */
 x86_handler x87_fnstenv, x87_fldenv, x87_fnsave, x87_frstor;
