@@ -23,18 +23,8 @@ uint64_t mmx_get(const struct x86_cpu *cpu, unsigned reg)
 
 void mmx_enter(struct x86_cpu *cpu)
 {
-	struct x86_x87 *x87 = &cpu->s.x87;
-	unsigned top = (x87->fsw & FSW_TOP) >> FSW_TOP_SHIFT;
-
-	if (top) {
-		uint8_t old[8][16];
-
-		__builtin_memcpy(old, x87->st, sizeof(old));
-		for (unsigned i = 0; i < 8; i++)
-			__builtin_memcpy(x87->st[i], old[(i - top) & 7], 16);
-		x87->fsw &= (uint16_t)~FSW_TOP;
-	}
-	x87->ftw = 0xff;
+	x87_top_set(&cpu->s.x87, 0);
+	cpu->s.x87.ftw = 0xff;
 }
 
 void mmx_set(struct x86_cpu *cpu, unsigned reg, uint64_t value)

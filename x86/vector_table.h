@@ -49,6 +49,7 @@ void mmx_set(struct x86_cpu *cpu, unsigned reg, uint64_t value); /* after mmx_en
 /* x87_environment.c */
 x86_handler x87_fnstenv, x87_fldenv, x87_fnsave, x87_frstor;
 void x87_init(struct x86_x87 *x87); /* FNINIT */
+void x87_top_set(struct x86_x87 *x87, unsigned top);
 /* xsave.c */
 x86_handler x86_op_ldmxcsr, x86_op_stmxcsr, x86_op_fxsave, x86_op_fxrstor, x86_op_xsave, x86_op_xsaveopt, x86_op_xsavec, x86_op_xrstor;
 #define VECTOR_MXCSR_MASK 0xffffu /* MXCSR bits that the guest may set */

@@ -252,7 +252,9 @@ static void x87_run(struct x86_cpu *cpu, const struct x86_insn *insn)
 	x86_vector_check(cpu, insn);
 	if (insn->mod != 3) {
 		linear = x86_operand(cpu, insn, row->operand_size, write);
-		if (!write)
+		if (write) /* #PF even where an exception then keeps the store back */
+			x86_write_check(cpu, linear, row->operand_size);
+		else
 			x86_read_bytes(cpu, linear, run->frame.memory, row->operand_size);
 	}
 	stores = x87_execute(cpu, insn, &after);

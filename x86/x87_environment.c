@@ -12,6 +12,7 @@
 #define FCW_EXCEPTIONS 0x3fu
 #define FCW_SETTABLE 0x1f7fu
 #define FCW_FIXED 0x0040u
+#define FSW_TOP 0x3800u
 #define FOP_MASK 0x7ffu
 #define STACK_BYTES 80
 
@@ -94,6 +95,7 @@ static void environment_apply(struct x86_cpu *cpu, const struct x86_insn *insn, 
 	for (unsigned i = 0; i < ENV_WORDS; i++)
 		__builtin_memcpy(&env[i], bytes + i * size, size);
 	x87->fcw = (uint16_t)((env[ENV_FCW] & FCW_SETTABLE) | FCW_FIXED);
+	x87_top_set(x87, env[ENV_FSW] >> 11 & 7);
 	x87->fsw = (uint16_t)env[ENV_FSW];
 	x87->ftw = tags_abridged(env[ENV_FTW]);
 	x87->fip = env[ENV_FIP];
@@ -110,8 +112,23 @@ static void environment_apply(struct x86_cpu *cpu, const struct x86_insn *insn, 
 	x86_x87_summary(cpu);
 }
 
+/* The registers stay where they are physically; ST(0) names another one. */
+void x87_top_set(struct x86_x87 *x87, unsigned top)
+{
+	unsigned step = (top - (x87->fsw >> 11)) & 7;
+	uint8_t old[8][16];
+
+	if (!step)
+		return;
+	__builtin_memcpy(old, x87->st, sizeof(old));
+	for (unsigned i = 0; i < 8; i++)
+		__builtin_memcpy(x87->st[i], old[(i + step) & 7], 16);
+	x87->fsw = (uint16_t)((x87->fsw & ~FSW_TOP) | top << 11);
+}
+
 void x87_init(struct x86_x87 *x87)
 {
+	x87_top_set(x87, 0);
 	x87->fcw = 0x037f;
 	x87->fsw = 0;
 	x87->ftw = 0;
