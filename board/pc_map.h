@@ -39,6 +39,7 @@
 #define PC_PORT_SPEAKER 0x61
 #define PC_PORT_I8042_COMMAND 0x64
 #define PC_PORT_RTC 0x70
+#define PC_PORT_POST 0x80
 #define PC_PORT_A 0x92
 #define PC_PORT_PIC_SLAVE 0xa0
 #define PC_PORT_SERIAL 0x3f8
@@ -47,15 +48,9 @@
 #define PC_PORT_PM 0x600 /* PMBASE of the LPC bridge */
 #define PC_PORT_RESET_CONTROL 0xcf9
 
-/* PMBASE's registers (ICH9, 13.8.3). */
-#define PC_PM_EVENT 0x00
-#define PC_PM_CONTROL 0x04
-#define PC_PM_TIMER 0x08
-#define PC_PM_GPE0 0x20
-#define PC_PM_GPE0_LENGTH 16
-
 /* GSIs; ISA interrupt n is GSI n, but 0 is 2 at the IOAPIC. */
 #define PC_IRQ_PIT 0
+#define PC_IRQ_KEYBOARD 1
 #define PC_IRQ_SERIAL 4
 #define PC_IRQ_RTC 8
 #define PC_IRQ_SCI 9
