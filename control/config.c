@@ -127,7 +127,8 @@ static enum status parse_debug_exit(struct vm_config *config, const char *value,
 	unsigned long port;
 
 	if (number_parse(&port, value, 0, PORT_MAX))
-		return reason_give(why, STATUS_USAGE, "--debug-exit %s: not an I/O port from 0 to 0xffff; write --debug-exit 0xf4", value);
+		return reason_give(why, STATUS_USAGE, "--debug-exit %s: not an I/O port from 0 to 0xffff; write --debug-exit 0xf4",
+				   value);
 	config->debug_exit_port = (int)port;
 	return STATUS_OK;
 }
@@ -190,9 +191,12 @@ static enum status disk_property(struct disk_config *disk, const char *property,
 		disk->readonly = true;
 	} else if (!strncmp(property, "format=", 7)) {
 		if (strcmp(property + 7, "raw"))
-			return reason_give(why, STATUS_USAGE, "--disk %s: format %s is unknown; raw is the one that there is", disk->path, property + 7);
+			return reason_give(why, STATUS_USAGE, "--disk %s: format %s is unknown; raw is the one that there is",
+					   disk->path, property + 7);
 	} else {
-		return reason_give(why, STATUS_USAGE, "--disk %s: property '%s' is unknown; there are readonly and format=raw, and a comma in a path is written ,,",
+		return reason_give(why, STATUS_USAGE,
+				   "--disk %s: property '%s' is unknown; there are readonly and format=raw, and a comma in a path "
+				   "is written ,,",
 				   disk->path, property);
 	}
 	return STATUS_OK;
@@ -221,7 +225,7 @@ static enum status parse_disk(struct vm_config *config, const char *value, struc
 	path = strdup(value);
 	if (!path)
 		return reason_give(why, STATUS_NO_MEMORY, "--disk %s: out of memory; free some", value);
-	*disk = (struct disk_config){ .path = path, .format = "raw" };
+	*disk = (struct disk_config){.path = path, .format = "raw"};
 	config->disks++; /* config_free frees the path from here on */
 	rest = comma_split(path);
 	if (!*path)
@@ -246,21 +250,21 @@ static const struct option {
 	bool may_be_empty;
 	enum status (*parse)(struct vm_config *config, const char *value, struct reason *why);
 } options[] = {
-	{ "--engine", true, false, false, parse_engine },
-	{ "--kernel", true, false, false, parse_kernel },
-	{ "--initrd", true, false, false, parse_initrd },
-	{ "--cmdline", true, false, true, parse_cmdline },
-	{ "--cpus", true, false, false, parse_cpus },
-	{ "--memory", true, false, false, parse_memory },
-	{ "--overcommit", false, false, false, parse_overcommit },
-	{ "--disk", true, true, false, parse_disk },
-	{ "--cpu", true, false, false, parse_cpu },
-	{ "--debug-exit", true, false, false, parse_debug_exit },
-	{ "--no-reboot", false, false, false, parse_no_reboot },
-	{ "--console", true, false, false, parse_console },
-	{ "--stats", true, false, false, parse_stats },
-	{ "--deterministic", false, false, false, parse_deterministic },
-	{ "--jit-cache", true, false, false, parse_jit_cache },
+	{"--engine", true, false, false, parse_engine},
+	{"--kernel", true, false, false, parse_kernel},
+	{"--initrd", true, false, false, parse_initrd},
+	{"--cmdline", true, false, true, parse_cmdline},
+	{"--cpus", true, false, false, parse_cpus},
+	{"--memory", true, false, false, parse_memory},
+	{"--overcommit", false, false, false, parse_overcommit},
+	{"--disk", true, true, false, parse_disk},
+	{"--cpu", true, false, false, parse_cpu},
+	{"--debug-exit", true, false, false, parse_debug_exit},
+	{"--no-reboot", false, false, false, parse_no_reboot},
+	{"--console", true, false, false, parse_console},
+	{"--stats", true, false, false, parse_stats},
+	{"--deterministic", false, false, false, parse_deterministic},
+	{"--jit-cache", true, false, false, parse_jit_cache},
 };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
 
@@ -298,7 +302,8 @@ static enum status option_parse(struct vm_config *config, int count, char **argu
 	}
 	if (!value) {
 		if (*at == count)
-			return reason_give(why, STATUS_USAGE, "%s: its value is missing; `holon help run` shows what it takes", option->name);
+			return reason_give(why, STATUS_USAGE, "%s: its value is missing; `holon help run` shows what it takes",
+					   option->name);
 		value = arguments[(*at)++];
 	}
 	if (!*value && !option->may_be_empty)
@@ -312,9 +317,13 @@ enum status config_parse(struct vm_config *config, int count, char **arguments, 
 	uint32_t seen = 0;
 	int at = 0;
 
-	*config = (struct vm_config){
-		.name = "vm", .engine = "auto", .cpu_model = "max", .cpus = 1, .memory = MEMORY_DEFAULT, .cmdline = "", .debug_exit_port = -1
-	};
+	*config = (struct vm_config){.name = "vm",
+				     .engine = "auto",
+				     .cpu_model = "max",
+				     .cpus = 1,
+				     .memory = MEMORY_DEFAULT,
+				     .cmdline = "",
+				     .debug_exit_port = -1};
 	while (!status && at < count)
 		status = option_parse(config, count, arguments, &at, &seen, why);
 	if (!status && !config->kernel)
@@ -337,6 +346,7 @@ enum status config_memory_check(const struct vm_config *config, uint64_t host_by
 {
 	if (config->overcommit || config->memory <= host_bytes)
 		return STATUS_OK;
-	return reason_give(why, STATUS_USAGE, "--memory %lluM: this host has %lluM of memory and swap; choose less, or add --overcommit",
+	return reason_give(why, STATUS_USAGE,
+			   "--memory %lluM: this host has %lluM of memory and swap; choose less, or add --overcommit",
 			   (unsigned long long)(config->memory / MIB), (unsigned long long)(host_bytes / MIB));
 }

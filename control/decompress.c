@@ -21,7 +21,7 @@
 /* Each unpacks into out[0, *length); *length comes in as the capacity. */
 static enum status gzip_unpack(const uint8_t *in, uint64_t in_length, uint8_t *out, uint64_t *length)
 {
-	z_stream stream = { .next_in = (uint8_t *)in, .next_out = out };
+	z_stream stream = {.next_in = (uint8_t *)in, .next_out = out};
 	int result;
 
 	if (in_length > UINT32_MAX)
@@ -74,8 +74,8 @@ static enum status lzma_unpack(const uint8_t *in, uint64_t in_length, uint8_t *o
 static enum status zstd_unpack(const uint8_t *in, uint64_t in_length, uint8_t *out, uint64_t *length)
 {
 	ZSTD_DCtx *context = ZSTD_createDCtx();
-	ZSTD_inBuffer input = { in, in_length, 0 };
-	ZSTD_outBuffer output = { out, *length, 0 };
+	ZSTD_inBuffer input = {in, in_length, 0};
+	ZSTD_outBuffer output = {out, *length, 0};
 	size_t left = 1;
 
 	if (!context)
@@ -133,11 +133,9 @@ static const struct format {
 	unsigned magic_length;
 	enum status (*unpack)(const uint8_t *in, uint64_t in_length, uint8_t *out, uint64_t *length);
 } formats[] = {
-	{ "gzip", { 0x1f, 0x8b, 0x08 }, 3, gzip_unpack },
-	{ "xz", { 0xfd, '7', 'z', 'X', 'Z', 0x00 }, 6, xz_unpack },
-	{ "zstd", { 0x28, 0xb5, 0x2f, 0xfd }, 4, zstd_unpack },
-	{ "lz4", { 0x02, 0x21, 0x4c, 0x18 }, 4, lz4_unpack },
-	{ "lzma", { 0x5d, 0x00, 0x00 }, 3, lzma_unpack },
+	{"gzip", {0x1f, 0x8b, 0x08}, 3, gzip_unpack},       {"xz", {0xfd, '7', 'z', 'X', 'Z', 0x00}, 6, xz_unpack},
+	{"zstd", {0x28, 0xb5, 0x2f, 0xfd}, 4, zstd_unpack}, {"lz4", {0x02, 0x21, 0x4c, 0x18}, 4, lz4_unpack},
+	{"lzma", {0x5d, 0x00, 0x00}, 3, lzma_unpack},
 };
 
 static const struct format *format_find(const uint8_t *in, uint64_t in_length)
@@ -150,7 +148,8 @@ static const struct format *format_find(const uint8_t *in, uint64_t in_length)
 	return NULL;
 }
 
-enum status decompress_bounded(const uint8_t *in, uint64_t in_length, uint64_t limit, uint8_t **out, uint64_t *out_length, struct reason *why)
+enum status decompress_bounded(const uint8_t *in, uint64_t in_length, uint64_t limit, uint8_t **out, uint64_t *out_length,
+			       struct reason *why)
 {
 	const struct format *format = format_find(in, in_length);
 	uint64_t length = limit, used;
@@ -158,7 +157,8 @@ enum status decompress_bounded(const uint8_t *in, uint64_t in_length, uint64_t l
 	uint8_t *memory;
 
 	if (!format)
-		return reason_give(why, STATUS_UNSUPPORTED, "its compression is unknown; gzip, xz, lzma, zstd and lz4 are supported");
+		return reason_give(why, STATUS_UNSUPPORTED,
+				   "its compression is unknown; gzip, xz, lzma, zstd and lz4 are supported");
 	memory = mmap(NULL, limit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED)
 		return reason_give(why, STATUS_NO_MEMORY, "no memory to unpack it; free some or raise the address space limit");
@@ -168,8 +168,9 @@ enum status decompress_bounded(const uint8_t *in, uint64_t in_length, uint64_t l
 	if (status) {
 		munmap(memory, limit);
 		return reason_give(why, status, "its %s payload %s; get the file anew", format->name,
-				   status == STATUS_NO_SPACE ? "unpacks to more than any kernel has" :
-				   status == STATUS_NO_MEMORY ? "needs more memory to unpack than there is" : "is damaged");
+				   status == STATUS_NO_SPACE    ? "unpacks to more than any kernel has"
+				   : status == STATUS_NO_MEMORY ? "needs more memory to unpack than there is"
+								: "is damaged");
 	}
 	used = (length + PAGE_MASK) & ~PAGE_MASK;
 	if (used < limit)

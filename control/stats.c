@@ -51,7 +51,7 @@ static json_t *process_json(uint64_t elapsed_ns)
 
 enum status stats_write(struct vm *vm, const char *path, int exit_status, uint64_t elapsed_ns, struct reason *why)
 {
-	struct engine_stats engine = { 0 };
+	struct engine_stats engine = {0};
 	json_t *root = json_object(), *guest = json_object();
 	int failed;
 
@@ -71,6 +71,7 @@ enum status stats_write(struct vm *vm, const char *path, int exit_status, uint64
 	failed = json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	json_decref(root);
 	if (failed)
-		return reason_give(why, STATUS_IO, "--stats %s: %s; name a file that can be written", path, errno ? strerror(errno) : "not written");
+		return reason_give(why, STATUS_IO, "--stats %s: %s; name a file that can be written", path,
+				   errno ? strerror(errno) : "not written");
 	return STATUS_OK;
 }

@@ -10,15 +10,14 @@
 #include "host/linux/linux.h"
 #include "program/run.h"
 
-static const char help_all[] =
-	"Holon runs virtual machines.\n"
-	"\n"
-	"  holon run --kernel FILE [OPTION...]   run a VM here, its serial port on this terminal\n"
-	"  holon version [--json]                what this program is\n"
-	"  holon help [VERB]                     this, or all options of a verb\n"
-	"\n"
-	"Example:\n"
-	"  holon run --kernel vmlinuz --initrd initrd.gz --cmdline 'console=ttyS0' --memory 512M --cpus 2\n";
+static const char help_all[] = "Holon runs virtual machines.\n"
+			       "\n"
+			       "  holon run --kernel FILE [OPTION...]   run a VM here, its serial port on this terminal\n"
+			       "  holon version [--json]                what this program is\n"
+			       "  holon help [VERB]                     this, or all options of a verb\n"
+			       "\n"
+			       "Example:\n"
+			       "  holon run --kernel vmlinuz --initrd initrd.gz --cmdline 'console=ttyS0' --memory 512M --cpus 2\n";
 
 static const char help_run[] =
 	"holon run --kernel FILE [OPTION...]\n"
@@ -54,15 +53,13 @@ static const char help_run[] =
 	"under --no-reboot, 74 failure of the host or of Holon; odd: from --debug-exit.\n"
 	"HOLON_LOG=error, warn, info or debug sets what is said on stderr.\n";
 
-static const char help_version[] =
-	"holon version [--json]\n"
-	"\n"
-	"Prints the program's version and its engines, best first; with --json for other programs.\n";
+static const char help_version[] = "holon version [--json]\n"
+				   "\n"
+				   "Prints the program's version and its engines, best first; with --json for other programs.\n";
 
-static const char help_help[] =
-	"holon help [VERB]\n"
-	"\n"
-	"Lists the verbs, or what one of them takes.\n";
+static const char help_help[] = "holon help [VERB]\n"
+				"\n"
+				"Lists the verbs, or what one of them takes.\n";
 
 static int usage(const char *thing, const char *reason)
 {
@@ -100,9 +97,9 @@ static const struct verb {
 	int (*run)(int count, char **arguments);
 	const char *help;
 } verbs[] = {
-	{ "run", run, help_run },
-	{ "version", version, help_version },
-	{ "help", help, help_help },
+	{"run", run, help_run},
+	{"version", version, help_version},
+	{"help", help, help_help},
 };
 
 static const struct verb *verb_find(const char *name)

@@ -53,7 +53,7 @@ int exit_status_of(enum status status)
 
 /* Engines */
 
-static const char *const engine_names[] = { "kvm", "jit", "interp" }; /* all that Holon will have */
+static const char *const engine_names[] = {"kvm", "jit", "interp"}; /* all that Holon will have */
 
 static const struct engine *engine_built(const char *name)
 {
@@ -68,7 +68,7 @@ static const struct engine *engine_built(const char *name)
 /* `--engine NAME`: that one or none. */
 static enum status engine_take(struct run *run, const char *name, struct reason *why)
 {
-	struct reason found = { "" };
+	struct reason found = {""};
 	enum status status;
 	unsigned i;
 
@@ -88,14 +88,15 @@ static enum status engine_take(struct run *run, const char *name, struct reason 
 /* `--engine auto`: the first of the table that works here, and says why. */
 static enum status engine_choose(struct run *run, struct reason *why)
 {
-	struct reason found = { "" };
+	struct reason found = {""};
 	unsigned i;
 
 	for (i = 0; engines[i]; i++) {
 		found.text[0] = 0;
 		if (!engines[i]->probe(&found)) {
 			run->engine = engines[i];
-			host_log(HOST_LOG_INFO, "engine %s: %s", engines[i]->name, found.text[0] ? found.text : "the best that works here");
+			host_log(HOST_LOG_INFO, "engine %s: %s", engines[i]->name,
+				 found.text[0] ? found.text : "the best that works here");
 			return STATUS_OK;
 		}
 		host_log(HOST_LOG_INFO, "engine %s: not here: %s", engines[i]->name, found.text);
@@ -113,13 +114,14 @@ static enum status engine_pick(struct run *run, struct reason *why)
 static enum status model_check(struct run *run, struct reason *why)
 {
 	static struct x86_cpu_model model; /* large; the board finds its own */
-	struct reason found = { "" };
+	struct reason found = {""};
 	enum status status = x86_cpu_model_find(&model, run->config.cpu_model, run->config.cpus, host_tsc_khz(), &found);
 
 	if (!status)
 		return STATUS_OK;
 	/* A name that is not there is a wrong word, not a missing file. */
-	return reason_give(why, status == STATUS_NOT_FOUND ? STATUS_USAGE : status, "--cpu %s: %s", run->config.cpu_model, found.text);
+	return reason_give(why, status == STATUS_NOT_FOUND ? STATUS_USAGE : status, "--cpu %s: %s", run->config.cpu_model,
+			   found.text);
 }
 
 static enum status image_map(struct board_image *image, const char *path, const char *what, struct reason *why)
@@ -172,7 +174,8 @@ static void signals_main(void *argument)
 		if (got == SIGCONT) {
 			console_terminal_continue();
 		} else if (got == 0 || (got != SIGUSR1 && deadline != HOST_FOREVER)) {
-			host_log(HOST_LOG_INFO, "%s: the VM is stopped", got ? "asked again" : "the guest did not power off in 10 s");
+			host_log(HOST_LOG_INFO, "%s: the VM is stopped",
+				 got ? "asked again" : "the guest did not power off in 10 s");
 			deadline = HOST_FOREVER;
 			vm_end_request(&run->vm, VM_END_POWER_OFF);
 		} else if (got != SIGUSR1) {
@@ -280,7 +283,7 @@ static const char *end_text(int end)
 static int vm_live(struct run *run)
 {
 	uint64_t begin = host_time_ns();
-	struct reason why = { "" };
+	struct reason why = {""};
 	int end = vm_wait(&run->vm);
 	int status = end >= VM_END_DEBUG_EXIT ? end - VM_END_DEBUG_EXIT : end;
 
@@ -297,7 +300,7 @@ static int vm_live(struct run *run)
 int run(int count, char **arguments)
 {
 	static struct run run; /* one VM a process; zero */
-	struct reason why = { "" };
+	struct reason why = {""};
 	enum status status;
 	int result;
 

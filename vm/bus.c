@@ -42,7 +42,8 @@ static enum status enable_locked(struct bus *bus, struct bus_region *region)
 		return STATUS_NO_SPACE;
 	for (at = 0; at < bus->count && bus->sorted[at]->base < region->base; at++)
 		;
-	if ((at > 0 && regions_overlap(bus->sorted[at - 1], region)) || (at < bus->count && regions_overlap(bus->sorted[at], region)))
+	if ((at > 0 && regions_overlap(bus->sorted[at - 1], region)) ||
+	    (at < bus->count && regions_overlap(bus->sorted[at], region)))
 		return STATUS_BUSY;
 	change_begin(bus);
 	for (i = bus->count; i > at; i--)

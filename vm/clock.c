@@ -141,7 +141,7 @@ static void link_locked(struct vm_clock *clock, struct timer *timer, uint64_t de
 
 void timer_init(struct timer *timer, struct vm_clock *clock, void (*fire)(void *device), void *device)
 {
-	*timer = (struct timer){ .clock = clock, .fire = fire, .device = device, .deadline_ns = UINT64_MAX };
+	*timer = (struct timer){.clock = clock, .fire = fire, .device = device, .deadline_ns = UINT64_MAX};
 }
 
 void timer_set(struct timer *timer, uint64_t deadline_ns)
@@ -326,7 +326,8 @@ static enum status clock_after_load(void *object, uint32_t version, struct reaso
 
 	(void)version;
 	if (clock->tsc_khz < TSC_KHZ_MIN || clock->tsc_khz > TSC_KHZ_MAX)
-		return reason_give(why, STATUS_INVALID, "saved clock: a TSC of %u kHz is impossible; the file is damaged", clock->tsc_khz);
+		return reason_give(why, STATUS_INVALID, "saved clock: a TSC of %u kHz is impossible; the file is damaged",
+				   clock->tsc_khz);
 	clock->counted_base_ns = multiply_divide(clock->stopped_tsc, NS_PER_MS, clock->tsc_khz, NULL);
 	__atomic_store_n(&clock->counted, 0, __ATOMIC_RELAXED);
 	return STATUS_OK;
@@ -338,5 +339,4 @@ static const struct state_field clock_fields[] = {
 	STATE_FIELD(struct vm_clock, wall_offset_ns),
 };
 const struct state_table vm_clock_state = {
-	.name = "clock", .version = 1, STATE_TABLE_FIELDS(clock_fields), .after_load = clock_after_load
-};
+	.name = "clock", .version = 1, STATE_TABLE_FIELDS(clock_fields), .after_load = clock_after_load};

@@ -74,7 +74,8 @@ enum status guest_memory_slot_add(struct guest_memory *memory, uint64_t gpa, uin
 		if (gpa <= memory->slot[i].gpa + (memory->slot[i].length - 1) && memory->slot[i].gpa <= gpa + (length - 1))
 			return STATUS_BUSY;
 	slot = &memory->slot[memory->slots];
-	*slot = (struct memory_slot){ .id = memory->slots, .gpa = gpa, .length = length, .hva = memory->base + offset, .readonly = readonly };
+	*slot = (struct memory_slot){
+		.id = memory->slots, .gpa = gpa, .length = length, .hva = memory->base + offset, .readonly = readonly};
 	memory->slots++;
 	return STATUS_OK;
 }

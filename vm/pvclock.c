@@ -67,7 +67,7 @@ static void versioned_write(struct vm *vm, uint64_t gpa, void *image, uint64_t l
 
 static void system_time_write(struct vcpu *vcpu)
 {
-	struct pvclock_vcpu_time_info info = { .flags = PVCLOCK_TSC_STABLE_BIT };
+	struct pvclock_vcpu_time_info info = {.flags = PVCLOCK_TSC_STABLE_BIT};
 
 	if (!(vcpu->pvclock_msr & SYSTEM_TIME_ENABLE))
 		return;
@@ -77,7 +77,7 @@ static void system_time_write(struct vcpu *vcpu)
 
 static void wall_clock_write(struct vm *vm)
 {
-	struct pvclock_wall_clock wall = { 0 };
+	struct pvclock_wall_clock wall = {0};
 	uint64_t ns = __atomic_load_n(&vm->clock.wall_offset_ns, __ATOMIC_RELAXED); /* the wall clock at guest ns 0 */
 
 	wall.sec = (uint32_t)(ns / 1000000000);
@@ -110,10 +110,10 @@ bool pvclock_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 }
 
 /* Saved state. The page itself is in guest RAM and stays right: the clock keeps the saved TSC frequency. */
-static const struct state_field vcpu_fields[] = { STATE_FIELD(struct vcpu, pvclock_msr) };
-static const struct state_table vcpu_state = { .name = "pvclock", .version = 1, STATE_TABLE_FIELDS(vcpu_fields) };
-static const struct state_field wall_fields[] = { STATE_FIELD(struct vm, pvclock_wall_msr) };
-static const struct state_table wall_state = { .name = "pvclock-wall", .version = 1, STATE_TABLE_FIELDS(wall_fields) };
+static const struct state_field vcpu_fields[] = {STATE_FIELD(struct vcpu, pvclock_msr)};
+static const struct state_table vcpu_state = {.name = "pvclock", .version = 1, STATE_TABLE_FIELDS(vcpu_fields)};
+static const struct state_field wall_fields[] = {STATE_FIELD(struct vm, pvclock_wall_msr)};
+static const struct state_table wall_state = {.name = "pvclock-wall", .version = 1, STATE_TABLE_FIELDS(wall_fields)};
 
 static void vcpu_pvclock_reset(void *object)
 {
@@ -129,11 +129,11 @@ void pvclock_add(struct vm *vm)
 {
 	unsigned i;
 
-	vm->pvclock_device = (struct device){ .name = "pvclock-wall", .state = &wall_state, .reset = wall_reset, .object = vm };
+	vm->pvclock_device = (struct device){.name = "pvclock-wall", .state = &wall_state, .reset = wall_reset, .object = vm};
 	vm_device_add(vm, &vm->pvclock_device);
 	for (i = 0; i < vm->vcpus; i++) {
-		vm->vcpu[i]->pvclock =
-			(struct device){ .name = "pvclock", .instance = i, .state = &vcpu_state, .reset = vcpu_pvclock_reset, .object = vm->vcpu[i] };
+		vm->vcpu[i]->pvclock = (struct device){
+			.name = "pvclock", .instance = i, .state = &vcpu_state, .reset = vcpu_pvclock_reset, .object = vm->vcpu[i]};
 		vm_device_add(vm, &vm->vcpu[i]->pvclock);
 	}
 }

@@ -168,7 +168,7 @@ struct name {
 static struct name take_name(struct cursor *cursor)
 {
 	const uint8_t *length = take(cursor, 1);
-	struct name name = { (const uint8_t *)"", 0 };
+	struct name name = {(const uint8_t *)"", 0};
 	const uint8_t *text;
 
 	if (!length)
@@ -204,7 +204,8 @@ static const struct state_field *field_find(const struct state_table *table, str
 
 static bool kind_valid(unsigned kind)
 {
-	return kind == STATE_U8 || kind == STATE_U16 || kind == STATE_U32 || kind == STATE_U64 || kind == STATE_BYTES || kind == STATE_BOOL;
+	return kind == STATE_U8 || kind == STATE_U16 || kind == STATE_U32 || kind == STATE_U64 || kind == STATE_BYTES ||
+	       kind == STATE_BOOL;
 }
 
 static bool all_bool(const uint8_t *bytes, uint32_t count)
@@ -229,7 +230,8 @@ static void field_store(const struct state_field *field, uint8_t *object, const 
 /*
  * One field of the stream. object NULL: only checks, and notes in `seen` which rows came. Otherwise stores.
  */
-static enum status field_load(struct cursor *cursor, const struct state_table *table, uint64_t *seen, uint8_t *object, struct reason *why)
+static enum status field_load(struct cursor *cursor, const struct state_table *table, uint64_t *seen, uint8_t *object,
+			      struct reason *why)
 {
 	struct name name = take_name(cursor);
 	unsigned kind = take_u16(cursor), row;
@@ -240,14 +242,17 @@ static enum status field_load(struct cursor *cursor, const struct state_table *t
 
 	name_for_people(name, text, sizeof(text));
 	if (cursor->bad || !kind_valid(kind))
-		return reason_give(why, STATUS_INVALID, "saved state of %s: field %s is malformed; the file is damaged", table->name, text);
+		return reason_give(why, STATUS_INVALID, "saved state of %s: field %s is malformed; the file is damaged",
+				   table->name, text);
 	bytes = take(cursor, (size_t)count * element_size(kind));
 	if (!bytes)
-		return reason_give(why, STATUS_INVALID, "saved state of %s: field %s is cut short; the file is damaged", table->name, text);
+		return reason_give(why, STATUS_INVALID, "saved state of %s: field %s is cut short; the file is damaged",
+				   table->name, text);
 	if (!field) {
 		if (name.length && name.text[0] == '?')
 			return STATUS_OK;
-		return reason_give(why, STATUS_UNSUPPORTED, "saved state of %s: field %s is unknown; it needs a newer Holon", table->name, text);
+		return reason_give(why, STATUS_UNSUPPORTED, "saved state of %s: field %s is unknown; it needs a newer Holon",
+				   table->name, text);
 	}
 	if (object) {
 		field_store(field, object, bytes);
@@ -255,17 +260,20 @@ static enum status field_load(struct cursor *cursor, const struct state_table *t
 	}
 	row = (unsigned)(field - table->field);
 	if (kind != field->kind || count != field->count || seen[row / 64] >> row % 64 & 1)
-		return reason_give(why, STATUS_INVALID, "saved state of %s: field %s has another shape; the file is damaged or from another version",
+		return reason_give(why, STATUS_INVALID,
+				   "saved state of %s: field %s has another shape; the file is damaged or from another version",
 				   table->name, text);
 	seen[row / 64] |= UINT64_C(1) << row % 64;
 	if (kind == STATE_BOOL && !all_bool(bytes, count))
-		return reason_give(why, STATUS_INVALID, "saved state of %s: field %s is neither yes nor no; the file is damaged", table->name, text);
+		return reason_give(why, STATUS_INVALID, "saved state of %s: field %s is neither yes nor no; the file is damaged",
+				   table->name, text);
 	return STATUS_OK;
 }
 
-static enum status fields_load(struct cursor cursor, const struct state_table *table, uint32_t fields, uint8_t *object, struct reason *why)
+static enum status fields_load(struct cursor cursor, const struct state_table *table, uint32_t fields, uint8_t *object,
+			       struct reason *why)
 {
-	uint64_t seen[STATE_FIELDS_MAX / 64] = { 0 };
+	uint64_t seen[STATE_FIELDS_MAX / 64] = {0};
 	enum status status;
 	uint32_t i;
 
@@ -275,32 +283,37 @@ static enum status fields_load(struct cursor cursor, const struct state_table *t
 			return status;
 	}
 	if (cursor.position != cursor.length)
-		return reason_give(why, STATUS_INVALID, "saved state of %s: %u fields leave bytes over; the file is damaged", table->name, fields);
+		return reason_give(why, STATUS_INVALID, "saved state of %s: %u fields leave bytes over; the file is damaged",
+				   table->name, fields);
 	return STATUS_OK;
 }
 
 /* The section's bytes between head and CRC, the CRC checked. */
-static enum status section_open(struct state_reader *reader, struct cursor *section, const struct state_table *table, struct reason *why)
+static enum status section_open(struct state_reader *reader, struct cursor *section, const struct state_table *table,
+				struct reason *why)
 {
-	struct cursor cursor = { reader->bytes, reader->length, reader->position, reader->position > reader->length };
+	struct cursor cursor = {reader->bytes, reader->length, reader->position, reader->position > reader->length};
 	const uint8_t *start = cursor.bad ? NULL : cursor.bytes + cursor.position;
 	uint32_t tag = take_u32(&cursor), length = take_u32(&cursor), crc;
 	const uint8_t *body = take(&cursor, length);
 
 	if (!body || tag != SECTION_TAG || length < CRC_BYTES)
-		return reason_give(why, STATUS_INVALID, "saved state of %s: no section where it should be; the file is cut short or damaged",
+		return reason_give(why, STATUS_INVALID,
+				   "saved state of %s: no section where it should be; the file is cut short or damaged",
 				   table->name);
 	__builtin_memcpy(&crc, body + length - CRC_BYTES, sizeof(crc));
 	if (crc != crc32c(start, SECTION_HEAD + length - CRC_BYTES))
-		return reason_give(why, STATUS_INVALID, "saved state of %s: the checksum is wrong; the file is damaged", table->name);
-	*section = (struct cursor){ body, length - CRC_BYTES, 0, false };
+		return reason_give(why, STATUS_INVALID, "saved state of %s: the checksum is wrong; the file is damaged",
+				   table->name);
+	*section = (struct cursor){body, length - CRC_BYTES, 0, false};
 	reader->position = cursor.position;
 	return STATUS_OK;
 }
 
-enum status state_load(struct state_reader *reader, const struct state_table *table, unsigned instance, void *object, struct reason *why)
+enum status state_load(struct state_reader *reader, const struct state_table *table, unsigned instance, void *object,
+		       struct reason *why)
 {
-	struct cursor section = { 0 };
+	struct cursor section = {0};
 	struct name name;
 	uint32_t its_instance, version, fields;
 	enum status status;
@@ -315,11 +328,12 @@ enum status state_load(struct state_reader *reader, const struct state_table *ta
 	version = take_u32(&section);
 	fields = take_u32(&section);
 	if (section.bad || !names_equal(table->name, name.text, name.length) || its_instance != instance)
-		return reason_give(why, STATUS_INVALID, "saved state: found %s %u where %s %u should be; the machine was another one",
+		return reason_give(why, STATUS_INVALID,
+				   "saved state: found %s %u where %s %u should be; the machine was another one",
 				   name_for_people(name, text, sizeof(text)), its_instance, table->name, instance);
 	if (version > table->version)
-		return reason_give(why, STATUS_UNSUPPORTED, "saved state of %s: version %u, known is %u; it needs a newer Holon", table->name, version,
-				   table->version);
+		return reason_give(why, STATUS_UNSUPPORTED, "saved state of %s: version %u, known is %u; it needs a newer Holon",
+				   table->name, version, table->version);
 	status = fields_load(section, table, fields, NULL, why);
 	if (status)
 		return status;

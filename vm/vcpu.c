@@ -80,7 +80,8 @@ static void triple_fault(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 
-	host_log(HOST_LOG_WARN, "vcpu %u: triple fault: the guest %s", vcpu->id, vm->config->no_reboot ? "has crashed" : "is reset");
+	host_log(HOST_LOG_WARN, "vcpu %u: triple fault: the guest %s", vcpu->id,
+		 vm->config->no_reboot ? "has crashed" : "is reset");
 	if (vm->config->no_reboot)
 		vm_end_request(vm, VM_END_CRASH);
 	else
@@ -113,7 +114,7 @@ void vcpu_main(void *argument)
 
 static struct x86_segment segment_at_reset(uint16_t type)
 {
-	return (struct x86_segment){ .limit = 0xffff, .attributes = (uint16_t)(X86_SEGMENT_P | type) };
+	return (struct x86_segment){.limit = 0xffff, .attributes = (uint16_t)(X86_SEGMENT_P | type)};
 }
 
 /* RESET leaves family, model and stepping in EDX. */

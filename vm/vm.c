@@ -47,15 +47,17 @@ enum status vm_create(struct vm *vm, const struct vm_config *config, const struc
 	bus_init(&vm->mmio, "mmio");
 	status = vm_clock_init(&vm->clock, host_tsc_khz());
 	if (status)
-		return reason_give(why, status, "the clock: a TSC of %u kHz cannot be used; this host's TSC is broken", host_tsc_khz());
+		return reason_give(why, status, "the clock: a TSC of %u kHz cannot be used; this host's TSC is broken",
+				   host_tsc_khz());
 	status = guest_memory_init(&vm->memory, ram, config->memory);
 	if (!status)
 		status = vcpus_allocate(vm);
 	if (status) {
 		vm_destroy(vm);
-		return reason_give(why, status, "the VM's own tables: %s; free some memory or give the VM less", status_name(status));
+		return reason_give(why, status, "the VM's own tables: %s; free some memory or give the VM less",
+				   status_name(status));
 	}
-	vm->clock_device = (struct device){ .name = "clock", .state = &vm_clock_state, .object = &vm->clock };
+	vm->clock_device = (struct device){.name = "clock", .state = &vm_clock_state, .object = &vm->clock};
 	vm_device_add(vm, &vm->clock_device);
 	pvclock_add(vm);
 	return STATUS_OK;
@@ -91,7 +93,8 @@ static enum status machine_reset(struct vm *vm, struct reason *why)
 	for (i = 0; i < vm->vcpus; i++) {
 		status = vcpu_reset(vm->vcpu[i]);
 		if (status)
-			return reason_give(why, status, "vcpu %u: engine %s refuses the reset state: %s", i, vm->engine->name, status_name(status));
+			return reason_give(why, status, "vcpu %u: engine %s refuses the reset state: %s", i, vm->engine->name,
+					   status_name(status));
 	}
 	if (vm->boot)
 		vm->boot(vm->board);
@@ -125,8 +128,8 @@ static enum status threads_start(struct vm *vm, struct reason *why)
 	}
 	if (status) {
 		vcpus_stop(vm);
-		return reason_give(why, status, "thread of vcpu %u: %s; raise the limit on threads or give the VM fewer vcpus", i ? i - 1 : 0,
-				   status_name(status));
+		return reason_give(why, status, "thread of vcpu %u: %s; raise the limit on threads or give the VM fewer vcpus",
+				   i ? i - 1 : 0, status_name(status));
 	}
 	return STATUS_OK;
 }
@@ -177,7 +180,7 @@ static bool reset_begin(struct vm *vm)
 
 static void vm_reset(struct vm *vm)
 {
-	struct reason why = { "" };
+	struct reason why = {""};
 	unsigned i;
 
 	if (!reset_begin(vm))

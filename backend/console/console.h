@@ -12,7 +12,8 @@
 #include <holon/status.h>
 
 /* Stdin and stdout. `leave` runs on the reader's thread when the user asks to leave. */
-enum status console_stdio_open(struct chardev **chardev, void (*leave)(void *argument), void *argument, struct reason *why) must_check;
+enum status console_stdio_open(struct chardev **chardev, void (*leave)(void *argument), void *argument,
+			       struct reason *why) must_check;
 /* Output only, to a file that is made or emptied, or to a terminal or FIFO. */
 enum status console_file_open(struct chardev **chardev, const char *path, struct reason *why) must_check;
 /* Either of them, or NULL: no more input from here on; what was written goes out, for two seconds at most. Before the device is destroyed. */

@@ -28,7 +28,10 @@ enum status console_file_open(struct chardev **chardev, const char *path, struct
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
 
 	if (fd < 0)
-		return reason_give(why, errno == ENOENT ? STATUS_NOT_FOUND : errno == EACCES ? STATUS_PERMISSION : STATUS_IO,
+		return reason_give(why,
+				   errno == ENOENT   ? STATUS_NOT_FOUND
+				   : errno == EACCES ? STATUS_PERMISSION
+						     : STATUS_IO,
 				   "console file %s: %s; name a file that can be written", path, strerror(errno));
 	console = host_allocate(sizeof(*console));
 	if (!console) {

@@ -9,10 +9,10 @@
 
 #include "backend/console/console_output.h"
 
-#define CHUNK_BYTES 4096u                /* what a pipe that polls writable takes without blocking */
+#define CHUNK_BYTES 4096u /* what a pipe that polls writable takes without blocking */
 #define ROOM_WAIT_NS UINT64_C(500000000)
 #define CLOSE_WAIT_NS UINT64_C(2000000000)
-#define POLL_MS 200                      /* how soon a close is noticed behind a reader who does not read */
+#define POLL_MS 200 /* how soon a close is noticed behind a reader who does not read */
 
 static size_t room_locked(const struct console_output *output)
 {
@@ -93,7 +93,7 @@ static void output_main(void *argument)
 
 	for (;;) {
 		size_t length = chunk_take(output, chunk, &end);
-		struct pollfd poll_fd = { .fd = output->fd, .events = POLLOUT };
+		struct pollfd poll_fd = {.fd = output->fd, .events = POLLOUT};
 		ssize_t done;
 
 		if (end)

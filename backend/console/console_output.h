@@ -17,10 +17,10 @@ struct console_output {
 	struct host_event filled; /* for the writer: bytes or the end */
 	struct host_event freed;  /* for who waits for room */
 	struct host_thread *thread;
-	uint64_t in, out;         /* bytes ever put in and taken out */
+	uint64_t in, out; /* bytes ever put in and taken out */
 	uint64_t dropped;
-	bool stalled;             /* the host took nothing for a while: drop at once until it takes something */
-	bool broken;              /* nobody will ever read it */
+	bool stalled; /* the host took nothing for a while: drop at once until it takes something */
+	bool broken;  /* nobody will ever read it */
 	bool closing;
 	uint64_t closing_deadline_ns;
 	uint8_t ring[CONSOLE_RING_BYTES];

@@ -17,12 +17,12 @@ struct console {
 	struct console_output output;
 	/* stdio.c's reader; its thread's own but for wake_fd and stopping */
 	struct host_thread *reader;
-	int wake_fd;            /* eventfd: room again, or the end */
+	int wake_fd; /* eventfd: room again, or the end */
 	bool stopping;
-	bool terminal;          /* stdin is one: escapes are honoured */
-	bool escaped;           /* Ctrl-] was the last character */
+	bool terminal; /* stdin is one: escapes are honoured */
+	bool escaped;  /* Ctrl-] was the last character */
 	bool end_of_input;
-	size_t pending_length;  /* read and not yet taken by the device */
+	size_t pending_length; /* read and not yet taken by the device */
 	uint8_t pending[CONSOLE_PENDING_BYTES];
 	void (*leave)(void *argument);
 	void *leave_argument;

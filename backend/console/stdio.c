@@ -149,8 +149,8 @@ static void reader_main(void *argument)
 
 	while (!__atomic_load_n(&console->stopping, __ATOMIC_SEQ_CST)) {
 		struct pollfd fds[2] = {
-			{ .fd = console->wake_fd, .events = POLLIN },
-			{ .fd = wants_input(console) ? STDIN_FILENO : -1, .events = POLLIN },
+			{.fd = console->wake_fd, .events = POLLIN},
+			{.fd = wants_input(console) ? STDIN_FILENO : -1, .events = POLLIN},
 		};
 
 		if (poll(fds, 2, -1) < 0)
@@ -194,7 +194,8 @@ static enum status stdio_start(struct console *console, struct reason *why)
 	int fd = stdout_open();
 
 	if (fd < 0)
-		return reason_give(why, STATUS_IO, "console: stdout: %s; give it a place to write to, or use --console none", strerror(errno));
+		return reason_give(why, STATUS_IO, "console: stdout: %s; give it a place to write to, or use --console none",
+				   strerror(errno));
 	console->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (console->wake_fd < 0) {
 		status = reason_give(why, STATUS_IO, "console: eventfd: %s; raise the limit on open files", strerror(errno));

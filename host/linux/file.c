@@ -53,7 +53,8 @@ static const char *next_step(enum status status)
 static enum status regular_file_check(int fd, struct stat *stat, const char *path, const char *what, struct reason *why)
 {
 	if (fstat(fd, stat))
-		return reason_give(why, host_status_of_errno(errno), "%s %s: %s; name a readable file", what, path, strerror(errno));
+		return reason_give(why, host_status_of_errno(errno), "%s %s: %s; name a readable file", what, path,
+				   strerror(errno));
 	if (S_ISDIR(stat->st_mode))
 		return reason_give(why, STATUS_INVALID, "%s %s: it is a directory; name a file", what, path);
 	if (!S_ISREG(stat->st_mode))
@@ -78,7 +79,8 @@ enum status host_file_map(const uint8_t **bytes, uint64_t *length, const char *p
 	if (!status) {
 		memory = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 		if (memory == MAP_FAILED) {
-			status = reason_give(why, host_status_of_errno(errno), "%s %s: %s; copy it to a local disk", what, path, strerror(errno));
+			status = reason_give(why, host_status_of_errno(errno), "%s %s: %s; copy it to a local disk", what, path,
+					     strerror(errno));
 		} else {
 			*bytes = memory;
 			*length = (uint64_t)stat.st_size;
@@ -96,16 +98,18 @@ void host_file_unmap(const uint8_t *bytes, uint64_t length)
 
 enum status host_file_lock(int fd, bool alone, const char *path, struct reason *why)
 {
-	struct flock lock = { .l_type = (short)(alone ? F_WRLCK : F_RDLCK), .l_whence = SEEK_SET };
+	struct flock lock = {.l_type = (short)(alone ? F_WRLCK : F_RDLCK), .l_whence = SEEK_SET};
 
 	if (!fcntl(fd, F_OFD_SETLK, &lock))
 		return STATUS_OK;
 	if (errno == EAGAIN || errno == EACCES)
-		return reason_give(why, STATUS_BUSY, "disk %s: another VM or program has locked it; stop that one or open it readonly in both", path);
+		return reason_give(why, STATUS_BUSY,
+				   "disk %s: another VM or program has locked it; stop that one or open it readonly in both", path);
 	/* A file system without locks (some network ones): go on, but say so. */
 	if (errno == ENOLCK || errno == EOPNOTSUPP || errno == ENOSYS) {
 		host_log(HOST_LOG_WARN, "disk %s: its file system has no locks; see to it that no other VM uses it", path);
 		return STATUS_OK;
 	}
-	return reason_give(why, host_status_of_errno(errno), "disk %s: lock: %s; move it to a file system with locks", path, strerror(errno));
+	return reason_give(why, host_status_of_errno(errno), "disk %s: lock: %s; move it to a file system with locks", path,
+			   strerror(errno));
 }

@@ -30,7 +30,8 @@ void host_ram_destroy(uint8_t *ram, int fd, uint64_t size);
 uint64_t host_memory_total(void);
 
 /* A file as bytes, read-only. STATUS_NOT_FOUND, _INVALID (directory, empty), _PERMISSION, _IO; `what` names its role for `why`. */
-enum status host_file_map(const uint8_t **bytes, uint64_t *length, const char *path, const char *what, struct reason *why) must_check;
+enum status host_file_map(const uint8_t **bytes, uint64_t *length, const char *path, const char *what,
+			  struct reason *why) must_check;
 void host_file_unmap(const uint8_t *bytes, uint64_t length);
 /*
  * Locks a whole file for as long as the descriptor is open (OFD lock): shared for readers, alone for a writer (open for writing). STATUS_BUSY: another

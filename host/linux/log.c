@@ -21,7 +21,7 @@ static uint64_t credit_ns = (uint64_t)LINES_BURST * NS_PER_LINE; /* under lock *
 static uint64_t last_ns;
 static uint64_t swallowed;
 
-static const char *const level_names[] = { "error", "warn", "info", "debug" };
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void host_log_start(void)
 {

@@ -47,17 +47,20 @@ enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, struct reason
 
 	*fd = memfd_create("holon-ram", MFD_CLOEXEC);
 	if (*fd < 0)
-		return reason_give(why, host_status_of_errno(errno), "guest memory: memfd_create: %s; allow it to this process", strerror(errno));
+		return reason_give(why, host_status_of_errno(errno), "guest memory: memfd_create: %s; allow it to this process",
+				   strerror(errno));
 	if (ftruncate(*fd, (off_t)size)) {
 		status = host_status_of_errno(errno);
-		reason_give(why, status, "guest memory: %llu MiB: %s; use a smaller --memory or raise the file size limit (ulimit -f)",
+		reason_give(why, status,
+			    "guest memory: %llu MiB: %s; use a smaller --memory or raise the file size limit (ulimit -f)",
 			    (unsigned long long)(size >> 20), strerror(errno));
 		goto close_fd;
 	}
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
 	if (memory == MAP_FAILED) {
 		status = host_status_of_errno(errno);
-		reason_give(why, status, "guest memory: %llu MiB: %s; use a smaller --memory or raise the address space limit (ulimit -v)",
+		reason_give(why, status,
+			    "guest memory: %llu MiB: %s; use a smaller --memory or raise the address space limit (ulimit -v)",
 			    (unsigned long long)(size >> 20), strerror(errno));
 		goto close_fd;
 	}
@@ -93,7 +96,7 @@ static uint64_t limit_read(const char *path)
 uint64_t host_memory_total(void)
 {
 	/* The root of the cgroup namespace: what a container sees as its own limit (v2, v1). Swap there is on top and unknown: not counted. */
-	static const char *const limits[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
+	static const char *const limits[] = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
 	struct sysinfo info;
 	uint64_t total, limit;
 	unsigned i;

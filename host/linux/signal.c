@@ -13,7 +13,7 @@
 
 static void signals_wanted(sigset_t *set)
 {
-	static const int wanted[] = { SIGINT, SIGTERM, SIGHUP, SIGCONT, SIGUSR1 };
+	static const int wanted[] = {SIGINT, SIGTERM, SIGHUP, SIGCONT, SIGUSR1};
 	unsigned i;
 
 	sigemptyset(set);
@@ -46,8 +46,8 @@ _Noreturn void host_crash(int signal_number)
 /* Only where nobody has a handler yet: host/linux/code.c sees faults of guest instructions first and calls host_crash for the others. */
 static void crash_handlers_install(void)
 {
-	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGQUIT };
-	struct sigaction action = { .sa_handler = (void (*)(int))host_crash }, old;
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGQUIT};
+	struct sigaction action = {.sa_handler = (void (*)(int))host_crash}, old;
 	unsigned i;
 
 	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)

@@ -68,7 +68,7 @@ void host_event_set(struct host_event *event)
 
 bool host_event_wait(struct host_event *event, uint64_t deadline_ns)
 {
-	struct timespec until = { .tv_sec = (time_t)(deadline_ns / 1000000000), .tv_nsec = (long)(deadline_ns % 1000000000) };
+	struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000), .tv_nsec = (long)(deadline_ns % 1000000000)};
 	/* The kernel refuses seconds beyond KTIME_MAX; such a deadline never comes either. */
 	bool forever = deadline_ns > INT64_MAX;
 
@@ -94,7 +94,7 @@ static void *thread_main(void *argument)
 	struct host_thread *thread = argument;
 	uint8_t signal_stack[SIGNAL_STACK_BYTES];
 	/* Translated code has no stack: RSP is its context. Traps in it need one of their own. */
-	stack_t alternate = { .ss_sp = signal_stack, .ss_size = sizeof(signal_stack) };
+	stack_t alternate = {.ss_sp = signal_stack, .ss_size = sizeof(signal_stack)};
 
 	sigaltstack(&alternate, NULL);
 	pthread_setname_np(pthread_self(), thread->name);
@@ -108,7 +108,7 @@ static void *thread_main(void *argument)
 /* Asynchronous signals belong to the main thread; faults stay where they happen. */
 static void signals_to_main(sigset_t *old)
 {
-	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS };
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS};
 	sigset_t set;
 	unsigned i;
 

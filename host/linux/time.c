@@ -58,9 +58,11 @@ static uint32_t khz_from_cpuid(void)
 /* ns = tsc * time_mult >> time_shift (perf_event_open(2)). */
 static uint32_t khz_from_kernel(void)
 {
-	struct perf_event_attr attributes = {
-		.type = PERF_TYPE_SOFTWARE, .config = PERF_COUNT_SW_DUMMY, .size = sizeof(attributes), .exclude_kernel = 1, .exclude_hv = 1
-	};
+	struct perf_event_attr attributes = {.type = PERF_TYPE_SOFTWARE,
+					     .config = PERF_COUNT_SW_DUMMY,
+					     .size = sizeof(attributes),
+					     .exclude_kernel = 1,
+					     .exclude_hv = 1};
 	const struct perf_event_mmap_page *page;
 	uint32_t khz = 0;
 	int fd = (int)syscall(SYS_perf_event_open, &attributes, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
@@ -96,7 +98,7 @@ static void tsc_and_time(uint64_t *tsc, uint64_t *ns)
 
 static uint32_t khz_measured(void)
 {
-	struct timespec pause = { .tv_nsec = MEASURE_NS };
+	struct timespec pause = {.tv_nsec = MEASURE_NS};
 	uint64_t tsc[2], ns[2];
 
 	tsc_and_time(&tsc[0], &ns[0]);

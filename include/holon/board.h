@@ -27,8 +27,8 @@ struct board_image {
 };
 
 struct board_backends {
-	struct chardev *console;            /* NULL: output vanishes */
-	struct block *disk[VM_DISKS_MAX];   /* config->disks of them */
+	struct chardev *console;          /* NULL: output vanishes */
+	struct block *disk[VM_DISKS_MAX]; /* config->disks of them */
 	struct board_image kernel, initrd;
 	/*
 	 * Unpacks a kernel's payload: gzip, xz, lzma, zstd or lz4 by its magic number. Bytes behind the compressed stream are ignored.

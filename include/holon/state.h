@@ -28,10 +28,11 @@ struct state_field {
 	const char *name;
 	uint32_t offset;
 	uint16_t kind;
-	uint16_t stride;  /* bytes between elements */
-	uint32_t count;   /* elements */
+	uint16_t stride; /* bytes between elements */
+	uint32_t count;  /* elements */
 };
 
+/* clang-format off */
 #define STATE_KIND_OF(scalar) _Generic((scalar), bool: STATE_BOOL, default: sizeof(scalar))
 /* A scalar, an array of scalars, and a member of each element of an array of structs. */
 #define STATE_FIELD(type, member) \
@@ -44,10 +45,11 @@ struct state_field {
 	  sizeof(((type *)0)->array[0]), sizeof(((type *)0)->array) / sizeof(((type *)0)->array[0]) }
 #define STATE_BLOB(type, member) \
 	{ #member, offsetof(type, member), STATE_BYTES, 1, sizeof(((type *)0)->member) }
+/* clang-format on */
 
 struct state_table {
-	const char *name;       /* "serial" */
-	uint32_t version;       /* stepped when a field changes its meaning */
+	const char *name; /* "serial" */
+	uint32_t version; /* stepped when a field changes its meaning */
 	const struct state_field *field;
 	unsigned fields;
 	/* Optional. before_save folds live things (timers) into fields; after_load is the reverse and the check. */

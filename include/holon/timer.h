@@ -22,21 +22,21 @@ enum clock_mode { CLOCK_REAL, CLOCK_PAUSED, CLOCK_COUNTED };
 struct timer;
 
 struct vm_clock {
-	_Atomic uint32_t sequence;   /* odd while mode, tsc_base or stopped_tsc change: readers retry */
+	_Atomic uint32_t sequence; /* odd while mode, tsc_base or stopped_tsc change: readers retry */
 	enum clock_mode mode;
-	struct host_mutex lock;      /* the fields here and the timers' links; a leaf: nothing is taken under it */
-	uint32_t tsc_khz;            /* the guest's, as CPUID tells it */
-	uint32_t host_khz;           /* another than tsc_khz only after a move from another host */
-	uint64_t tsc_base;           /* REAL: guest TSC = (host_tsc() - tsc_base) scaled + stopped_tsc */
-	uint64_t stopped_tsc;        /* PAUSED: guest TSC; COUNTED, REAL: what it was when the mode began */
-	uint64_t counted_base_ns;    /* COUNTED: guest ns when the mode began */
-	_Atomic uint64_t counted;    /* COUNTED: ns since */
-	uint64_t wall_offset_ns;     /* wall clock = guest ns + wall_offset_ns */
-	struct timer *first;         /* armed timers, by deadline */
-	struct timer *firing;        /* whose callback runs now */
+	struct host_mutex lock;            /* the fields here and the timers' links; a leaf: nothing is taken under it */
+	uint32_t tsc_khz;                  /* the guest's, as CPUID tells it */
+	uint32_t host_khz;                 /* another than tsc_khz only after a move from another host */
+	uint64_t tsc_base;                 /* REAL: guest TSC = (host_tsc() - tsc_base) scaled + stopped_tsc */
+	uint64_t stopped_tsc;              /* PAUSED: guest TSC; COUNTED, REAL: what it was when the mode began */
+	uint64_t counted_base_ns;          /* COUNTED: guest ns when the mode began */
+	_Atomic uint64_t counted;          /* COUNTED: ns since */
+	uint64_t wall_offset_ns;           /* wall clock = guest ns + wall_offset_ns */
+	struct timer *first;               /* armed timers, by deadline */
+	struct timer *firing;              /* whose callback runs now */
 	_Atomic uint64_t next_deadline_ns; /* of `first`; UINT64_MAX: none */
-	struct host_event wake;      /* for the timer thread */
-	struct host_event fired;     /* a callback has returned: timer_cancel_wait */
+	struct host_event wake;            /* for the timer thread */
+	struct host_event fired;           /* a callback has returned: timer_cancel_wait */
 	struct host_thread *thread;
 	bool stopping;
 };

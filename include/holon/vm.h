@@ -24,38 +24,38 @@ struct x86_cpu_model;
 struct x86_platform;
 
 /* vcpu->requests; set by any thread through vcpu_request, taken by the vcpu's thread. */
-#define VCPU_PAUSE 1u     /* leave vcpu_run and wait for vm_resume */
+#define VCPU_PAUSE 1u /* leave vcpu_run and wait for vm_resume */
 #define VCPU_NMI 2u
 #define VCPU_INIT 4u
 #define VCPU_SIPI 8u
 #define VCPU_INTERRUPT 16u /* the local APIC may have something to deliver */
-#define VCPU_STOP 32u     /* the thread ends */
-#define VCPU_RESET 64u    /* the VM resets: leave vcpu_run and wait */
+#define VCPU_STOP 32u      /* the thread ends */
+#define VCPU_RESET 64u     /* the VM resets: leave vcpu_run and wait */
 
 struct vcpu {
 	struct vm *vm;
-	unsigned id;              /* also the APIC ID */
+	unsigned id; /* also the APIC ID */
 	_Atomic uint32_t requests;
 	_Atomic uint8_t sipi_vector;
-	struct host_event wake;   /* ends a halt */
+	struct host_event wake; /* ends a halt */
 	struct host_thread *thread;
 	const struct local_apic_ops *apic_ops; /* of `apic` */
 	void *apic;
-	void *engine;             /* the engine's own */
+	void *engine; /* the engine's own */
 	/* Exclusive sections (vm/exclusive.c): is this vcpu executing guest instructions? */
 	_Atomic uint32_t in_guest;
-	bool stopped;             /* under vm->lock: the thread waits out a pause */
-	uint64_t pvclock_msr;     /* kvmclock's system time MSR; 0: off. Part of the saved state, see vm/pvclock.c */
-	struct device pvclock;    /* what saves it */
+	bool stopped;          /* under vm->lock: the thread waits out a pause */
+	uint64_t pvclock_msr;  /* kvmclock's system time MSR; 0: off. Part of the saved state, see vm/pvclock.c */
+	struct device pvclock; /* what saves it */
 };
 
 /* Why a VM ended. The numbers are the exit statuses of the command line. */
 enum vm_end {
 	VM_END_NONE = -1,
 	VM_END_POWER_OFF = 0,
-	VM_END_CRASH = 70,     /* triple fault under no_reboot, pvpanic */
-	VM_END_RESET = 72,     /* reset under no_reboot */
-	VM_END_FAILURE = 74,   /* host or Holon */
+	VM_END_CRASH = 70,       /* triple fault under no_reboot, pvpanic */
+	VM_END_RESET = 72,       /* reset under no_reboot */
+	VM_END_FAILURE = 74,     /* host or Holon */
 	VM_END_DEBUG_EXIT = 256, /* plus (value << 1 | 1) */
 };
 
@@ -71,25 +71,25 @@ struct vm {
 	struct vm_clock clock;
 	struct vcpu *vcpu[VM_CPUS_MAX];
 	unsigned vcpus;
-	struct device *devices;   /* in creation order */
+	struct device *devices; /* in creation order */
 	struct device **devices_end;
 	void (*boot)(void *board); /* loads the kernel and sets vcpu 0's registers, after every reset */
 	void *board;
 	uint64_t pvclock_wall_msr;
-	struct device clock_device;   /* what saves the clock */
-	struct device pvclock_device; /* and pvclock_wall_msr */
+	struct device clock_device;    /* what saves the clock */
+	struct device pvclock_device;  /* and pvclock_wall_msr */
 	_Atomic uint32_t halted_vcpus; /* COUNTED time: when all are, it jumps to the next timer */
 
-	struct host_mutex lock;   /* the fields below */
+	struct host_mutex lock;    /* the fields below */
 	struct host_event changed; /* for vm_wait */
 	enum vm_end end;
 	bool paused;
 	bool reset_wanted;
-	bool resetting;           /* vm_wait's thread rebuilds the machine: a pause waits */
+	bool resetting; /* vm_wait's thread rebuilds the machine: a pause waits */
 	unsigned stopped_vcpus;
 	struct host_event vcpu_stopped; /* stopped_vcpus or resetting changed; who takes it and is done passes it on */
-	enum clock_mode clock_mode;   /* while running */
-	bool attached;            /* engine->vm_attach succeeded */
+	enum clock_mode clock_mode;     /* while running */
+	bool attached;                  /* engine->vm_attach succeeded */
 	unsigned vcpus_created;
 
 	struct host_mutex exclusive_lock; /* one exclusive section at a time */

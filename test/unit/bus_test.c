@@ -41,7 +41,8 @@ static void probe_write(void *device, uint64_t offset, unsigned size, uint64_t v
 
 static void probe_init(struct probe *probe, uint64_t base, uint64_t length)
 {
-	*probe = (struct probe){ .region = { .name = "probe", .base = base, .length = length, .read = probe_read, .write = probe_write } };
+	*probe = (struct probe){
+		.region = {.name = "probe", .base = base, .length = length, .read = probe_read, .write = probe_write}};
 	probe->region.device = probe;
 }
 
@@ -148,7 +149,7 @@ static void a_full_table_is_refused(void **state)
 static void calls_hold_the_regions_lock(void **state)
 {
 	static struct bus bus;
-	struct host_mutex lock = { 0 };
+	struct host_mutex lock = {0};
 	struct probe a;
 	uint64_t value;
 
@@ -202,8 +203,8 @@ static void lookups_survive_moving_regions(void **state)
 
 	(void)state;
 	bus_init(&moving.bus, "test");
-	moving.region = (struct bus_region){ .base = 0x1000, .length = 0x100, .read = moving_read, .device = &moving };
-	moving.still = (struct bus_region){ .base = 0x4000, .length = 0x100, .read = moving_read, .device = &moving };
+	moving.region = (struct bus_region){.base = 0x1000, .length = 0x100, .read = moving_read, .device = &moving};
+	moving.still = (struct bus_region){.base = 0x4000, .length = 0x100, .read = moving_read, .device = &moving};
 	assert_int_equal(bus_enable(&moving.bus, &moving.region), STATUS_OK);
 	assert_int_equal(bus_enable(&moving.bus, &moving.still), STATUS_OK);
 	assert_int_equal(host_thread_start(&thread, "moving", moving_main, &moving), STATUS_OK);

@@ -51,8 +51,9 @@ static void conversions_hold_for_large_numbers(void **state)
 
 static void no_mode_change_turns_time_back(void **state)
 {
-	static const enum clock_mode modes[] = { CLOCK_REAL, CLOCK_COUNTED, CLOCK_PAUSED, CLOCK_COUNTED, CLOCK_REAL, CLOCK_PAUSED, CLOCK_REAL };
-	static const uint32_t khz[] = { 999999, 2000000, 2794747, 4200001 };
+	static const enum clock_mode modes[] = {CLOCK_REAL, CLOCK_COUNTED, CLOCK_PAUSED, CLOCK_COUNTED,
+						CLOCK_REAL, CLOCK_PAUSED,  CLOCK_REAL};
+	static const uint32_t khz[] = {999999, 2000000, 2794747, 4200001};
 	uint64_t ns = 0, tsc = 0, next_ns, next_tsc;
 	unsigned i, k;
 
@@ -78,7 +79,7 @@ static void no_mode_change_turns_time_back(void **state)
 
 static void real_time_follows_the_host(void **state)
 {
-	struct host_event never = { 0 };
+	struct host_event never = {0};
 	uint64_t host, guest, again;
 
 	(void)state;
@@ -96,7 +97,7 @@ static void real_time_follows_the_host(void **state)
 
 static void another_hosts_frequency_is_scaled(void **state)
 {
-	struct host_event never = { 0 };
+	struct host_event never = {0};
 	uint64_t ns, tsc;
 
 	(void)state;
@@ -134,7 +135,7 @@ static void note_fire(void *device)
 
 static void counted_timers_fire_in_order(void **state)
 {
-	struct note notes[4] = { 0 };
+	struct note notes[4] = {0};
 	unsigned i;
 
 	(void)state;
@@ -175,7 +176,7 @@ struct ring {
 static void ring_fire(void *device)
 {
 	struct ring *ring = device;
-	struct host_event never = { 0 };
+	struct host_event never = {0};
 
 	ring->at_ns = vm_clock_ns(&clock);
 	host_event_set(&ring->event);
@@ -209,7 +210,7 @@ static void real_timers_fire_on_time_and_not_while_paused(void **state)
 
 static void cancel_wait_waits_for_the_callback(void **state)
 {
-	static struct ring ring = { .slow = true };
+	static struct ring ring = {.slow = true};
 
 	(void)state;
 	assert_int_equal(vm_clock_init(&clock, host_tsc_khz()), STATUS_OK);
@@ -231,8 +232,8 @@ static void cancel_wait_waits_for_the_callback(void **state)
 static void a_saved_clock_goes_on_where_it_was(void **state)
 {
 	static uint8_t bytes[512];
-	struct state_writer writer = { bytes, sizeof(bytes), 0 };
-	struct state_reader reader = { bytes, 0, 0 };
+	struct state_writer writer = {bytes, sizeof(bytes), 0};
+	struct state_reader reader = {bytes, 0, 0};
 	struct reason why;
 
 	(void)state;

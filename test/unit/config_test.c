@@ -48,7 +48,8 @@ static void defaults_are_a_small_machine(void **state)
 static void every_option_lands_in_its_field(void **state)
 {
 	(void)state;
-	assert_int_equal(parse("--engine interp --kernel=k --initrd i --cmdline=a=b --cpus 64 --memory 2G --cpu max --debug-exit 0xf4 --no-reboot "
+	assert_int_equal(parse("--engine interp --kernel=k --initrd i --cmdline=a=b --cpus 64 --memory 2G --cpu max --debug-exit "
+			       "0xf4 --no-reboot "
 			       "--console file=out --overcommit --stats s --deterministic --jit-cache 32M"),
 			 STATUS_OK);
 	assert_string_equal(config.engine, "interp");
@@ -69,7 +70,20 @@ static void every_option_lands_in_its_field(void **state)
 
 static void sizes_have_a_number_and_a_unit(void **state)
 {
-	static const char *const bad[] = { "", "0", "0M", "512", "M", "-1M", "+1M", " 1M", "1.5G", "1MM", "1MB", "1Q", "99999999999999999999G", "18446744073709551615K" };
+	static const char *const bad[] = {"",
+					  "0",
+					  "0M",
+					  "512",
+					  "M",
+					  "-1M",
+					  "+1M",
+					  " 1M",
+					  "1.5G",
+					  "1MM",
+					  "1MB",
+					  "1Q",
+					  "99999999999999999999G",
+					  "18446744073709551615K"};
 	uint64_t bytes;
 	unsigned i;
 
@@ -87,7 +101,8 @@ static void sizes_have_a_number_and_a_unit(void **state)
 static void disks_have_properties_and_doubled_commas(void **state)
 {
 	(void)state;
-	assert_int_equal(parse("--kernel k --disk a.img --disk dir,,with,,commas.img,readonly --disk=c.img,format=raw,readonly"), STATUS_OK);
+	assert_int_equal(parse("--kernel k --disk a.img --disk dir,,with,,commas.img,readonly --disk=c.img,format=raw,readonly"),
+			 STATUS_OK);
 	assert_int_equal(config.disks, 3);
 	assert_string_equal(config.disk[0].path, "a.img");
 	assert_false(config.disk[0].readonly);
@@ -106,32 +121,32 @@ static void mistakes_are_one_line_that_names_them(void **state)
 	static const struct {
 		const char *line, *names, *step;
 	} mistakes[] = {
-		{ "", "--kernel", "--kernel FILE" },
-		{ "--kernel k --bogus", "--bogus", "holon help run" },
-		{ "--kernel k --bogus=3", "--bogus", "holon help run" },
-		{ "--kernel k disk.img", "disk.img", "holon help run" },
-		{ "--kern k", "--kern", "holon help run" },
-		{ "--kernel k --kernel l", "--kernel", "once" },
-		{ "--kernel k --memory", "--memory", "holon help run" },
-		{ "--kernel=", "--kernel", "holon help run" },
-		{ "--kernel k --memory 0", "--memory 0", "512M" },
-		{ "--kernel k --memory 0M", "--memory 0M", "512M" },
-		{ "--kernel k --memory 15M", "15M", "16M to 512G" },
-		{ "--kernel k --memory 513G", "513G", "16M to 512G" },
-		{ "--kernel k --memory 20000K", "20000K", "multiple of 1M" },
-		{ "--kernel k --cpus 0", "--cpus 0", "1 to 64" },
-		{ "--kernel k --cpus 65", "--cpus 65", "1 to 64" },
-		{ "--kernel k --cpus two", "--cpus two", "1 to 64" },
-		{ "--kernel k --debug-exit 0x10000", "0x10000", "0xf4" },
-		{ "--kernel k --debug-exit -1", "-1", "0xf4" },
-		{ "--kernel k --console tty", "tty", "file=PATH" },
-		{ "--kernel k --console file=", "file=", "file=PATH" },
-		{ "--kernel k --no-reboot=yes", "--no-reboot", "without" },
-		{ "--kernel k --disk ,readonly", "names no file", "--disk PATH" },
-		{ "--kernel k --disk a.img,format=qcow2", "qcow2", "raw" },
-		{ "--kernel k --disk a.img,ro", "'ro'", "readonly" },
-		{ "--kernel k --disk a.img --disk a.img,readonly", "a.img", "once" },
-		{ "--kernel k --jit-cache 3G", "3G", "64M" },
+		{"", "--kernel", "--kernel FILE"},
+		{"--kernel k --bogus", "--bogus", "holon help run"},
+		{"--kernel k --bogus=3", "--bogus", "holon help run"},
+		{"--kernel k disk.img", "disk.img", "holon help run"},
+		{"--kern k", "--kern", "holon help run"},
+		{"--kernel k --kernel l", "--kernel", "once"},
+		{"--kernel k --memory", "--memory", "holon help run"},
+		{"--kernel=", "--kernel", "holon help run"},
+		{"--kernel k --memory 0", "--memory 0", "512M"},
+		{"--kernel k --memory 0M", "--memory 0M", "512M"},
+		{"--kernel k --memory 15M", "15M", "16M to 512G"},
+		{"--kernel k --memory 513G", "513G", "16M to 512G"},
+		{"--kernel k --memory 20000K", "20000K", "multiple of 1M"},
+		{"--kernel k --cpus 0", "--cpus 0", "1 to 64"},
+		{"--kernel k --cpus 65", "--cpus 65", "1 to 64"},
+		{"--kernel k --cpus two", "--cpus two", "1 to 64"},
+		{"--kernel k --debug-exit 0x10000", "0x10000", "0xf4"},
+		{"--kernel k --debug-exit -1", "-1", "0xf4"},
+		{"--kernel k --console tty", "tty", "file=PATH"},
+		{"--kernel k --console file=", "file=", "file=PATH"},
+		{"--kernel k --no-reboot=yes", "--no-reboot", "without"},
+		{"--kernel k --disk ,readonly", "names no file", "--disk PATH"},
+		{"--kernel k --disk a.img,format=qcow2", "qcow2", "raw"},
+		{"--kernel k --disk a.img,ro", "'ro'", "readonly"},
+		{"--kernel k --disk a.img --disk a.img,readonly", "a.img", "once"},
+		{"--kernel k --jit-cache 3G", "3G", "64M"},
 	};
 	unsigned i;
 

@@ -55,7 +55,7 @@ static void device_receive(void *object, const uint8_t *bytes, size_t length)
 
 static void device_init(struct device *device, size_t room)
 {
-	*device = (struct device){ .room = room, .frontend = { .room = device_room, .receive = device_receive } };
+	*device = (struct device){.room = room, .frontend = {.room = device_room, .receive = device_receive}};
 	device->frontend.device = device;
 }
 

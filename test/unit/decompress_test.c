@@ -23,7 +23,7 @@ static uint8_t plain[PLAIN], packed[ROOM];
 
 static size_t pack_gzip(void)
 {
-	z_stream stream = { .next_in = plain, .avail_in = PLAIN, .next_out = packed, .avail_out = ROOM };
+	z_stream stream = {.next_in = plain, .avail_in = PLAIN, .next_out = packed, .avail_out = ROOM};
 
 	assert_int_equal(deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
 	assert_int_equal(deflate(&stream, Z_FINISH), Z_STREAM_END);
@@ -62,21 +62,22 @@ static size_t pack_zstd(void)
 
 static size_t pack_lz4(void)
 {
-	static const uint8_t magic[] = { 0x02, 0x21, 0x4c, 0x18 };
+	static const uint8_t magic[] = {0x02, 0x21, 0x4c, 0x18};
 	uint32_t half = PLAIN / 2, block;
 	size_t at = 4;
 	unsigned i;
 
 	memcpy(packed, magic, 4);
 	for (i = 0; i < 2; i++) {
-		block = (uint32_t)LZ4_compress_default((char *)plain + i * half, (char *)packed + at + 4, (int)half, (int)(ROOM - at - 4));
+		block = (uint32_t)LZ4_compress_default((char *)plain + i * half, (char *)packed + at + 4, (int)half,
+						       (int)(ROOM - at - 4));
 		memcpy(packed + at, &block, 4);
 		at += 4 + block;
 	}
 	return at;
 }
 
-static size_t (*const packers[])(void) = { pack_gzip, pack_xz, pack_lzma, pack_zstd, pack_lz4 };
+static size_t (*const packers[])(void) = {pack_gzip, pack_xz, pack_lzma, pack_zstd, pack_lz4};
 #define PACKERS (sizeof(packers) / sizeof(packers[0]))
 
 static int setup(void **state)

@@ -76,8 +76,13 @@ static enum status toy_set(struct vcpu *vcpu, const struct x86_state *in)
 }
 
 static const struct engine toy_engine = {
-	.name = "toy", .vcpu_create = toy_create, .vcpu_destroy = toy_destroy, .vcpu_run = toy_run, .vcpu_kick = toy_kick,
-	.vcpu_get = toy_get, .vcpu_set = toy_set,
+	.name = "toy",
+	.vcpu_create = toy_create,
+	.vcpu_destroy = toy_destroy,
+	.vcpu_run = toy_run,
+	.vcpu_kick = toy_kick,
+	.vcpu_get = toy_get,
+	.vcpu_set = toy_set,
 };
 
 static struct vm vm;
@@ -95,7 +100,7 @@ static int setup(void **state)
 	struct reason why;
 
 	(void)state;
-	config = (struct vm_config){ .cpus = VCPUS, .memory = RAM_SIZE, .cmdline = "" };
+	config = (struct vm_config){.cpus = VCPUS, .memory = RAM_SIZE, .cmdline = ""};
 	ram = host_allocate(RAM_SIZE);
 	assert_non_null(ram);
 	assert_int_equal(vm_create(&vm, &config, &toy_engine, ram, &why), STATUS_OK);
@@ -234,7 +239,7 @@ static void a_reset_rebuilds_the_machine(void **state)
 
 	(void)state;
 	resets_seen = 0;
-	device = (struct device){ .name = "probe", .reset = device_reset };
+	device = (struct device){.name = "probe", .reset = device_reset};
 	vm_device_add(&vm, &device);
 	body = body_that_resets;
 	assert_int_equal(vm_start(&vm, NULL), STATUS_OK);
@@ -338,7 +343,7 @@ static uint64_t pvclock_read(uint64_t gpa, uint64_t tsc)
 
 static void the_paravirtual_clock_agrees_with_the_clock(void **state)
 {
-	static const uint32_t khz[] = { 800000, 1000000, 2000000, 2794747, 5000000 };
+	static const uint32_t khz[] = {800000, 1000000, 2000000, 2794747, 5000000};
 	uint64_t value, tsc, ns;
 	unsigned i;
 

@@ -135,8 +135,8 @@ static void dirty_collection_sees_each_write_once(void **state)
 	(void)state;
 	assert_int_equal(guest_memory_write(&memory, 0x9000, "x", 1), STATUS_OK); /* before: not logged */
 	assert_int_equal(guest_memory_dirty_start(&memory), STATUS_OK);
-	guest_memory_page_written(&memory, ram + 3 * GUEST_PAGE_SIZE, 1);                 /* a vcpu */
-	assert_int_equal(guest_memory_write(&memory, 0xf1ffe, "1234", 4), STATUS_OK);     /* a device: RAM pages 65 and 66 */
+	guest_memory_page_written(&memory, ram + 3 * GUEST_PAGE_SIZE, 1);             /* a vcpu */
+	assert_int_equal(guest_memory_write(&memory, 0xf1ffe, "1234", 4), STATUS_OK); /* a device: RAM pages 65 and 66 */
 	guest_memory_dirty_collect(&memory, bitmap);
 	assert_true(bitmap[0] == UINT64_C(1) << 3);
 	assert_true(bitmap[1] == (UINT64_C(1) << 1 | UINT64_C(1) << 2));

@@ -40,20 +40,32 @@ static enum status gadget_after_load(void *object, uint32_t version, struct reas
 }
 
 static const struct state_field fields[] = {
-	STATE_FIELD(struct gadget, a),        STATE_FIELD(struct gadget, on), STATE_FIELD(struct gadget, b),
-	STATE_FIELD(struct gadget, c),        STATE_FIELD(struct gadget, d),  STATE_ARRAY(struct gadget, list),
-	STATE_EACH(struct gadget, channel, count), STATE_BLOB(struct gadget, blob),
+	STATE_FIELD(struct gadget, a),
+	STATE_FIELD(struct gadget, on),
+	STATE_FIELD(struct gadget, b),
+	STATE_FIELD(struct gadget, c),
+	STATE_FIELD(struct gadget, d),
+	STATE_ARRAY(struct gadget, list),
+	STATE_EACH(struct gadget, channel, count),
+	STATE_BLOB(struct gadget, blob),
 };
-static const struct state_table table = { .name = "gadget", .version = 3, STATE_TABLE_FIELDS(fields), .after_load = gadget_after_load };
+static const struct state_table table = {
+	.name = "gadget", .version = 3, STATE_TABLE_FIELDS(fields), .after_load = gadget_after_load};
 
-static const struct gadget sample = { .a = 0x12, .on = true, .b = 0x3456, .c = 0x789abcde, .d = UINT64_C(0x1122334455667788), .list = { 1, 2, 3 },
-				      .channel = { { 7, 1 }, { 8, 2 } }, .blob = "abcd" };
+static const struct gadget sample = {.a = 0x12,
+				     .on = true,
+				     .b = 0x3456,
+				     .c = 0x789abcde,
+				     .d = UINT64_C(0x1122334455667788),
+				     .list = {1, 2, 3},
+				     .channel = {{7, 1}, {8, 2}},
+				     .blob = "abcd"};
 
 static uint8_t stream[1024];
 
 static size_t save(const struct state_table *with, unsigned instance, const struct gadget *gadget)
 {
-	struct state_writer writer = { stream, sizeof(stream), 0 };
+	struct state_writer writer = {stream, sizeof(stream), 0};
 	struct gadget copy = *gadget;
 
 	state_save(&writer, with, instance, &copy);
@@ -63,7 +75,7 @@ static size_t save(const struct state_table *with, unsigned instance, const stru
 
 static enum status load(const struct state_table *with, unsigned instance, size_t length, struct gadget *gadget, struct reason *why)
 {
-	struct state_reader reader = { stream, length, 0 };
+	struct state_reader reader = {stream, length, 0};
 
 	return state_load(&reader, with, instance, gadget, why);
 }
@@ -92,7 +104,7 @@ static void crc_fix(size_t length)
 
 static void what_was_saved_comes_back(void **state)
 {
-	struct gadget gadget = { .channel = { { 0, 9 }, { 0, 9 } } };
+	struct gadget gadget = {.channel = {{0, 9}, {0, 9}}};
 	struct reason why;
 	size_t length = save(&table, 2, &sample);
 	uint32_t crc;
@@ -115,7 +127,7 @@ static void what_was_saved_comes_back(void **state)
 
 static void measuring_writes_nothing(void **state)
 {
-	struct state_writer writer = { NULL, 0, 0 };
+	struct state_writer writer = {NULL, 0, 0};
 	struct gadget gadget = sample;
 
 	(void)state;
@@ -125,9 +137,9 @@ static void measuring_writes_nothing(void **state)
 
 static void sections_follow_one_another(void **state)
 {
-	struct state_writer writer = { stream, sizeof(stream), 0 };
-	struct gadget one = sample, two = sample, out = { 0 };
-	struct state_reader reader = { stream, 0, 0 };
+	struct state_writer writer = {stream, sizeof(stream), 0};
+	struct gadget one = sample, two = sample, out = {0};
+	struct state_reader reader = {stream, 0, 0};
 
 	(void)state;
 	two.a = 0x99;
@@ -145,7 +157,7 @@ static void sections_follow_one_another(void **state)
 static void every_flipped_bit_is_refused_and_changes_nothing(void **state)
 {
 	size_t length = save(&table, 2, &sample), i;
-	struct gadget untouched = { 0 }, gadget = { 0 };
+	struct gadget untouched = {0}, gadget = {0};
 	unsigned bit;
 
 	(void)state;
@@ -177,7 +189,7 @@ static void malformed_streams_with_good_checksums_do_no_harm(void **state)
 		for (i = (size_t)rand() % 3 + 1; i; i--)
 			stream[8 + (size_t)rand() % (length - 12)] = (uint8_t)(rand() % 3 ? rand() : rand() % 2 * 255);
 		crc_fix(length);
-		gadget = (struct gadget){ 0 };
+		gadget = (struct gadget){0};
 		(void)!load(&table, 2, length, &gadget, NULL);
 		assert_true(*(uint8_t *)&gadget.on <= 1);
 	}
@@ -185,9 +197,9 @@ static void malformed_streams_with_good_checksums_do_no_harm(void **state)
 
 static void the_wrong_section_is_refused(void **state)
 {
-	static const struct state_table other = { .name = "gadgets", .version = 3, STATE_TABLE_FIELDS(fields) };
-	static const struct state_table older = { .name = "gadget", .version = 2, STATE_TABLE_FIELDS(fields) };
-	struct gadget gadget = { 0 };
+	static const struct state_table other = {.name = "gadgets", .version = 3, STATE_TABLE_FIELDS(fields)};
+	static const struct state_table older = {.name = "gadget", .version = 2, STATE_TABLE_FIELDS(fields)};
+	struct gadget gadget = {0};
 	struct reason why;
 	size_t length = save(&table, 2, &sample);
 
@@ -201,13 +213,14 @@ static void the_wrong_section_is_refused(void **state)
 
 static void fields_are_found_by_name(void **state)
 {
-	static const struct state_field fewer_fields[] = { STATE_FIELD(struct gadget, d), STATE_FIELD(struct gadget, a) };
-	static const struct state_table fewer = { .name = "gadget", .version = 3, STATE_TABLE_FIELDS(fewer_fields) };
-	static const struct state_field optional_fields[] = { STATE_FIELD(struct gadget, a), { "?hint", offsetof(struct gadget, c), STATE_U32, 4, 1 } };
-	static const struct state_table optional = { .name = "gadget", .version = 3, STATE_TABLE_FIELDS(optional_fields) };
-	static const struct state_field other_size_fields[] = { { "a", offsetof(struct gadget, c), STATE_U32, 4, 1 } };
-	static const struct state_table other_size = { .name = "gadget", .version = 3, STATE_TABLE_FIELDS(other_size_fields) };
-	struct gadget gadget = { .c = 77 };
+	static const struct state_field fewer_fields[] = {STATE_FIELD(struct gadget, d), STATE_FIELD(struct gadget, a)};
+	static const struct state_table fewer = {.name = "gadget", .version = 3, STATE_TABLE_FIELDS(fewer_fields)};
+	static const struct state_field optional_fields[] = {STATE_FIELD(struct gadget, a),
+							     {"?hint", offsetof(struct gadget, c), STATE_U32, 4, 1}};
+	static const struct state_table optional = {.name = "gadget", .version = 3, STATE_TABLE_FIELDS(optional_fields)};
+	static const struct state_field other_size_fields[] = {{"a", offsetof(struct gadget, c), STATE_U32, 4, 1}};
+	static const struct state_table other_size = {.name = "gadget", .version = 3, STATE_TABLE_FIELDS(other_size_fields)};
+	struct gadget gadget = {.c = 77};
 	struct reason why;
 	size_t length;
 
@@ -225,7 +238,7 @@ static void fields_are_found_by_name(void **state)
 
 static void after_load_has_the_last_word(void **state)
 {
-	struct gadget gadget = { .refuse = true };
+	struct gadget gadget = {.refuse = true};
 	struct reason why;
 	size_t length = save(&table, 2, &sample);
 

@@ -25,7 +25,7 @@ static void every_status_has_a_name(void **state)
 		for (other = STATUS_OK; other < status; other++)
 			assert_string_not_equal(status_name((enum status)status), status_name((enum status)other));
 	assert_string_equal(status_name((enum status)1000), "unknown");
-	assert_string_equal(status_name((enum status)-1), "unknown");
+	assert_string_equal(status_name((enum status) - 1), "unknown");
 }
 
 static void a_reason_is_cut_to_its_room(void **state)
@@ -43,7 +43,7 @@ static void a_reason_is_cut_to_its_room(void **state)
 
 static void memory_is_zero_and_aligned(void **state)
 {
-	static const size_t sizes[] = { 1, 63, 64, 100, 4095, 4096, 100000 };
+	static const size_t sizes[] = {1, 63, 64, 100, 4095, 4096, 100000};
 	unsigned i, n;
 
 	(void)state;
@@ -62,7 +62,7 @@ static void memory_is_zero_and_aligned(void **state)
 
 static void an_event_is_a_latch(void **state)
 {
-	struct host_event event = { 0 };
+	struct host_event event = {0};
 	uint64_t begin = host_time_ns();
 
 	(void)state;
@@ -94,7 +94,7 @@ static void returning_player(void *argument)
 
 static void events_hand_data_over(void **state)
 {
-	struct table_tennis game = { 0 };
+	struct table_tennis game = {0};
 	struct host_thread *thread;
 	unsigned i;
 
@@ -128,7 +128,7 @@ static void depositor(void *argument)
 
 static void a_mutex_keeps_threads_apart(void **state)
 {
-	struct account account = { 0 };
+	struct account account = {0};
 	struct host_thread *threads[4];
 	unsigned i;
 
@@ -164,7 +164,7 @@ static void dekker_fast_side(void *argument)
 
 static void a_barrier_of_all_orders_the_other_side(void **state)
 {
-	struct dekker dekker = { 0 };
+	struct dekker dekker = {0};
 	struct host_thread *thread;
 	unsigned round, saw_a;
 
@@ -185,7 +185,7 @@ static void a_barrier_of_all_orders_the_other_side(void **state)
 
 static void the_tsc_frequency_fits_the_clock(void **state)
 {
-	struct host_event never = { 0 };
+	struct host_event never = {0};
 	uint64_t tsc = host_tsc(), ns = host_time_ns(), khz;
 
 	(void)state;
@@ -198,7 +198,7 @@ static void the_tsc_frequency_fits_the_clock(void **state)
 
 static void random_bytes_differ(void **state)
 {
-	uint8_t a[64] = { 0 }, b[64] = { 0 };
+	uint8_t a[64] = {0}, b[64] = {0};
 
 	(void)state;
 	host_random(a, sizeof(a));
