@@ -67,13 +67,13 @@ struct x86_cpu {
 	uint8_t rep_budget;
 	uint8_t pauses;               /* PAUSEs executed, to yield now and then */
 	struct x86_tlb *tlb;          /* the current context's */
-	const struct x86_insn *insn;  /* being executed: a fault's RIP is reg[X86_RIP] - insn->length */
+	const struct x86_insn *insn;  /* being executed, NULL between instructions: a fault's RIP is reg[X86_RIP] - insn->length */
 	uint64_t instructions;        /* executed so far (engines update it per block) */
 	/* --- the rest --- */
 	struct x86_state s;           /* canonical but for: gpr, rip (reg), status flags in rflags (flags), apic (the APIC's own) */
-	struct x86_tlb *tlb_contexts; /* X86_TLB_CONTEXTS of them */
+	struct x86_tlb *tlb_contexts; /* X86_TLB_CONTEXTS of them and one that stays empty: in use while #AC is armed, so that every access is checked */
 	uint16_t tlb_pcid[X86_TLB_CONTEXTS];
-	uint8_t tlb_next;             /* round robin */
+	uint8_t tlb_current, tlb_next; /* CR3's context; round robin */
 	void *unwind[5];              /* __builtin_setjmp: where a fault goes */
 	/* The fault being raised */
 	uint8_t fault_vector;
@@ -82,7 +82,9 @@ struct x86_cpu {
 	uint64_t fault_address;       /* CR2 */
 	/* Data breakpoints that matched during this instruction: DR6 bits */
 	uint64_t debug_hits;
-	uint8_t scratch_exception_depth;
+	bool event_external;          /* an event that is not the program's own is being delivered: EXT in error codes */
+	bool step_armed;              /* TF was set when the instruction began */
+	bool shadow_fresh;            /* s.interrupt_shadow was set by the instruction that just ran: it ages with the next */
 	/* A store of this instruction hit a page with flags: finish with x86_store_done. */
 	uint8_t *special_store;
 	unsigned special_store_length;

@@ -32,10 +32,13 @@ bool x86_events_serve(struct x86_cpu *cpu);
 /* Is anything deliverable right now (ends HLT)? */
 bool x86_events_deliverable(struct x86_cpu *cpu);
 
+/* Fetches and decodes the instruction at RIP, over page ends, up to the CS limit, from any memory; raises what the fetch meets. */
+void x86_fetch_decode(struct x86_cpu *cpu, struct x86_insn *insn);
 /* Fetches, decodes and executes the instruction at RIP, or delivers the fault that it met. Handles TF, code breakpoints, RF. The JIT's way out. */
 void x86_step(struct x86_cpu *cpu);
 
-/* After an instruction completed, when cpu->attention or TF says so: shadows, single step, stores to code. Called by the engine's loop. */
+/* After the instruction cpu->insn completed, when cpu->attention or TF says so: shadows, single step, stores to code. Called by the engine's
+ * loop; sets cpu->insn to NULL and does nothing where it was. */
 void x86_instruction_done(struct x86_cpu *cpu);
 
 /* A LOCKed operation without a pointer (device memory, page crossing): fn runs alone in the VM. A fault inside is carried out and raised here. */

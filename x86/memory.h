@@ -93,6 +93,17 @@ void x86_write_bytes(struct x86_cpu *cpu, uint64_t linear, const void *buffer, u
 /* Faults now if a write of [linear, linear + size) would; size up to 4096. */
 void x86_write_check(struct x86_cpu *cpu, uint64_t linear, unsigned size);
 void x86_read_check(struct x86_cpu *cpu, uint64_t linear, unsigned size);
+/* The same for any access and mode (stacks of another privilege, descriptor tables). */
+void x86_access_check(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access, unsigned mode);
+/* Sets bits of a byte in a descriptor table or TSS, atomically where it is RAM: accessed and busy bits. */
+void x86_system_or8(struct x86_cpu *cpu, uint64_t linear, uint8_t bits);
+/* Bits 47 (56 with LA57) to 63 are all alike. */
+static inline bool x86_canonical(const struct x86_cpu *cpu, uint64_t address)
+{
+	unsigned spare = cpu->s.cr4 & X86_CR4_LA57 ? 7 : 16;
+
+	return (uint64_t)((int64_t)(address << spare) >> spare) == address;
+}
 
 /*
  * A host pointer for a read-modify-write of `size` bytes, good until the instruction ends; the page has been checked for writing.
@@ -124,6 +135,8 @@ struct x86_translation {
 	bool global;
 	uint64_t page_size;
 };
+/* Notes in cpu->debug_hits the data breakpoints that an access touches. */
+void x86_debug_access(struct x86_cpu *cpu, uint64_t linear, unsigned size, bool write);
 /* access by `mode`; on failure *error is the #PF error code and the result false (nothing raised). */
 bool x86_page_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, unsigned mode, struct x86_translation *out, uint32_t *error);
 /* PAE: (re)loads the four PDPTEs from cr3; false: a reserved bit is set (#GP(0)). */

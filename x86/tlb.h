@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <holon/status.h>
+
 #define X86_TLB_BITS 12
 #define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
 #define X86_TLB_CONTEXTS 8
@@ -32,9 +34,16 @@ struct x86_tlb {
 	/* What is in use, so that a flush touches no more than that: a bit an index, all arrays alike. */
 	uint64_t used[X86_TLB_ENTRIES / 64];
 	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index is not global */
+	/* Where large pages gave entries, hashed: INVLPG of one address drops its whole page. */
+	uint64_t large[8];                        /* by gva >> 22: 2M and 4M pages */
+	uint64_t huge[4];                         /* by gva >> 30: 1G pages */
 };
 
 struct x86_cpu;
+struct x86_translation;
+
+enum status x86_tlb_create(struct x86_cpu *cpu) must_check;
+void x86_tlb_destroy(struct x86_cpu *cpu);
 
 void x86_tlb_flush_all(struct x86_cpu *cpu);                       /* every context, global too */
 void x86_tlb_flush_context(struct x86_cpu *cpu, unsigned context); /* not global entries */
@@ -44,5 +53,12 @@ void x86_tlb_protect_page(struct x86_cpu *cpu, const uint8_t *hva);
 void x86_tlb_protect_all(struct x86_cpu *cpu);                     /* no write entry at all: dirty logging starts */
 /* CR3 was written (value's PCID and no-flush bit apply): chooses or recycles a context, flushes as the SDM says (vol. 3, 4.10.4). */
 void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep);
+/* cpu->tlb: the current context's, or the one that stays empty while #AC is armed. */
+void x86_tlb_select(struct x86_cpu *cpu);
+/* s.pkru has changed (WRPKRU, XRSTOR): entries hold what it allowed. */
+void x86_tlb_pkru_written(struct x86_cpu *cpu);
+/* memory.c: a translation to RAM may be kept. hva is that of `linear`. write: a write entry too. */
+void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, unsigned mode, const struct x86_translation *translation, bool write);
+void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation);
 
 #endif

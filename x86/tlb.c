@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tlb.c - the software TLB's upkeep: filling, flushing, contexts. The shape and its rules are in tlb.h; memory.c fills it.
+ *
+ * A context's memory is touched as its entries come into use. That works because a zeroed entry hits only an access whose last byte is
+ * in page 0: those have index 0 (or the last index, where the access wraps round the address space). Only these two are written when a context is
+ * taken up for the first time.
+ */
+#include "x86/tlb.h"
+
+#include <holon/host.h>
+
+#include "x86/cpu.h"
+#include "x86/memory.h"
+
+#define PCID_UNUSED UINT16_MAX
+
+static void index_clear(struct x86_tlb *tlb, unsigned index)
+{
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+		tlb->read[mode][index].tag = X86_TLB_EMPTY;
+		tlb->write[mode][index].tag = X86_TLB_EMPTY;
+	}
+	tlb->fetch[0][index].tag = X86_TLB_EMPTY;
+	tlb->fetch[1][index].tag = X86_TLB_EMPTY;
+	tlb->used[index / 64] &= ~(UINT64_C(1) << index % 64);
+	tlb->nonglobal[index / 64] &= ~(UINT64_C(1) << index % 64);
+}
+
+static void context_start(struct x86_cpu *cpu, unsigned context, uint16_t pcid)
+{
+	struct x86_tlb *tlb = &cpu->tlb_contexts[context];
+
+	if (cpu->tlb_pcid[context] == PCID_UNUSED) {
+		index_clear(tlb, 0);
+		index_clear(tlb, X86_TLB_ENTRIES - 1);
+	}
+	cpu->tlb_pcid[context] = pcid;
+}
+
+enum status x86_tlb_create(struct x86_cpu *cpu)
+{
+	cpu->tlb_contexts = host_allocate((X86_TLB_CONTEXTS + 1) * sizeof(struct x86_tlb));
+	if (!cpu->tlb_contexts)
+		return STATUS_NO_MEMORY;
+	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
+		cpu->tlb_pcid[context] = PCID_UNUSED;
+	context_start(cpu, 0, 0);
+	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], 0);
+	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], X86_TLB_ENTRIES - 1);
+	cpu->tlb_current = 0;
+	cpu->tlb_next = 0;
+	cpu->tlb = cpu->tlb_contexts;
+	return STATUS_OK;
+}
+
+void x86_tlb_destroy(struct x86_cpu *cpu)
+{
+	if (cpu->tlb_contexts)
+		host_free(cpu->tlb_contexts, (X86_TLB_CONTEXTS + 1) * sizeof(struct x86_tlb));
+	cpu->tlb_contexts = 0;
+	cpu->tlb = 0;
+}
+
+void x86_tlb_select(struct x86_cpu *cpu)
+{
+	bool armed = cpu->cpl == 3 && (cpu->s.cr0 & X86_CR0_AM) && (cpu->s.rflags & X86_FLAG_AC);
+
+	cpu->tlb = &cpu->tlb_contexts[armed ? X86_TLB_CONTEXTS : cpu->tlb_current];
+}
+
+static void context_flush(struct x86_tlb *tlb, bool global)
+{
+	for (unsigned word = 0; word < X86_TLB_ENTRIES / 64; word++) {
+		uint64_t gone = global ? tlb->used[word] : tlb->used[word] & tlb->nonglobal[word];
+
+		for (; gone; gone &= gone - 1)
+			index_clear(tlb, word * 64 + (unsigned)__builtin_ctzll(gone));
+	}
+	if (global) {
+		__builtin_memset(tlb->large, 0, sizeof(tlb->large));
+		__builtin_memset(tlb->huge, 0, sizeof(tlb->huge));
+	}
+}
+
+void x86_tlb_flush_all(struct x86_cpu *cpu)
+{
+	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
+		if (cpu->tlb_pcid[context] != PCID_UNUSED)
+			context_flush(&cpu->tlb_contexts[context], true);
+}
+
+void x86_tlb_flush_context(struct x86_cpu *cpu, unsigned context)
+{
+	if (cpu->tlb_pcid[context] != PCID_UNUSED)
+		context_flush(&cpu->tlb_contexts[context], false);
+}
+
+void x86_tlb_pkru_written(struct x86_cpu *cpu)
+{
+	if (cpu->s.cr4 & X86_CR4_PKE)
+		x86_tlb_flush_all(cpu);
+}
+
+static unsigned large_hash(uint64_t gva)
+{
+	return (unsigned)((gva >> 22) * UINT64_C(0x9e3779b97f4a7c15) >> 55); /* 9 bits */
+}
+
+static unsigned huge_hash(uint64_t gva)
+{
+	return (unsigned)((gva >> 30) * UINT64_C(0x9e3779b97f4a7c15) >> 56); /* 8 bits */
+}
+
+/* The used indices of the 4 MiB around gva: a quarter of the array, in whole words. */
+static void large_page_flush(struct x86_tlb *tlb, uint64_t gva)
+{
+	unsigned first = (unsigned)(gva >> 22 << 10) & (X86_TLB_ENTRIES - 1);
+
+	for (unsigned word = first / 64; word < first / 64 + 1024 / 64; word++)
+		for (uint64_t gone = tlb->used[word]; gone; gone &= gone - 1)
+			index_clear(tlb, word * 64 + (unsigned)__builtin_ctzll(gone));
+}
+
+void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
+{
+	unsigned index = (unsigned)(gva >> 12) & (X86_TLB_ENTRIES - 1);
+	unsigned large = large_hash(gva), huge = huge_hash(gva);
+
+	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++) {
+		struct x86_tlb *tlb = &cpu->tlb_contexts[context];
+
+		if (cpu->tlb_pcid[context] == PCID_UNUSED)
+			continue;
+		if (tlb->huge[huge / 64] >> huge % 64 & 1)
+			context_flush(tlb, true);
+		else if (tlb->large[large / 64] >> large % 64 & 1)
+			large_page_flush(tlb, gva);
+		else if (tlb->used[index / 64] >> index % 64 & 1)
+			index_clear(tlb, index);
+	}
+}
+
+/* Empties the write entries of used indices; of one host page only, or (hva NULL) all. */
+static void write_entries_drop(struct x86_tlb *tlb, const uint8_t *hva)
+{
+	uint64_t page = (uint64_t)(uintptr_t)hva & ~UINT64_C(0xfff);
+
+	for (unsigned word = 0; word < X86_TLB_ENTRIES / 64; word++)
+		for (uint64_t used = tlb->used[word]; used; used &= used - 1) {
+			unsigned index = word * 64 + (unsigned)__builtin_ctzll(used);
+
+			for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+				struct x86_tlb_entry *entry = &tlb->write[mode][index];
+
+				if (!hva || (entry->tag << 12) + entry->addend == page)
+					entry->tag = X86_TLB_EMPTY;
+			}
+		}
+}
+
+void x86_tlb_protect_page(struct x86_cpu *cpu, const uint8_t *hva)
+{
+	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
+		if (cpu->tlb_pcid[context] != PCID_UNUSED)
+			write_entries_drop(&cpu->tlb_contexts[context], hva);
+}
+
+void x86_tlb_protect_all(struct x86_cpu *cpu)
+{
+	x86_tlb_protect_page(cpu, 0);
+}
+
+void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep)
+{
+	uint16_t pcid = cpu->s.cr4 & X86_CR4_PCIDE ? (uint16_t)(value & 0xfff) : 0;
+	unsigned context;
+
+	for (context = 0; context < X86_TLB_CONTEXTS; context++)
+		if (cpu->tlb_pcid[context] == pcid)
+			break;
+	if (context == X86_TLB_CONTEXTS) {
+		/* Global entries are as good under the new PCID as they were under the old one. */
+		context = cpu->tlb_next++ % X86_TLB_CONTEXTS;
+		if (context == cpu->tlb_current)
+			context = cpu->tlb_next++ % X86_TLB_CONTEXTS;
+		keep = false;
+		context_start(cpu, context, pcid);
+	}
+	if (!keep)
+		context_flush(&cpu->tlb_contexts[context], false);
+	cpu->tlb_current = (uint8_t)context;
+	x86_tlb_select(cpu);
+}
+
+static void index_use(struct x86_tlb *tlb, uint64_t linear, const struct x86_translation *translation)
+{
+	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
+	unsigned hash;
+
+	tlb->used[index / 64] |= UINT64_C(1) << index % 64;
+	if (!translation->global)
+		tlb->nonglobal[index / 64] |= UINT64_C(1) << index % 64;
+	if (translation->page_size == GUEST_PAGE_SIZE)
+		return;
+	if (translation->page_size > UINT64_C(4) << 20) {
+		hash = huge_hash(linear);
+		tlb->huge[hash / 64] |= UINT64_C(1) << hash % 64;
+	} else {
+		hash = large_hash(linear);
+		tlb->large[hash / 64] |= UINT64_C(1) << hash % 64;
+	}
+}
+
+void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, unsigned mode, const struct x86_translation *translation, bool write)
+{
+	struct x86_tlb *tlb = cpu->tlb;
+	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
+	struct x86_tlb_entry entry = { .tag = linear >> 12, .addend = (uint64_t)(uintptr_t)hva - linear };
+
+	if (tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS])
+		return;
+	index_use(tlb, linear, translation);
+	tlb->read[mode][index] = entry;
+	if (write)
+		tlb->write[mode][index] = entry;
+}
+
+void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation)
+{
+	struct x86_tlb *tlb = cpu->tlb;
+	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
+
+	if (tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS])
+		return;
+	index_use(tlb, linear, translation);
+	tlb->fetch[cpu->cpl == 3][index] = (struct x86_tlb_entry){ .tag = linear >> 12, .addend = (uint64_t)(uintptr_t)hva - linear };
+}
