@@ -11,6 +11,7 @@
 #ifndef HOLON_X86_CPU_H
 #define HOLON_X86_CPU_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -130,7 +131,7 @@ static inline uint64_t x86_rflags(const struct x86_cpu *cpu)
 }
 static inline void x86_attention(struct x86_cpu *cpu, uint32_t why)
 {
-	__atomic_fetch_or(&cpu->attention, why, __ATOMIC_SEQ_CST);
+	atomic_fetch_or(&cpu->attention, why);
 }
 static inline bool x86_long_mode(const struct x86_cpu *cpu)
 {
