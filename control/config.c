@@ -190,7 +190,7 @@ static enum status disk_property(struct disk_config *disk, const char *property,
 	if (!strcmp(property, "readonly")) {
 		disk->readonly = true;
 	} else if (!strncmp(property, "format=", 7)) {
-		if (strcmp(property + 7, "raw"))
+		if (strcmp(property + 7, "raw") != 0)
 			return reason_give(why, STATUS_USAGE, "--disk %s: format %s is unknown; raw is the one that there is",
 					   disk->path, property + 7);
 	} else {

@@ -6,6 +6,8 @@
  * Lookups take no lock: the sorted table is read under a sequence counter and read again if it changed meanwhile. A
  * region found so belongs to a device, which lives as long as the VM, so calling it after it was disabled is harmless.
  */
+#include <stdatomic.h>
+
 #include <holon/bus.h>
 
 void bus_init(struct bus *bus, const char *name)
@@ -16,13 +18,13 @@ void bus_init(struct bus *bus, const char *name)
 
 static void change_begin(struct bus *bus)
 {
-	__atomic_store_n(&bus->sequence, bus->sequence + 1, __ATOMIC_RELAXED);
+	atomic_store_explicit(&bus->sequence, bus->sequence + 1, memory_order_relaxed);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 static void change_end(struct bus *bus)
 {
-	__atomic_store_n(&bus->sequence, bus->sequence + 1, __ATOMIC_SEQ_CST);
+	atomic_store(&bus->sequence, bus->sequence + 1);
 }
 
 static bool regions_overlap(const struct bus_region *a, const struct bus_region *b)
@@ -105,7 +107,7 @@ static struct bus_region *region_below(struct bus *bus, uint64_t address)
 static struct bus_region *region_find(struct bus *bus, uint64_t address, uint64_t *offset, uint64_t *left)
 {
 	for (;;) {
-		uint32_t sequence = __atomic_load_n(&bus->sequence, __ATOMIC_ACQUIRE);
+		uint32_t sequence = atomic_load_explicit(&bus->sequence, memory_order_acquire);
 		struct bus_region *region;
 		uint64_t length = 0;
 
@@ -119,7 +121,7 @@ static struct bus_region *region_find(struct bus *bus, uint64_t address, uint64_
 			length = __atomic_load_n(&region->length, __ATOMIC_RELAXED);
 		}
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (__atomic_load_n(&bus->sequence, __ATOMIC_RELAXED) != sequence)
+		if (atomic_load_explicit(&bus->sequence, memory_order_relaxed) != sequence)
 			continue;
 		if (!region || *offset >= length)
 			return NULL;
@@ -160,7 +162,7 @@ static void region_write(struct bus_region *region, uint64_t offset, unsigned si
 
 static void count_unclaimed(struct bus *bus)
 {
-	__atomic_fetch_add(&bus->unclaimed, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&bus->unclaimed, 1, memory_order_relaxed);
 }
 
 /* Does no region touch [address, address + size)? Then it is one unclaimed access, not `size` of them. */

@@ -6,6 +6,8 @@
  * the other way round: each instruction is a nanosecond and the TSC follows, rounded up, so that ns(tsc(n)) >= n and
  * neither goes back when the mode changes. Reading the time takes no lock (sequence counter): RDTSC is frequent.
  */
+#include <stdatomic.h>
+
 #include <holon/state.h>
 #include <holon/timer.h>
 
@@ -46,7 +48,8 @@ static uint64_t tsc_now_real(const struct vm_clock *clock, uint64_t base, uint64
 
 static uint64_t counted_ns(struct vm_clock *clock)
 {
-	return __atomic_load_n(&clock->counted_base_ns, __ATOMIC_RELAXED) + __atomic_load_n(&clock->counted, __ATOMIC_RELAXED);
+	return __atomic_load_n(&clock->counted_base_ns, __ATOMIC_RELAXED) +
+	       atomic_load_explicit(&clock->counted, memory_order_relaxed);
 }
 
 /* The TSC in COUNTED mode, which began at `stopped` (a TSC that may lie a fraction of a ns behind the count). */
@@ -69,14 +72,14 @@ static uint64_t tsc_in_mode(struct vm_clock *clock, enum clock_mode mode, uint64
 uint64_t vm_clock_tsc(struct vm_clock *clock)
 {
 	for (;;) {
-		uint32_t sequence = __atomic_load_n(&clock->sequence, __ATOMIC_ACQUIRE);
+		uint32_t sequence = atomic_load_explicit(&clock->sequence, memory_order_acquire);
 		enum clock_mode mode = __atomic_load_n(&clock->mode, __ATOMIC_RELAXED);
 		uint64_t base = __atomic_load_n(&clock->tsc_base, __ATOMIC_RELAXED);
 		uint64_t stopped = __atomic_load_n(&clock->stopped_tsc, __ATOMIC_RELAXED);
 		uint64_t tsc = tsc_in_mode(clock, mode, base, stopped);
 
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (!(sequence & 1) && __atomic_load_n(&clock->sequence, __ATOMIC_RELAXED) == sequence)
+		if (!(sequence & 1) && atomic_load_explicit(&clock->sequence, memory_order_relaxed) == sequence)
 			return tsc;
 		host_yield();
 	}
@@ -101,7 +104,7 @@ uint64_t vm_clock_wall_ns(struct vm_clock *clock)
 
 static void deadline_publish_locked(struct vm_clock *clock)
 {
-	__atomic_store_n(&clock->next_deadline_ns, clock->first ? clock->first->deadline_ns : UINT64_MAX, __ATOMIC_SEQ_CST);
+	atomic_store(&clock->next_deadline_ns, clock->first ? clock->first->deadline_ns : UINT64_MAX);
 }
 
 static void unlink_locked(struct vm_clock *clock, struct timer *timer)
@@ -209,7 +212,7 @@ static uint64_t sleep_until(struct vm_clock *clock)
 
 	if (__atomic_load_n(&clock->mode, __ATOMIC_SEQ_CST) != CLOCK_REAL)
 		return HOST_FOREVER;
-	next = __atomic_load_n(&clock->next_deadline_ns, __ATOMIC_SEQ_CST);
+	next = atomic_load(&clock->next_deadline_ns);
 	if (next == UINT64_MAX)
 		return HOST_FOREVER;
 	now = vm_clock_ns(clock);
@@ -260,7 +263,7 @@ void vm_clock_destroy(struct vm_clock *clock)
 static void sequence_step(struct vm_clock *clock)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	__atomic_store_n(&clock->sequence, clock->sequence + 1, __ATOMIC_SEQ_CST);
+	atomic_store(&clock->sequence, clock->sequence + 1);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -275,7 +278,7 @@ static void mode_set_locked(struct vm_clock *clock, enum clock_mode mode)
 	__atomic_store_n(&clock->tsc_base, host, __ATOMIC_RELAXED);
 	ns = multiply_divide(tsc, NS_PER_MS, clock->tsc_khz, NULL);
 	__atomic_store_n(&clock->counted_base_ns, ns, __ATOMIC_RELAXED);
-	__atomic_store_n(&clock->counted, 0, __ATOMIC_RELAXED);
+	atomic_store_explicit(&clock->counted, 0, memory_order_relaxed);
 	/* A pause is time that the guest's clock has not seen but its wall clock should. */
 	if (mode == CLOCK_REAL)
 		__atomic_store_n(&clock->wall_offset_ns, host_wall_time_ns() - ns, __ATOMIC_RELAXED);
@@ -302,15 +305,15 @@ void vm_clock_count(struct vm_clock *clock, uint64_t instructions)
 {
 	uint64_t now;
 
-	__atomic_fetch_add(&clock->counted, instructions, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&clock->counted, instructions, memory_order_relaxed);
 	now = counted_ns(clock);
-	while (now >= __atomic_load_n(&clock->next_deadline_ns, __ATOMIC_RELAXED) && timer_fire_due(clock, now))
+	while (now >= atomic_load_explicit(&clock->next_deadline_ns, memory_order_relaxed) && timer_fire_due(clock, now))
 		;
 }
 
 bool vm_clock_skip_idle(struct vm_clock *clock)
 {
-	uint64_t next = __atomic_load_n(&clock->next_deadline_ns, __ATOMIC_SEQ_CST), now = counted_ns(clock);
+	uint64_t next = atomic_load(&clock->next_deadline_ns), now = counted_ns(clock);
 
 	if (next == UINT64_MAX)
 		return false;
@@ -329,7 +332,7 @@ static enum status clock_after_load(void *object, uint32_t version, struct reaso
 		return reason_give(why, STATUS_INVALID, "saved clock: a TSC of %u kHz is impossible; the file is damaged",
 				   clock->tsc_khz);
 	clock->counted_base_ns = multiply_divide(clock->stopped_tsc, NS_PER_MS, clock->tsc_khz, NULL);
-	__atomic_store_n(&clock->counted, 0, __ATOMIC_RELAXED);
+	atomic_store_explicit(&clock->counted, 0, memory_order_relaxed);
 	return STATUS_OK;
 }
 

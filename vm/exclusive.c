@@ -8,6 +8,8 @@
  * while a section is wanted steps back and waits on the section's mutex. A vcpu that wants a section counts itself out first:
  * several that want one at once queue up on the mutex, and nobody waits for a waiter.
  */
+#include <stdatomic.h>
+
 #include <holon/vm.h>
 
 void exclusive_vcpu_enter(struct vcpu *vcpu)
@@ -15,8 +17,8 @@ void exclusive_vcpu_enter(struct vcpu *vcpu)
 	struct vm *vm = vcpu->vm;
 
 	for (;;) {
-		__atomic_store_n(&vcpu->in_guest, 1, __ATOMIC_SEQ_CST);
-		if (__builtin_expect(!__atomic_load_n(&vm->exclusive, __ATOMIC_SEQ_CST), 1))
+		atomic_store(&vcpu->in_guest, 1);
+		if (__builtin_expect(!atomic_load(&vm->exclusive), 1))
 			return;
 		exclusive_vcpu_leave(vcpu);
 		host_mutex_lock(&vm->exclusive_lock);
@@ -28,8 +30,8 @@ void exclusive_vcpu_leave(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 
-	__atomic_store_n(&vcpu->in_guest, 0, __ATOMIC_SEQ_CST);
-	if (__builtin_expect(__atomic_load_n(&vm->exclusive, __ATOMIC_SEQ_CST), 0))
+	atomic_store(&vcpu->in_guest, 0);
+	if (__builtin_expect(atomic_load(&vm->exclusive), 0))
 		host_event_set(&vm->exclusive_idle);
 }
 
@@ -38,27 +40,27 @@ static bool vcpus_in_guest(struct vm *vm)
 	unsigned i;
 
 	for (i = 0; i < vm->vcpus; i++)
-		if (__atomic_load_n(&vm->vcpu[i]->in_guest, __ATOMIC_SEQ_CST))
+		if (atomic_load(&vm->vcpu[i]->in_guest))
 			return true;
 	return false;
 }
 
 void exclusive_run(struct vm *vm, struct vcpu *self, void (*fn)(void *argument), void *argument)
 {
-	bool was_in_guest = self && __atomic_load_n(&self->in_guest, __ATOMIC_RELAXED);
+	bool was_in_guest = self && atomic_load_explicit(&self->in_guest, memory_order_relaxed);
 	unsigned i;
 
 	if (was_in_guest)
 		exclusive_vcpu_leave(self);
 	host_mutex_lock(&vm->exclusive_lock);
-	__atomic_store_n(&vm->exclusive, 1, __ATOMIC_SEQ_CST);
+	atomic_store(&vm->exclusive, 1);
 	for (i = 0; i < vm->vcpus; i++)
-		if (__atomic_load_n(&vm->vcpu[i]->in_guest, __ATOMIC_SEQ_CST))
+		if (atomic_load(&vm->vcpu[i]->in_guest))
 			vm->engine->vcpu_kick(vm->vcpu[i]);
 	while (vcpus_in_guest(vm))
 		host_event_wait(&vm->exclusive_idle, HOST_FOREVER);
 	fn(argument);
-	__atomic_store_n(&vm->exclusive, 0, __ATOMIC_SEQ_CST);
+	atomic_store(&vm->exclusive, 0);
 	host_mutex_unlock(&vm->exclusive_lock);
 	if (was_in_guest)
 		exclusive_vcpu_enter(self);

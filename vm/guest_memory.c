@@ -11,6 +11,8 @@
  * What has to hold for code: store, fence, look at the flag here; set the flag, fence, read the bytes in the engine. One of the
  * two sees the other.
  */
+#include <stdatomic.h>
+
 #include <holon/guest_memory.h>
 #include <holon/host.h>
 
@@ -113,12 +115,12 @@ uint8_t *guest_memory_write_begin(struct guest_memory *memory, uint64_t gpa, uin
 
 static void dirty_set(struct guest_memory *memory, uint64_t page)
 {
-	__atomic_fetch_or(&memory->dirty[page / DIRTY_WORD_BITS], UINT64_C(1) << page % DIRTY_WORD_BITS, __ATOMIC_SEQ_CST);
+	atomic_fetch_or(&memory->dirty[page / DIRTY_WORD_BITS], UINT64_C(1) << page % DIRTY_WORD_BITS);
 }
 
 static void code_written(struct guest_memory *memory, uint64_t page, unsigned offset, unsigned length)
 {
-	__atomic_fetch_add(&memory->code_generation[page], 1, __ATOMIC_SEQ_CST);
+	atomic_fetch_add(&memory->code_generation[page], 1);
 	if (memory->code_written)
 		memory->code_written(memory->engine, page, offset, length);
 }
@@ -140,7 +142,7 @@ void guest_memory_write_end(struct guest_memory *memory, uint64_t gpa, uint64_t 
 
 		if (logging)
 			dirty_set(memory, page);
-		if (__atomic_load_n(&memory->page_flags[page], __ATOMIC_SEQ_CST) & GUEST_PAGE_CODE)
+		if (atomic_load(&memory->page_flags[page]) & GUEST_PAGE_CODE)
 			code_written(memory, page, at & (GUEST_PAGE_SIZE - 1), (unsigned)(next - at));
 		at = next;
 	}
@@ -152,10 +154,10 @@ void guest_memory_page_written(struct guest_memory *memory, const uint8_t *hva, 
 	uint8_t flags;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	flags = __atomic_load_n(&memory->page_flags[page], __ATOMIC_SEQ_CST);
+	flags = atomic_load(&memory->page_flags[page]);
 	if (flags & GUEST_PAGE_CLEAN) {
 		dirty_set(memory, page);
-		__atomic_fetch_and(&memory->page_flags[page], (uint8_t)~GUEST_PAGE_CLEAN, __ATOMIC_SEQ_CST);
+		atomic_fetch_and(&memory->page_flags[page], (uint8_t)~GUEST_PAGE_CLEAN);
 	}
 	if (flags & GUEST_PAGE_CODE)
 		code_written(memory, page, (unsigned)(hva - memory->base) & (GUEST_PAGE_SIZE - 1), length);
@@ -220,7 +222,7 @@ enum status guest_memory_write(struct guest_memory *memory, uint64_t gpa, const 
 
 static void clean_set(struct guest_memory *memory, uint64_t page)
 {
-	__atomic_fetch_or(&memory->page_flags[page], GUEST_PAGE_CLEAN, __ATOMIC_SEQ_CST);
+	atomic_fetch_or(&memory->page_flags[page], GUEST_PAGE_CLEAN);
 }
 
 enum status guest_memory_dirty_start(struct guest_memory *memory)
@@ -230,7 +232,7 @@ enum status guest_memory_dirty_start(struct guest_memory *memory)
 	if (memory->logging)
 		return STATUS_BUSY;
 	for (word = 0; word < words; word++)
-		__atomic_store_n(&memory->dirty[word], 0, __ATOMIC_RELAXED);
+		atomic_store_explicit(&memory->dirty[word], 0, memory_order_relaxed);
 	__atomic_store_n(&memory->logging, true, __ATOMIC_SEQ_CST);
 	for (page = 0; page < memory_pages(memory); page++)
 		clean_set(memory, page);
@@ -242,7 +244,7 @@ void guest_memory_dirty_collect(struct guest_memory *memory, uint64_t *bitmap)
 	uint64_t word, words = dirty_bytes(memory_pages(memory)) / sizeof(uint64_t);
 
 	for (word = 0; word < words; word++) {
-		uint64_t bits = __atomic_exchange_n(&memory->dirty[word], 0, __ATOMIC_SEQ_CST), left;
+		uint64_t bits = atomic_exchange(&memory->dirty[word], 0), left;
 
 		bitmap[word] = bits;
 		for (left = bits; left; left &= left - 1)
@@ -258,5 +260,5 @@ void guest_memory_dirty_stop(struct guest_memory *memory)
 		return;
 	__atomic_store_n(&memory->logging, false, __ATOMIC_SEQ_CST);
 	for (page = 0; page < memory_pages(memory); page++)
-		__atomic_fetch_and(&memory->page_flags[page], (uint8_t)~GUEST_PAGE_CLEAN, __ATOMIC_SEQ_CST);
+		atomic_fetch_and(&memory->page_flags[page], (uint8_t)~GUEST_PAGE_CLEAN);
 }

@@ -5,6 +5,8 @@
  *
  * VCPU_NMI, INIT, SIPI and INTERRUPT are the engine's to take inside vcpu_run. PAUSE, RESET and STOP are served here, between two runs.
  */
+#include <stdatomic.h>
+
 #include <holon/vm.h>
 
 #include "x86/cpu.h"
@@ -13,7 +15,7 @@
 
 void vcpu_request(struct vcpu *vcpu, uint32_t request)
 {
-	__atomic_fetch_or(&vcpu->requests, request, __ATOMIC_SEQ_CST);
+	atomic_fetch_or(&vcpu->requests, request);
 	if (vcpu->id < vcpu->vm->vcpus_created)
 		vcpu->vm->engine->vcpu_kick(vcpu);
 	host_event_set(&vcpu->wake);
@@ -21,7 +23,7 @@ void vcpu_request(struct vcpu *vcpu, uint32_t request)
 
 static uint32_t requests_of(struct vcpu *vcpu)
 {
-	return __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
+	return atomic_load(&vcpu->requests);
 }
 
 /* Counts the vcpu among those that stand. Under vm->lock. */
@@ -68,12 +70,12 @@ static void vcpu_halt(struct vcpu *vcpu)
 	struct vm *vm = vcpu->vm;
 	bool counted = vm->clock_mode == CLOCK_COUNTED;
 
-	if (counted && __atomic_add_fetch(&vm->halted_vcpus, 1, __ATOMIC_SEQ_CST) == vm->vcpus && !vcpus_have_requests(vm) &&
+	if (counted && atomic_fetch_add(&vm->halted_vcpus, 1) + 1 == vm->vcpus && !vcpus_have_requests(vm) &&
 	    vm_clock_skip_idle(&vm->clock))
 		host_event_set(&vcpu->wake);
 	host_event_wait(&vcpu->wake, HOST_FOREVER);
 	if (counted)
-		__atomic_fetch_sub(&vm->halted_vcpus, 1, __ATOMIC_SEQ_CST);
+		atomic_fetch_sub(&vm->halted_vcpus, 1);
 }
 
 static void triple_fault(struct vcpu *vcpu)

@@ -6,6 +6,8 @@
  * whoever asks. Both need every vcpu to stand: VCPU_PAUSE and VCPU_RESET are set and cleared under vm->lock, and a vcpu that
  * stands looks at them under it before it goes on. A paused VM is not reset before it is resumed.
  */
+#include <stdatomic.h>
+
 #include <holon/state.h>
 #include <holon/vm.h>
 
@@ -153,7 +155,7 @@ static void request_clear_locked(struct vm *vm, uint32_t request)
 	unsigned i;
 
 	for (i = 0; i < vm->vcpus; i++) {
-		__atomic_fetch_and(&vm->vcpu[i]->requests, ~request, __ATOMIC_SEQ_CST);
+		atomic_fetch_and(&vm->vcpu[i]->requests, ~request);
 		host_event_set(&vm->vcpu[i]->wake);
 	}
 }
@@ -187,7 +189,7 @@ static void vm_reset(struct vm *vm)
 		return;
 	vm_clock_mode_set(&vm->clock, CLOCK_PAUSED);
 	for (i = 0; i < vm->vcpus; i++)
-		__atomic_fetch_and(&vm->vcpu[i]->requests, VCPU_PAUSE | VCPU_RESET | VCPU_STOP, __ATOMIC_SEQ_CST);
+		atomic_fetch_and(&vm->vcpu[i]->requests, VCPU_PAUSE | VCPU_RESET | VCPU_STOP);
 	if (machine_reset(vm, &why)) {
 		host_log(HOST_LOG_ERROR, "reset: %s", why.text);
 		vm_end_request(vm, VM_END_FAILURE);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -41,7 +42,7 @@ static void terminal_take(void)
 	if (!registered)
 		atexit(console_terminal_restore);
 	registered = true;
-	__atomic_store_n(&terminal_raw, 1, __ATOMIC_SEQ_CST);
+	atomic_store(&terminal_raw, 1);
 	terminal_make_raw();
 }
 
@@ -49,14 +50,14 @@ void console_terminal_restore(void)
 {
 	int saved_errno = errno;
 
-	if (__atomic_exchange_n(&terminal_raw, 0, __ATOMIC_SEQ_CST))
+	if (atomic_exchange(&terminal_raw, 0))
 		tcsetattr(STDIN_FILENO, TCSANOW, &terminal_found);
 	errno = saved_errno;
 }
 
 void console_terminal_continue(void)
 {
-	if (__atomic_load_n(&terminal_raw, __ATOMIC_SEQ_CST))
+	if (atomic_load(&terminal_raw))
 		terminal_make_raw();
 }
 

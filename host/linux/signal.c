@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,12 +26,12 @@ static void (*_Atomic crash_hook)(void);
 
 void host_crash_hook_set(void (*hook)(void))
 {
-	__atomic_store_n(&crash_hook, hook, __ATOMIC_SEQ_CST);
+	atomic_store(&crash_hook, hook);
 }
 
 _Noreturn void host_crash(int signal_number)
 {
-	void (*hook)(void) = __atomic_exchange_n(&crash_hook, NULL, __ATOMIC_SEQ_CST);
+	void (*hook)(void) = atomic_exchange(&crash_hook, NULL);
 	sigset_t set;
 
 	if (hook)

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -38,7 +39,7 @@ static void futex_wake(_Atomic uint32_t *word, int count)
 
 static bool exchange_if(_Atomic uint32_t *word, uint32_t from, uint32_t to)
 {
-	return __atomic_compare_exchange_n(word, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	return atomic_compare_exchange_strong(word, &from, to);
 }
 
 void host_mutex_lock(struct host_mutex *mutex)
@@ -50,19 +51,19 @@ void host_mutex_lock(struct host_mutex *mutex)
 			return;
 		__builtin_ia32_pause();
 	}
-	while (__atomic_exchange_n(&mutex->word, 2, __ATOMIC_SEQ_CST))
+	while (atomic_exchange(&mutex->word, 2))
 		futex_wait(&mutex->word, 2, NULL);
 }
 
 void host_mutex_unlock(struct host_mutex *mutex)
 {
-	if (__atomic_exchange_n(&mutex->word, 0, __ATOMIC_SEQ_CST) == 2)
+	if (atomic_exchange(&mutex->word, 0) == 2)
 		futex_wake(&mutex->word, 1);
 }
 
 void host_event_set(struct host_event *event)
 {
-	if (__atomic_exchange_n(&event->word, 1, __ATOMIC_SEQ_CST) == 2)
+	if (atomic_exchange(&event->word, 1) == 2)
 		futex_wake(&event->word, INT_MAX);
 }
 
@@ -77,7 +78,7 @@ bool host_event_wait(struct host_event *event, uint64_t deadline_ns)
 			return true;
 		if (!forever && host_time_ns() >= deadline_ns)
 			return false;
-		if (exchange_if(&event->word, 0, 2) || __atomic_load_n(&event->word, __ATOMIC_SEQ_CST) == 2)
+		if (exchange_if(&event->word, 0, 2) || atomic_load(&event->word) == 2)
 			futex_wait(&event->word, 2, forever ? NULL : &until);
 	}
 }
@@ -118,7 +119,7 @@ static void signals_to_main(sigset_t *old)
 	pthread_sigmask(SIG_BLOCK, &set, old);
 }
 
-enum status host_thread_start(struct host_thread **out, const char *name, void (*main)(void *), void *argument)
+enum status host_thread_start(struct host_thread **started, const char *name, void (*main)(void *), void *argument)
 {
 	struct host_thread *thread = calloc(1, sizeof(*thread));
 	pthread_attr_t attributes;
@@ -140,7 +141,7 @@ enum status host_thread_start(struct host_thread **out, const char *name, void (
 		free(thread);
 		return host_status_of_errno(error == EAGAIN ? ENOMEM : error);
 	}
-	*out = thread;
+	*started = thread;
 	return STATUS_OK;
 }
 

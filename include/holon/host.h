@@ -92,7 +92,7 @@ bool host_event_wait(struct host_event *event, uint64_t deadline_ns);
 
 /* Threads. `main` runs until it returns; join waits for that and frees. */
 struct host_thread;
-enum status host_thread_start(struct host_thread **thread, const char *name, void (*main)(void *), void *argument) must_check;
+enum status host_thread_start(struct host_thread **started, const char *name, void (*main)(void *), void *argument) must_check;
 void host_thread_join(struct host_thread *thread);
 /* Gives the processor to another thread, for a vcpu that spins (PAUSE). */
 void host_yield(void);

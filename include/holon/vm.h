@@ -134,7 +134,7 @@ bool pvclock_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 void pvclock_add(struct vm *vm); /* registers what it saves, in vm_create */
 
 /* vm/vcpu.c, for vm.c: the thread's main function, and the power-on state (SDM vol. 3, table 10-1) set through the engine. */
-void vcpu_main(void *vcpu);
+void vcpu_main(void *argument);
 enum status vcpu_reset(struct vcpu *vcpu) must_check;
 
 /*

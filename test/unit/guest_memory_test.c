@@ -87,10 +87,11 @@ static void rom_is_not_written(void **state)
 
 static void copies_span_slots_or_do_nothing(void **state)
 {
+	static const char letters[4] = {'a', 'b', 'c', 'd'};
 	char bytes[16] = "";
 
 	(void)state;
-	memcpy(ram + 65 * GUEST_PAGE_SIZE - 2, "abcd", 4);
+	memcpy(ram + 65 * GUEST_PAGE_SIZE - 2, letters, sizeof(letters));
 	assert_int_equal(guest_memory_read(&memory, 0xf0ffe, bytes, 4), STATUS_OK);
 	assert_memory_equal(bytes, "abcd", 4);
 	assert_int_equal(guest_memory_write(&memory, 64 * GUEST_PAGE_SIZE - 2, "wxyz", 4), STATUS_RANGE);

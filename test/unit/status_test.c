@@ -3,6 +3,7 @@
  * status_test.c - the words for a status, and the host's services: memory, events, mutexes, threads, time, files, locks.
  */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -153,12 +154,12 @@ static void dekker_fast_side(void *argument)
 	unsigned round;
 
 	for (round = 1; round <= 500; round++) {
-		while (__atomic_load_n(&dekker->round, __ATOMIC_ACQUIRE) != round)
+		while (atomic_load_explicit(&dekker->round, memory_order_acquire) != round)
 			host_yield();
-		__atomic_store_n(&dekker->a, 1, __ATOMIC_RELAXED);
+		atomic_store_explicit(&dekker->a, 1, memory_order_relaxed);
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-		dekker->saw_b = __atomic_load_n(&dekker->b, __ATOMIC_RELAXED);
-		__atomic_store_n(&dekker->done, round, __ATOMIC_RELEASE);
+		dekker->saw_b = atomic_load_explicit(&dekker->b, memory_order_relaxed);
+		atomic_store_explicit(&dekker->done, round, memory_order_release);
 	}
 }
 
@@ -172,11 +173,11 @@ static void a_barrier_of_all_orders_the_other_side(void **state)
 	assert_int_equal(host_thread_start(&thread, "dekker", dekker_fast_side, &dekker), STATUS_OK);
 	for (round = 1; round <= 500; round++) {
 		dekker.a = dekker.b = 0;
-		__atomic_store_n(&dekker.round, round, __ATOMIC_RELEASE);
-		__atomic_store_n(&dekker.b, 1, __ATOMIC_RELAXED);
+		atomic_store_explicit(&dekker.round, round, memory_order_release);
+		atomic_store_explicit(&dekker.b, 1, memory_order_relaxed);
 		host_barrier_all();
-		saw_a = __atomic_load_n(&dekker.a, __ATOMIC_RELAXED);
-		while (__atomic_load_n(&dekker.done, __ATOMIC_ACQUIRE) != round)
+		saw_a = atomic_load_explicit(&dekker.a, memory_order_relaxed);
+		while (atomic_load_explicit(&dekker.done, memory_order_acquire) != round)
 			host_yield();
 		assert_true(saw_a || dekker.saw_b);
 	}
