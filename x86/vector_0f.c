@@ -219,8 +219,6 @@ static const struct vector_row rows[] = {
 	BINARY_IMM(0xc2, 66, "cmppd", 0, AVX),
 	SCALAR(0xc2, F3, "cmpss", 0, 4, I8),
 	SCALAR(0xc2, F2, "cmpsd", 0, 8, I8),
-	ROW(0xc3, NONE, 0, ANY, 0, MEMORY, ANY, vector_movnti, "movnti", 0, WR, 4, GR, 0, 0),
-	ROW(0xc3, NONE, 0, ANY, 1, MEMORY, ANY, vector_movnti, "movnti", 0, WR, 8, GR, 0, 0),
 	MMX(0xc4, BOTH, vector_run, "pinsrw", 0, RD | I8, 2, PRW, GR),
 	SSE(0xc4, 66, BOTH, vector_run, "pinsrw", 0, RD | I8, 2, VRW, GR),
 	VEX(0xc4, 66, 0, ANY, BOTH, vector_run, "vpinsrw", FEATURE(AVX), RD | I8, 2, VW, GR, VR),

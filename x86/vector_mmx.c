@@ -9,12 +9,11 @@
 #include "x86/vector.h"
 #include "x86/vector_table.h"
 
-#define FSW_TOP 0x3800u
 #define FSW_TOP_SHIFT 11
 
 uint64_t mmx_get(const struct x86_cpu *cpu, unsigned reg)
 {
-	unsigned top = (cpu->s.x87.fsw & FSW_TOP) >> FSW_TOP_SHIFT;
+	unsigned top = cpu->s.x87.fsw >> FSW_TOP_SHIFT & 7u;
 	uint64_t value;
 
 	__builtin_memcpy(&value, cpu->s.x87.st[(reg - top) & 7], sizeof(value));

@@ -192,11 +192,6 @@ void vector_quad_store(struct x86_cpu *cpu, const struct x86_insn *insn)
 		quad_set(cpu, insn, insn->rm, value);
 }
 
-void vector_movnti(struct x86_cpu *cpu, const struct x86_insn *insn)
-{
-	element_write(cpu, insn, insn->row->operand_size, cpu->reg[insn->reg]);
-}
-
 /* PXOR, XORPS, XORPD: between registers (most often a register with itself) here, with memory on the host. */
 void vector_xor(struct x86_cpu *cpu, const struct x86_insn *insn)
 {

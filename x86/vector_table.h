@@ -38,7 +38,7 @@ const struct x86_opcode *x87_decode(const struct x86_insn *insn, uint8_t modrm, 
 x86_handler vector_run;
 /* vector_move.c: plain moves, without the way through the host */
 x86_handler vector_load, vector_store, vector_scalar_load, vector_scalar_store, vector_scalar_move, vector_half_load, vector_gpr_load,
-	vector_gpr_store, vector_quad_load, vector_quad_store, vector_xor, vector_zero, vector_movnti;
+	vector_gpr_store, vector_quad_load, vector_quad_store, vector_xor, vector_zero;
 /* vector_masked.c: element by element, with the faults of each */
 x86_handler vector_mask_load, vector_mask_store, vector_gather, vector_maskmov;
 /* vector_mmx.c */

@@ -139,6 +139,8 @@ static bool foreign(const struct shape *s)
 	if (!s->vex && (s->opcode < 0x10 || (s->opcode >= 0x30 && s->opcode < 0x50) || (s->opcode >= 0x80 && s->opcode < 0xc2) || s->opcode >= 0xc7) &&
 	    !(s->opcode >= 0xd0 && s->opcode < 0xff))
 		return true;
+	if (!s->vex && s->opcode == 0xc3)
+		return true; /* MOVNTI is with the integer moves */
 	if (!s->vex && (s->opcode == 0x78 || s->opcode == 0x79 || (s->opcode == 0x2b && s->pp >= X86_PP_F3)))
 		return true; /* SSE4A */
 	return s->opcode == 0xae || s->opcode == 0xc7;
