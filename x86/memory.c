@@ -131,6 +131,26 @@ static void place_find(struct x86_cpu *cpu, uint64_t linear, enum x86_access acc
 			     translation.writable && place->kind == PLACE_RAM && !page_flags(cpu, place->hva));
 }
 
+bool x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access)
+{
+	const struct x86_tlb_array *array = access == X86_WRITE ? &cpu->tlb->write[cpu->mode] : &cpu->tlb->read[cpu->mode];
+	struct x86_translation translation;
+	struct place place;
+	uint32_t error;
+
+	if (crosses_page(linear, size) || (x86_long_mode(cpu) ? !x86_canonical(cpu, linear) : linear > UINT32_MAX))
+		return false;
+	cpu->tlb_misses++;
+	if (!x86_page_walk(cpu, linear, access, cpu->mode, &translation, &error))
+		return false;
+	place_at(cpu, translation.gpa, &place);
+	if (place.kind > PLACE_ROM || debug_page_armed(cpu, linear))
+		return false;
+	x86_tlb_fill(cpu, linear, place.hva, cpu->mode, &translation,
+		     translation.writable && place.kind == PLACE_RAM && !page_flags(cpu, place.hva));
+	return x86_tlb_hit(array, linear, size);
+}
+
 /* Explicit accesses at CPL 3 while CR0.AM and EFLAGS.AC are set (x86_tlb_select has then made every access come here). */
 static void alignment_check(struct x86_cpu *cpu, uint64_t linear, unsigned size, unsigned mode)
 {
@@ -234,7 +254,7 @@ static void place_write(struct x86_cpu *cpu, const struct place *place, const ui
 
 uint64_t x86_read_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size, unsigned mode)
 {
-	const uint8_t *hit = x86_tlb_hit(cpu->tlb->read[mode], linear, size);
+	const uint8_t *hit = x86_tlb_hit(&cpu->tlb->read[mode], linear, size);
 	struct place place, second;
 	uint64_t value = 0;
 
@@ -259,7 +279,7 @@ uint64_t x86_read_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size, unsi
 
 void x86_write_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size, uint64_t value, unsigned mode)
 {
-	uint8_t *hit = x86_tlb_hit(cpu->tlb->write[mode], linear, size);
+	uint8_t *hit = x86_tlb_hit(&cpu->tlb->write[mode], linear, size);
 	struct place place, second;
 
 	if (hit) {
@@ -297,7 +317,7 @@ static unsigned part(uint64_t linear, unsigned size)
 
 void x86_read_bytes(struct x86_cpu *cpu, uint64_t linear, void *buffer, unsigned size)
 {
-	const uint8_t *hit = x86_tlb_hit(cpu->tlb->read[cpu->mode], linear, size);
+	const uint8_t *hit = x86_tlb_hit(&cpu->tlb->read[cpu->mode], linear, size);
 
 	if (__builtin_expect(hit != 0, 1)) {
 		__builtin_memcpy(buffer, hit, size);
@@ -319,7 +339,7 @@ void x86_read_bytes(struct x86_cpu *cpu, uint64_t linear, void *buffer, unsigned
 
 void x86_write_bytes(struct x86_cpu *cpu, uint64_t linear, const void *buffer, unsigned size)
 {
-	uint8_t *hit = x86_tlb_hit(cpu->tlb->write[cpu->mode], linear, size);
+	uint8_t *hit = x86_tlb_hit(&cpu->tlb->write[cpu->mode], linear, size);
 	const uint8_t *in = buffer;
 	struct place place[2];
 	unsigned first;
@@ -351,7 +371,7 @@ void x86_write_bytes(struct x86_cpu *cpu, uint64_t linear, const void *buffer, u
 
 void x86_access_check(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access, unsigned mode)
 {
-	const struct x86_tlb_entry *array = access == X86_WRITE ? cpu->tlb->write[mode] : cpu->tlb->read[mode];
+	const struct x86_tlb_array *array = access == X86_WRITE ? &cpu->tlb->write[mode] : &cpu->tlb->read[mode];
 	struct place place;
 
 	if (x86_tlb_hit(array, linear, size))
@@ -436,7 +456,7 @@ const uint8_t *x86_fetch_pointer(struct x86_cpu *cpu, uint64_t linear, unsigned 
 	struct place place;
 
 	*available = GUEST_PAGE_SIZE - (linear & (GUEST_PAGE_SIZE - 1));
-	hit = x86_tlb_hit(cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
+	hit = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
 	if (hit)
 		return hit;
 	cpu->insn = 0; /* a fault here is at RIP itself */

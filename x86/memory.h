@@ -42,22 +42,25 @@ static inline uint64_t x86_operand(struct x86_cpu *cpu, const struct x86_insn *i
 	return x86_linear(cpu, insn->segment, x86_offset(cpu, insn), size, write);
 }
 
+/* Fills the TLB for an explicit access in the current mode; false: it cannot be done by a TLB hit (it faults, crosses pages, is no RAM...). Raises nothing. */
+bool x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access);
+
 /* The slow ways: page crossing, TLB miss, devices, breakpoints. `mode` is enum x86_access_mode. */
 uint64_t x86_read_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size, unsigned mode);
 void x86_write_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size, uint64_t value, unsigned mode);
 
-static inline uint8_t *x86_tlb_hit(const struct x86_tlb_entry *array, uint64_t linear, unsigned size)
+static inline uint8_t *x86_tlb_hit(const struct x86_tlb_array *array, uint64_t linear, unsigned size)
 {
-	const struct x86_tlb_entry *entry = &array[linear >> 12 & (X86_TLB_ENTRIES - 1)];
+	unsigned index = linear >> 12 & (X86_TLB_ENTRIES - 1);
 
-	return entry->tag == (linear + size - 1) >> 12 ? (uint8_t *)(linear + entry->addend) : (uint8_t *)0;
+	return (array->tag[index] + linear + size - 1) >> 12 ? (uint8_t *)0 : (uint8_t *)(linear + array->addend[index]);
 }
 
 /* x86_read8 .. x86_write64: explicit data accesses in the current mode; the _system ones are implicit supervisor accesses (descriptor tables, TSS). */
 #define X86_MEMORY_ACCESSORS(bits)                                                                            \
 	static inline uint##bits##_t x86_read##bits(struct x86_cpu *cpu, uint64_t linear)                     \
 	{                                                                                                     \
-		const uint8_t *p = x86_tlb_hit(cpu->tlb->read[cpu->mode], linear, bits / 8);                  \
+		const uint8_t *p = x86_tlb_hit(&cpu->tlb->read[cpu->mode], linear, bits / 8);                  \
 		uint##bits##_t value;                                                                         \
                                                                                                               \
 		if (__builtin_expect(!p, 0))                                                                  \
@@ -67,7 +70,7 @@ static inline uint8_t *x86_tlb_hit(const struct x86_tlb_entry *array, uint64_t l
 	}                                                                                                     \
 	static inline void x86_write##bits(struct x86_cpu *cpu, uint64_t linear, uint##bits##_t value)        \
 	{                                                                                                     \
-		uint8_t *p = x86_tlb_hit(cpu->tlb->write[cpu->mode], linear, bits / 8);                       \
+		uint8_t *p = x86_tlb_hit(&cpu->tlb->write[cpu->mode], linear, bits / 8);                       \
                                                                                                               \
 		if (__builtin_expect(!p, 0))                                                                  \
 			x86_write_slow(cpu, linear, bits / 8, value, cpu->mode);                              \
@@ -112,7 +115,7 @@ static inline bool x86_canonical(const struct x86_cpu *cpu, uint64_t address)
 void *x86_pointer_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size);
 static inline void *x86_pointer(struct x86_cpu *cpu, uint64_t linear, unsigned size)
 {
-	uint8_t *p = x86_tlb_hit(cpu->tlb->write[cpu->mode], linear, size);
+	uint8_t *p = x86_tlb_hit(&cpu->tlb->write[cpu->mode], linear, size);
 
 	return __builtin_expect(p != 0, 1) ? p : x86_pointer_slow(cpu, linear, size);
 }

@@ -161,7 +161,7 @@ static inline void stack_set(struct x86_cpu *cpu, uint64_t offset)
 static inline uint64_t stack_read(struct x86_cpu *cpu, uint64_t offset, unsigned size)
 {
 	uint64_t linear = x86_linear(cpu, X86_SS, offset, size, false);
-	const uint8_t *p = x86_tlb_hit(cpu->tlb->read[cpu->mode], linear, size);
+	const uint8_t *p = x86_tlb_hit(&cpu->tlb->read[cpu->mode], linear, size);
 	uint64_t value = 0;
 
 	if (unlikely(!p))
@@ -172,7 +172,7 @@ static inline uint64_t stack_read(struct x86_cpu *cpu, uint64_t offset, unsigned
 static inline void stack_write(struct x86_cpu *cpu, uint64_t offset, unsigned size, uint64_t value)
 {
 	uint64_t linear = x86_linear(cpu, X86_SS, offset, size, true);
-	uint8_t *p = x86_tlb_hit(cpu->tlb->write[cpu->mode], linear, size);
+	uint8_t *p = x86_tlb_hit(&cpu->tlb->write[cpu->mode], linear, size);
 
 	if (unlikely(!p))
 		x86_integer_stack_write(cpu, linear, size, value);

@@ -219,14 +219,14 @@ static inline bool compare_stops(const struct x86_cpu *cpu, const struct x86_ins
 		if (cpu->s.rflags & (X86_FLAG_DF | X86_FLAG_TF))                                                      \
 			return 0;                                                                                     \
 		if ((uses) & USES_SOURCE) {                                                                           \
-			e->from = x86_tlb_hit(cpu->tlb->read[cpu->mode], e->source, bits / 8);                        \
+			e->from = x86_tlb_hit(&cpu->tlb->read[cpu->mode], e->source, bits / 8);                        \
 			if (!e->from)                                                                                 \
 				return 0;                                                                             \
 			n = run_length(cpu, insn, insn->segment, reg_get_width(cpu, X86_RSI, insn->address_size), e->source, shift); \
 			count = n < count ? n : count;                                                                \
 		}                                                                                                     \
 		if ((uses) & USES_DESTINATION) {                                                                      \
-			e->to = x86_tlb_hit((writes) ? cpu->tlb->write[cpu->mode] : cpu->tlb->read[cpu->mode], e->destination, bits / 8); \
+			e->to = x86_tlb_hit((writes) ? &cpu->tlb->write[cpu->mode] : &cpu->tlb->read[cpu->mode], e->destination, bits / 8); \
 			if (!e->to)                                                                                   \
 				return 0;                                                                             \
 			n = run_length(cpu, insn, X86_ES, reg_get_width(cpu, X86_RDI, insn->address_size), e->destination, shift); \

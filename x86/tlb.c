@@ -15,16 +15,55 @@
 
 #define PCID_UNUSED UINT16_MAX
 
+/* A tag that no address with this index has: see tlb.h. */
+static uint64_t empty_tag(unsigned index)
+{
+	return index == 0 || index == X86_TLB_ENTRIES - 1 ? X86_TLB_EMPTY_ENDS : X86_TLB_EMPTY;
+}
+
+static void jump_flush(struct x86_jump_array *jump)
+{
+	if (jump->used > X86_JUMP_LOG)
+		__builtin_memset(jump->tag, 0, sizeof(jump->tag));
+	for (unsigned i = 0; i < jump->used && i < X86_JUMP_LOG; i++)
+		jump->tag[jump->log[i]] = 0;
+	jump->used = 0;
+}
+
+/* Jump targets stand only while their page is in the fetch array of their privilege. */
+static void jumps_flush(struct x86_tlb *tlb, bool user)
+{
+	if (user) {
+		jump_flush(&tlb->jump[X86_MODE_USER]);
+	} else {
+		jump_flush(&tlb->jump[X86_MODE_SUPERVISOR]);
+		jump_flush(&tlb->jump[X86_MODE_SUPERVISOR_SMAP]);
+	}
+}
+
 static void index_clear(struct x86_tlb *tlb, unsigned index)
 {
+	uint64_t empty = empty_tag(index);
+
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
-		tlb->read[mode][index].tag = X86_TLB_EMPTY;
-		tlb->write[mode][index].tag = X86_TLB_EMPTY;
+		tlb->read[mode].tag[index] = empty;
+		tlb->write[mode].tag[index] = empty;
 	}
-	tlb->fetch[0][index].tag = X86_TLB_EMPTY;
-	tlb->fetch[1][index].tag = X86_TLB_EMPTY;
+	for (unsigned user = 0; user < 2; user++) {
+		if (tlb->fetch[user].tag[index] == empty)
+			continue;
+		tlb->fetch[user].tag[index] = empty;
+		jumps_flush(tlb, user);
+	}
 	tlb->used[index / 64] &= ~(UINT64_C(1) << index % 64);
 	tlb->nonglobal[index / 64] &= ~(UINT64_C(1) << index % 64);
+}
+
+void x86_tlb_jumps_flush(struct x86_cpu *cpu)
+{
+	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++)
+		for (unsigned user = 0; user < 2; user++)
+			jumps_flush(&cpu->tlb_contexts[context], user);
 }
 
 static void context_start(struct x86_cpu *cpu, unsigned context, uint16_t pcid)
@@ -151,10 +190,10 @@ static void write_entries_drop(struct x86_tlb *tlb, const uint8_t *hva)
 			unsigned index = word * 64 + (unsigned)__builtin_ctzll(used);
 
 			for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
-				struct x86_tlb_entry *entry = &tlb->write[mode][index];
+				struct x86_tlb_array *write = &tlb->write[mode];
 
-				if (!hva || (entry->tag << 12) + entry->addend == page)
-					entry->tag = X86_TLB_EMPTY;
+				if (!hva || write->addend[index] - write->tag[index] == page)
+					write->tag[index] = empty_tag(index);
 			}
 		}
 }
@@ -212,27 +251,38 @@ static void index_use(struct x86_tlb *tlb, uint64_t linear, const struct x86_tra
 	}
 }
 
+static void entry_set(struct x86_tlb_array *array, uint64_t linear, const uint8_t *hva)
+{
+	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
+
+	array->tag[index] = 0 - (linear & ~UINT64_C(0xfff));
+	array->addend[index] = (uint64_t)(uintptr_t)hva - linear;
+}
+
 void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, unsigned mode, const struct x86_translation *translation, bool write)
 {
 	struct x86_tlb *tlb = cpu->tlb;
-	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
-	struct x86_tlb_entry entry = { .tag = linear >> 12, .addend = (uint64_t)(uintptr_t)hva - linear };
 
 	if (tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS])
 		return;
 	index_use(tlb, linear, translation);
-	tlb->read[mode][index] = entry;
+	entry_set(&tlb->read[mode], linear, hva);
 	if (write)
-		tlb->write[mode][index] = entry;
+		entry_set(&tlb->write[mode], linear, hva);
 }
 
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation)
 {
 	struct x86_tlb *tlb = cpu->tlb;
+	bool user = cpu->cpl == 3;
+	uint64_t old;
 	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
 
 	if (tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS])
 		return;
 	index_use(tlb, linear, translation);
-	tlb->fetch[cpu->cpl == 3][index] = (struct x86_tlb_entry){ .tag = linear >> 12, .addend = (uint64_t)(uintptr_t)hva - linear };
+	old = tlb->fetch[user].tag[index];
+	if (old != empty_tag(index) && old != 0 - (linear & ~UINT64_C(0xfff)))
+		jumps_flush(tlb, user);
+	entry_set(&tlb->fetch[user], linear, hva);
 }

@@ -3,10 +3,10 @@
  * tlb.h - the software TLB: guest-virtual pages to host addresses, shaped for the JIT's inline check.
  *
  * One `struct x86_tlb` is a context (a PCID); a vcpu has a few, so that a CR3 switch is a change of base. In a context each access mode has a read
- * and a write array, direct-mapped by the low bits of the page number. An entry hits if its tag equals the page number
+ * and a write array, direct-mapped by the low bits of the page number. An entry hits if its tag is minus the page address
  * of the access's LAST byte while the index is that of the FIRST: an access that crosses pages misses by itself.
  * hva = gva + addend. Only RAM has entries; a page with flags (guest_memory.h) or ROM has no write entry, nor has a page with a data breakpoint.
- * A free entry's tag is X86_TLB_EMPTY, which is no page number.
+ * A free entry's tag is one that no address with its index can match.
  */
 #ifndef HOLON_X86_TLB_H
 #define HOLON_X86_TLB_H
@@ -19,18 +19,39 @@
 #define X86_TLB_BITS 12
 #define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
 #define X86_TLB_CONTEXTS 8
-#define X86_TLB_EMPTY UINT64_MAX
+#define X86_TLB_EMPTY 0 /* page 0, which has index 0: nothing else hits it. Index 0 and the last have X86_TLB_EMPTY_ENDS */
+#define X86_TLB_EMPTY_ENDS (UINT64_C(0) - (UINT64_C(2048) << 12))
 #define X86_TLB_MODES 3 /* enum x86_access_mode */
 
-struct x86_tlb_entry {
-	uint64_t tag;    /* gva >> 12 */
-	uint64_t addend; /* hva - gva */
+/* In two arrays, so that an index scales to both. */
+struct x86_tlb_array {
+	uint64_t tag[X86_TLB_ENTRIES];    /* minus the gva of the page */
+	uint64_t addend[X86_TLB_ENTRIES]; /* hva - gva */
 };
 
+/*
+ * The jump cache: guest-virtual targets of jumps to an engine's code for them, by RIP's bits in X86_JUMP_MASK; an array an access mode. An entry
+ * stands only while the fetch array has an entry for its page, so whoever drops that one empties the cache.
+ */
+#define X86_JUMP_MASK UINT64_C(0xf3ff)
+#define X86_JUMP_ENTRIES (1u << 14)
+#define X86_JUMP_LOG 1024
+struct x86_jump_array {
+	uint64_t tag[X86_JUMP_ENTRIES];    /* minus RIP; 0: RIP 0, which has index 0, or nothing */
+	uint64_t target[X86_JUMP_ENTRIES];
+	uint32_t used;                     /* how many of `log`; more than X86_JUMP_LOG: all may be in use */
+	uint16_t log[X86_JUMP_LOG];
+};
+
+#define X86_TLB_ENGINE 512 /* bytes of the engine's own, reached from one base register with the arrays */
+
 struct x86_tlb {
-	struct x86_tlb_entry read[X86_TLB_MODES][X86_TLB_ENTRIES];
-	struct x86_tlb_entry write[X86_TLB_MODES][X86_TLB_ENTRIES];
-	struct x86_tlb_entry fetch[2][X86_TLB_ENTRIES]; /* supervisor, user */
+	uint8_t engine_stack[64];          /* below `engine`: a return address and what a signal may write */
+	uint8_t engine[X86_TLB_ENGINE];
+	struct x86_tlb_array read[X86_TLB_MODES];
+	struct x86_tlb_array write[X86_TLB_MODES];
+	struct x86_tlb_array fetch[2];     /* supervisor, user */
+	struct x86_jump_array jump[X86_TLB_MODES];
 	/* What is in use, so that a flush touches no more than that: a bit an index, all arrays alike. */
 	uint64_t used[X86_TLB_ENTRIES / 64];
 	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index is not global */
@@ -59,6 +80,25 @@ void x86_tlb_select(struct x86_cpu *cpu);
 void x86_tlb_pkru_written(struct x86_cpu *cpu);
 /* memory.c: a translation to RAM may be kept. hva is that of `linear`. write: a write entry too. */
 void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, unsigned mode, const struct x86_translation *translation, bool write);
+/* Empties the jump caches of every context. */
+void x86_tlb_jumps_flush(struct x86_cpu *cpu);
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation);
+
+/* index: RIP's bits in X86_JUMP_MASK. Index 0 is never used: the engine has its own target there. */
+static inline void x86_tlb_jump_set(struct x86_tlb *tlb, unsigned mode, unsigned index, uint64_t rip, const void *target)
+{
+	struct x86_jump_array *jump = &tlb->jump[mode];
+
+	if (!index)
+		return;
+	if (!jump->tag[index]) {
+		if (jump->used < X86_JUMP_LOG)
+			jump->log[jump->used] = (uint16_t)index;
+		if (jump->used <= X86_JUMP_LOG)
+			jump->used++;
+	}
+	jump->tag[index] = 0 - rip;
+	jump->target[index] = (uintptr_t)target;
+}
 
 #endif

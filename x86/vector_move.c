@@ -42,7 +42,7 @@ void vector_load(struct x86_cpu *cpu, const struct x86_insn *insn)
 		vector_copy(to, cpu->s.vector[insn->rm].byte, size);
 	} else {
 		uint64_t linear = aligned_operand(cpu, insn, size, false);
-		const uint8_t *from = x86_tlb_hit(cpu->tlb->read[cpu->mode], linear, size);
+		const uint8_t *from = x86_tlb_hit(&cpu->tlb->read[cpu->mode], linear, size);
 
 		if (__builtin_expect(from != NULL, 1)) {
 			vector_copy(to, from, size);
@@ -67,7 +67,7 @@ void vector_store(struct x86_cpu *cpu, const struct x86_insn *insn)
 		upper_clear(cpu, insn, insn->rm, size);
 	} else {
 		uint64_t linear = aligned_operand(cpu, insn, size, true);
-		uint8_t *to = x86_tlb_hit(cpu->tlb->write[cpu->mode], linear, size);
+		uint8_t *to = x86_tlb_hit(&cpu->tlb->write[cpu->mode], linear, size);
 
 		if (__builtin_expect(to != NULL, 1))
 			vector_copy(to, from, size);

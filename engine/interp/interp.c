@@ -34,7 +34,7 @@ static struct interp_block *block_at_rip(struct interp_vcpu *self)
 	struct x86_cpu *cpu = &self->cpu;
 	uint64_t rip = cpu->reg[X86_RIP];
 	uint64_t linear = cpu->code_size == 8 ? rip : (uint32_t)(cpu->s.segment[X86_CS].base + rip);
-	const uint8_t *hva = x86_tlb_hit(cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
+	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
 	struct interp_block *block;
 
 	if (__builtin_expect(!hva, 0)) {

@@ -80,13 +80,13 @@ void x86_tlb_flush_all(struct x86_cpu *c)
 void cpu_tlb_use(bool on)
 {
 	for (unsigned i = 0; i < X86_TLB_ENTRIES; i++)
-		cpu.tlb->read[0][i].tag = cpu.tlb->write[0][i].tag = X86_TLB_EMPTY;
+		cpu.tlb->read[0].tag[i] = cpu.tlb->write[0].tag[i] = X86_TLB_EMPTY;
 	for (unsigned page = 0; on && page < NATIVE_AREA / 4096; page++) {
 		uint64_t number = (uintptr_t)native_area / 4096 + page;
-		struct x86_tlb_entry entry = {number, 0};
+		uint64_t index = number % X86_TLB_ENTRIES;
 
-		cpu.tlb->read[0][number % X86_TLB_ENTRIES] = entry;
-		cpu.tlb->write[0][number % X86_TLB_ENTRIES] = entry;
+		cpu.tlb->read[0].tag[index] = cpu.tlb->write[0].tag[index] = 0 - number * 4096;
+		cpu.tlb->read[0].addend[index] = cpu.tlb->write[0].addend[index] = 0;
 	}
 }
 

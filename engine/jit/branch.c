@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * branch.c - the ends of blocks: near jumps, calls and returns.
+ *
+ * Inside its page a block jumps straight to the next one, once that is there (a stub asks C to translate and link it). Every other target is
+ * looked up in the jump cache by its guest-virtual address, flag-free like a memory operand; a miss leaves the instruction undone to C, which executes it and
+ * enters its target into the cache. Jumps backwards look whether attention is wanted: jump_mask is 0 then, and the
+ * same 0 makes every lookup miss.
+ */
+#include "engine/jit/translate.h"
+
+/* R14 is the target's address. RSP moves by `stack` if the target is known; else the instruction is C's. */
+static void jump_lookup(struct translation *t, int32_t stack)
+{
+	struct emitter *e = &t->e;
+	int32_t array = JIT_TLB(jump) + (int32_t)(t->mode * sizeof(struct x86_jump_array));
+	uint8_t *branch;
+
+	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(jump_mask));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, array + (int32_t)offsetof(struct x86_jump_array, tag));
+	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, 0);
+	emit8(e, 0xe3); /* jrcxz */
+	emit8(e, 0);
+	branch = e->p;
+	translate_call_site(t, JIT_OFFSET(exit_step), t->offset, 1);
+	branch[-1] = (uint8_t)(e->p - branch);
+	if (stack)
+		stack_adjust(t, stack);
+	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(jump_mask));
+	emit_jump_table(e, HOST_RCX, array + (int32_t)offsetof(struct x86_jump_array, target));
+}
+
+/* R14 = code_base + target. */
+static void target_address(struct translation *t, int64_t target)
+{
+	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(code_base));
+	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, HOST_R14, HOST_NONE, 0, (int32_t)target);
+}
+
+static void jump_linked(struct translation *t, unsigned target)
+{
+	struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key);
+	uint8_t *displacement = emit_jump(&t->e);
+
+	if (target == t->start) {
+		emit_jump_set(displacement, t->near);
+	} else if (block && block->generation == t->generation) {
+		emit_jump_set(displacement, t->cache->code.write + block->near);
+	} else {
+		t->stub[t->stubs].displacement = displacement;
+		t->stub[t->stubs++].target = target;
+	}
+}
+
+static bool in_page(int64_t target)
+{
+	return target >= 0 && target < (int64_t)GUEST_PAGE_SIZE;
+}
+
+void branch_to(struct translation *t, int64_t target)
+{
+	if (!in_page(target)) {
+		target_address(t, target);
+		jump_lookup(t, 0);
+		return;
+	}
+	if (target <= (int64_t)t->offset) {
+		emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(jump_mask));
+		emit8(&t->e, 0xe3); /* jrcxz behind the jump */
+		emit8(&t->e, 5);
+		jump_linked(t, (unsigned)target);
+		translate_call_site(t, JIT_OFFSET(exit_poll), (unsigned)target, 1);
+		return;
+	}
+	jump_linked(t, (unsigned)target);
+}
+
+void branch_stubs(struct translation *t)
+{
+	for (unsigned i = 0; i < t->stubs; i++) {
+		emit_jump_set(t->stub[i].displacement, t->e.p);
+		translate_call_site(t, JIT_OFFSET(exit_link), t->stub[i].target, 1);
+		emit32(&t->e, (uint32_t)(t->stub[i].displacement - t->e.p));
+	}
+}
+
+static void jump_conditional(struct translation *t, const struct x86_insn *insn)
+{
+	int64_t target = (int64_t)t->next + (int64_t)insn->imm;
+	uint8_t *displacement;
+
+	if (in_page(target) && target > (int64_t)t->offset) {
+		struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key);
+
+		displacement = emit_jump_condition(&t->e, insn->opcode & 15);
+		if (block && block->generation == t->generation) {
+			emit_jump_set(displacement, t->cache->code.write + block->near);
+		} else {
+			t->stub[t->stubs].displacement = displacement;
+			t->stub[t->stubs++].target = (unsigned)target;
+		}
+	} else {
+		displacement = emit_jump_condition(&t->e, (insn->opcode & 15) ^ 1);
+		branch_to(t, target);
+		emit_jump_set(displacement, t->e.p);
+	}
+	branch_to(t, t->next);
+}
+
+/* Stores the return address below RSP, which stays; destroys both scratch registers. */
+static void push_return(struct translation *t)
+{
+	stack_push_check(t, t->wide ? 8 : 4);
+	operand_fold(t);
+	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(code_base));
+	emit_lea(&t->e, HOST_RCX, HOST_RCX, (int32_t)t->next);
+	emit_memory(&t->e, t->wide, EMIT_STORE, HOST_RCX, HOST_R14, HOST_NONE, 0, 0);
+}
+
+static void call_relative(struct translation *t, const struct x86_insn *insn)
+{
+	int64_t target = (int64_t)t->next + (int64_t)insn->imm;
+	int32_t slot = t->wide ? -8 : -4;
+
+	push_return(t);
+	if (in_page(target)) {
+		stack_adjust(t, slot);
+		branch_to(t, target);
+	} else {
+		target_address(t, target);
+		jump_lookup(t, slot);
+	}
+}
+
+static bool indirect_target(struct translation *t, const struct x86_insn *insn)
+{
+	if (insn->mod == 3) {
+		operand_load(t, HOST_R14, insn->rm);
+		if (!t->wide)
+			emit_memory(&t->e, false, EMIT_LEA, HOST_R14, HOST_R14, HOST_NONE, 0, 0);
+		return true;
+	}
+	if (!operand_address(t, insn))
+		return false;
+	operand_check(t, insn->operand_size, false);
+	emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_R14, HOST_R14, HOST_RCX, 0, 0);
+	return true;
+}
+
+static bool call_indirect(struct translation *t, const struct x86_insn *insn)
+{
+	if (!indirect_target(t, insn))
+		return false;
+	emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
+	push_return(t);
+	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
+	jump_lookup(t, t->wide ? -8 : -4);
+	return true;
+}
+
+static void return_near(struct translation *t, const struct x86_insn *insn)
+{
+	unsigned size = t->wide ? 8 : 4;
+
+	emit_move(&t->e, HOST_R14, HOST_R15);
+	operand_check(t, size, false);
+	emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_R14, HOST_R14, HOST_RCX, 0, 0);
+	jump_lookup(t, (int32_t)size + (insn->opcode == 0xc2 ? (int32_t)(uint16_t)insn->imm : 0));
+}
+
+bool translate_branch(struct translation *t, const struct x86_insn *insn)
+{
+	bool stack_native = insn->operand_size == (t->wide ? 8 : 4) && !(t->key & JIT_KEY_STACK16);
+
+	if (insn->encoding != X86_LEGACY || insn->prefixes & X86_PREFIX_LOCK)
+		return false;
+	if (insn->map == X86_MAP_0F && insn->opcode >> 4 == 8 && insn->operand_size != 2) {
+		jump_conditional(t, insn);
+		return true;
+	}
+	if (insn->map != X86_MAP_1BYTE || insn->operand_size == 2)
+		return false;
+	switch (insn->opcode) {
+	case 0x70 ... 0x7f: jump_conditional(t, insn); return true;
+	case 0xe9:
+	case 0xeb: branch_to(t, (int64_t)t->next + (int64_t)insn->imm); return true;
+	case 0xe8:
+		if (!stack_native)
+			return false;
+		call_relative(t, insn);
+		return true;
+	case 0xc2:
+	case 0xc3:
+		if (!stack_native)
+			return false;
+		return_near(t, insn);
+		return true;
+	case 0xff:
+		if ((insn->reg & 7) == 4) {
+			if (!indirect_target(t, insn))
+				return false;
+			jump_lookup(t, 0);
+			return true;
+		}
+		return (insn->reg & 7) == 2 && stack_native && call_indirect(t, insn);
+	default: return false;
+	}
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * context.h - what translated code finds behind the host's RSP.
+ *
+ * While translated code runs, RSP points at a struct jit_context, which is the `engine` part of the current struct x86_tlb: one base register reaches
+ * the TLB's arrays, the jump cache, the guest registers that have no host register, and the addresses of the thunks. A CR3 switch that keeps
+ * its entries (PCID) is a change of RSP. Calls from translated code push one return address into the bytes before the context; thunks then
+ * change to the vcpu thread's real stack, so nothing else ever grows there. Offsets below 128 have short encodings: hot things first.
+ */
+#ifndef HOLON_JIT_CONTEXT_H
+#define HOLON_JIT_CONTEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "x86/cpu.h"
+#include "x86/tlb.h"
+
+/* Why translated code came back. */
+enum jit_exit {
+	JIT_EXIT_STEP = 1, /* the instruction at the site is for x86_step: a fault, a device, a page crossing, a jump to an unknown target */
+	JIT_EXIT_LINK,     /* a direct jump inside the page that is not linked yet */
+	JIT_EXIT_POLL,     /* attention, at a backward jump: go on at the site's target */
+	JIT_EXIT_NEXT,     /* a handler has left RIP where to go on */
+	JIT_EXIT_TRAP,     /* an instruction of the guest trapped on the host (#XM, #DE, alignment): x86_step raises it */
+};
+
+/*
+ * What follows a call to a thunk in the code, 4 bytes: bits 0-12 the page offset of the instruction (STEP) or of the target (LINK, POLL) or
+ * of the next instruction (handler), 13-18 access size - 1, 19-25 how many instructions of the block were counted and not executed.
+ */
+#define JIT_SITE_OFFSET(site) ((site) & 0x1fff)
+#define JIT_SITE_SIZE(site) (((site) >> 13 & 0x3f) + 1)
+#define JIT_SITE_UNDONE(site) ((site) >> 19 & 0x7f)
+#define JIT_SITE(offset, size, undone) ((uint32_t)(offset) | ((uint32_t)(size) - 1) << 13 | (uint32_t)(undone) << 19)
+
+struct jit_context {
+	/* Flag-free constants for PEXT. */
+	uint64_t page_mask;      /* bits 12-23: a TLB index */
+	uint64_t high_mask;      /* bits 12-63: 0 left if a tag matches */
+	uint64_t jump_mask;      /* which bits of RIP index the jump cache; 0 while attention is wanted: every lookup misses, every poll leaves */
+	uint64_t code_base;      /* guest-virtual address of the page that runs */
+	uint64_t r11, r14, r15;  /* the guest's */
+	uint64_t fs_base, gs_base;
+	uint64_t vector_out;     /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
+	uint64_t spill;
+	/* thunks: call [rsp + x] */
+	void (*fill_read)(void), (*fill_write)(void), (*handler)(void), (*vector_load)(void);
+	/* --- 128 --- */
+	void (*exit_step)(void), (*exit_link)(void), (*exit_poll)(void), (*handler_end)(void);
+	uint64_t count;          /* instructions, if the translation counts them */
+	struct x86_cpu *cpu;
+	uint64_t host_rsp;       /* jit_enter's frame */
+	uint64_t target;         /* where jit_enter goes */
+	const uint32_t *site;    /* of the exit */
+	uint64_t linear;         /* of the access that missed */
+	uint64_t trap_pc;
+	uint64_t saved[8];       /* caller-saved guest registers around a fill */
+	uint16_t flags;
+};
+_Static_assert(sizeof(struct jit_context) <= X86_TLB_ENGINE, "the TLB reserves this much");
+
+#define JIT_OFFSET(member) ((int32_t)offsetof(struct jit_context, member))
+/* From RSP to the arrays. */
+#define JIT_TLB(member) ((int32_t)(offsetof(struct x86_tlb, member) - offsetof(struct x86_tlb, engine)))
+
+static inline struct jit_context *jit_context(struct x86_tlb *tlb)
+{
+	return (struct jit_context *)tlb->engine;
+}
+
+/* thunk.c */
+enum jit_exit jit_enter(struct jit_context *context, const void *target);
+void jit_thunk_fill_read(void);
+void jit_thunk_fill_write(void);
+void jit_thunk_handler(void);
+void jit_thunk_handler_end(void);
+void jit_thunk_vector_load(void);
+void jit_thunk_exit_step(void);
+void jit_thunk_exit_link(void);
+void jit_thunk_exit_poll(void);
+void jit_thunk_trap(void);
+void jit_thunk_jump_poll(void);
+/* Stores the guest's vector registers and MXCSR into cpu->s and makes the host's MXCSR the default again. */
+void jit_vector_store(struct x86_state *state);
+
+/* jit.c; called by thunks on the thread's own stack, guest vector registers still in the host's. */
+bool jit_fill(struct jit_context *context, uint64_t linear, uint32_t site, bool write);
+bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint32_t site);
+
+#endif

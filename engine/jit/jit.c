@@ -1,0 +1,583 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jit.c - the translating engine: x86-64 guests on x86-64 hosts without hardware virtualization.
+ *
+ * Reading order: translate.c (what a block becomes; its essay first), context.h and thunk.c (what translated code stands on), cache.h (where
+ * blocks are), then jit_vcpu_run below: find the block at RIP, enter it, do what it came back for. Real, VM86 and 16-bit code, single
+ * steps and breakpoints run on x86_step.
+ */
+#include "engine/jit/jit.h"
+
+#include <holon/vm.h>
+
+#include "engine/attend.h"
+#include "engine/jit/cache.h"
+#include "engine/jit/context.h"
+#include "engine/jit/translate.h"
+#include "x86/code_page.h"
+#include "x86/cpuid.h"
+#include "x86/execute.h"
+#include "x86/memory.h"
+
+#define PAGE_MASK ((uint64_t)(X86_TLB_ENTRIES - 1) << GUEST_PAGE_SHIFT)
+#define HIGH_MASK (~(uint64_t)(GUEST_PAGE_SIZE - 1))
+
+struct jit_vm {
+	struct x86_code_pages pages;
+};
+
+struct jit_vcpu {
+	struct x86_cpu cpu;
+	struct jit_vm *vm;
+	struct jit_cache cache;
+	struct translation translation;
+	struct attend_counts counts;
+	struct vm_clock *counted;      /* the clock if it counts instructions */
+	uint8_t jump_key[X86_TLB_MODES]; /* what the jump caches' entries were translated for */
+	_Atomic bool jumps_stale;      /* some page's code has gone stale: empty the jump caches */
+	uint64_t undone;               /* instructions counted by the last block and not executed */
+	uint64_t fills, steps, exceptions, translated_before;
+};
+
+/* --- what translated code calls --- */
+
+bool jit_fill(struct jit_context *context, uint64_t linear, uint32_t site, bool write)
+{
+	struct x86_cpu *cpu = context->cpu;
+
+	((struct jit_vcpu *)cpu->engine)->fills++;
+	return x86_tlb_refill(cpu, linear, JIT_SITE_SIZE(site), write ? X86_WRITE : X86_READ);
+}
+
+/* Before anything that may use the host's vector registers or look at the guest's. */
+static void vector_release(struct jit_context *context)
+{
+	if (!context->vector_out) {
+		jit_vector_store(&context->cpu->s);
+		context->vector_out = 1;
+	}
+}
+
+static uint64_t site_rip(const struct jit_context *context, uint32_t site)
+{
+	uint64_t rip = context->code_base + JIT_SITE_OFFSET(site);
+
+	return context->cpu->code_size == 8 ? rip : (uint32_t)rip;
+}
+
+bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint32_t site)
+{
+	struct x86_cpu *cpu = context->cpu;
+	struct jit_vcpu *self = cpu->engine;
+	uint64_t next = site_rip(context, site);
+
+	vector_release(context);
+	self->undone = JIT_SITE_UNDONE(site) - 1;
+	cpu->reg[X86_RIP] = next;
+	cpu->insn = insn;
+	if (__builtin_setjmp(cpu->unwind)) {
+		struct x86_cpu *unwound = context->cpu;
+
+		((struct jit_vcpu *)unwound->engine)->exceptions++;
+		x86_fault_deliver(unwound);
+		return false;
+	}
+	insn->execute(cpu, insn);
+	if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED) || cpu->reg[X86_RIP] != next || jit_context(cpu->tlb) != context)
+		return false;
+	self->undone = 0;
+	return true;
+}
+
+/* --- blocks --- */
+
+static unsigned key_of(const struct x86_cpu *cpu)
+{
+	unsigned key = cpu->mode;
+
+	if (cpu->code_size == 4)
+		key |= JIT_KEY_CODE32 | (cpu->stack_size == 4 ? 0 : JIT_KEY_STACK16);
+	if (cpu->cpl == 3)
+		key |= JIT_KEY_USER;
+	if (cpu->s.cr4 & X86_CR4_OSFXSR && !(cpu->s.cr0 & (X86_CR0_EM | X86_CR0_TS))) {
+		key |= JIT_KEY_SSE;
+		if (cpu->s.cr4 & X86_CR4_OSXSAVE && (cpu->s.xcr0 & (X86_XCR0_SSE | X86_XCR0_AVX)) == (X86_XCR0_SSE | X86_XCR0_AVX))
+			key |= JIT_KEY_AVX;
+	}
+	return key;
+}
+
+/* 64-bit code, and 32-bit code in flat segments. */
+static bool translatable(const struct x86_cpu *cpu)
+{
+	unsigned flat = 1u << X86_ES | 1u << X86_SS | 1u << X86_DS;
+
+	if (cpu->code_size == 8)
+		return true;
+	return cpu->code_size == 4 && (cpu->flat & flat) == flat && x86_protected(cpu) && cpu->s.segment[X86_CS].base == 0 &&
+	       cpu->s.segment[X86_CS].limit == UINT32_MAX;
+}
+
+static uint64_t jump_index(uint64_t rip)
+{
+	uint64_t index;
+
+	__asm__("pext %2, %1, %0" : "=r"(index) : "r"(rip), "r"(X86_JUMP_MASK));
+	return index;
+}
+
+static const uint8_t *enter_at(struct jit_vcpu *self, const struct jit_block *block)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	const uint8_t *code = self->cache.code.execute + block->code;
+
+	if (self->jump_key[cpu->mode] != block->key) {
+		x86_tlb_jumps_flush(cpu);
+		__builtin_memset(self->jump_key, 0xff, sizeof(self->jump_key));
+		self->jump_key[cpu->mode] = (uint8_t)block->key;
+	}
+	x86_tlb_jump_set(cpu->tlb, cpu->mode, (unsigned)jump_index(cpu->reg[X86_RIP]), cpu->reg[X86_RIP], code);
+	return code;
+}
+
+/* Finds by walking and translates; may unwind with the fetch's fault. NULL: only x86_step can execute what is at RIP. */
+static struct jit_block *block_make(struct jit_vcpu *self, uint64_t linear, unsigned key)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	struct jit_block *block;
+	unsigned available;
+	const uint8_t *hva;
+
+	cpu->insn = 0;
+	hva = x86_fetch_pointer(cpu, linear, &available);
+	if (!hva)
+		return 0;
+	block = jit_cache_find(&self->cache, cpu->memory, hva, key);
+	if (block)
+		return block;
+	if (!jit_cache_room(&self->cache)) {
+		jit_cache_flush(&self->cache);
+		x86_tlb_jumps_flush(cpu);
+	}
+	self->translation.key = key;
+	self->translation.mode = cpu->mode;
+	self->translation.wide = cpu->code_size == 8;
+	return jit_translate(&self->translation, hva, GUEST_PAGE_SIZE - (unsigned)(linear & (GUEST_PAGE_SIZE - 1)));
+}
+
+enum found { FOUND, FOUND_STEP, FOUND_FAULT };
+
+static __attribute__((noinline)) enum found block_find_slow(struct jit_vcpu *self, uint64_t linear, unsigned key, struct jit_block **block)
+{
+	struct x86_cpu *cpu = &self->cpu;
+
+	vector_release(jit_context(cpu->tlb));
+	if (__builtin_setjmp(cpu->unwind)) {
+		struct x86_cpu *unwound = &self->cpu;
+
+		self->exceptions++;
+		x86_fault_deliver(unwound);
+		return FOUND_FAULT;
+	}
+	*block = block_make(self, linear, key);
+	return *block ? FOUND : FOUND_STEP;
+}
+
+static enum found block_find(struct jit_vcpu *self, struct jit_block **block)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	uint64_t linear = cpu->reg[X86_RIP];
+	unsigned key = key_of(cpu);
+	const uint8_t *hva;
+
+	if (!translatable(cpu))
+		return FOUND_STEP;
+	hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
+	if (hva) {
+		*block = jit_cache_find(&self->cache, cpu->memory, hva, key);
+		if (*block)
+			return FOUND;
+	}
+	return block_find_slow(self, linear, key, block);
+}
+
+/* The jump in front of a LINK stub goes straight to the block from now on, if both are still of one page. */
+static void jump_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_block *block)
+{
+	struct jit_cache *cache = &self->cache;
+	const struct jit_block *source = jit_cache_block_at(cache, (const uint8_t *)site);
+	int32_t distance;
+	uint8_t *displacement;
+
+	if (!source || source->page != block->page || source->generation != block->generation || source->key != block->key)
+		return;
+	__builtin_memcpy(&distance, site + 1, sizeof(distance));
+	displacement = cache->code.write + ((const uint8_t *)(site + 1) - cache->code.execute) + distance;
+	emit_jump_set(displacement, cache->code.write + block->near);
+}
+
+/* --- running --- */
+
+static void step(struct jit_vcpu *self)
+{
+	struct x86_cpu *cpu = &self->cpu;
+
+	vector_release(jit_context(cpu->tlb));
+	self->steps++;
+	x86_step(cpu);
+	cpu->instructions++;
+}
+
+static void count_take(struct jit_vcpu *self, struct jit_context *context)
+{
+	uint64_t executed = context->count - self->undone;
+
+	context->count = 0;
+	self->undone = 0;
+	self->cpu.instructions += executed;
+	if (self->counted && executed)
+		vm_clock_count(self->counted, executed);
+}
+
+static void trap(struct jit_vcpu *self, struct jit_context *context)
+{
+	struct jit_cache *cache = &self->cache;
+	const uint8_t *pc = (const uint8_t *)(uintptr_t)context->trap_pc;
+	const struct jit_block *block = jit_cache_block_at(cache, pc);
+	const struct jit_trap_site *site;
+	uint64_t offset;
+
+	bug_on(!block);
+	offset = (uint64_t)(pc - (cache->code.execute + block->code));
+	site = (const struct jit_trap_site *)(cache->code.write + block->end);
+	for (unsigned i = 0; i < block->traps; i++) {
+		if (site[i].host_end <= offset)
+			continue;
+		self->cpu.reg[X86_RIP] = site_rip(context, site[i].offset);
+		step(self);
+		return;
+	}
+	bug_on("a trap at no trap site");
+}
+
+/* Enters the block at RIP and does what it comes back for. */
+static void run(struct jit_vcpu *self)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	struct jit_context *context = jit_context(cpu->tlb);
+	struct jit_block *block;
+	const uint32_t *link = 0;
+	uint64_t flushes = self->cache.flushes;
+	enum jit_exit reason;
+
+	for (;;) {
+		switch (block_find(self, &block)) {
+		case FOUND: break;
+		case FOUND_STEP: step(self); return;
+		case FOUND_FAULT: return;
+		}
+		if (link && flushes == self->cache.flushes)
+			jump_link(self, link, block);
+		link = 0;
+		reason = jit_enter(context, enter_at(self, block));
+		if (reason == JIT_EXIT_STEP)
+			self->undone = JIT_SITE_UNDONE(*context->site);
+		if (self->translation.counted)
+			count_take(self, context);
+		switch (reason) {
+		case JIT_EXIT_STEP:
+			cpu->reg[X86_RIP] = site_rip(context, *context->site);
+			step(self);
+			return;
+		case JIT_EXIT_LINK:
+			cpu->reg[X86_RIP] = site_rip(context, *context->site);
+			link = context->site;
+			flushes = self->cache.flushes;
+			break;
+		case JIT_EXIT_POLL:
+			cpu->reg[X86_RIP] = site_rip(context, *context->site);
+			return;
+		case JIT_EXIT_NEXT: return;
+		case JIT_EXIT_TRAP: trap(self, context); return;
+		}
+		if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED))
+			return;
+	}
+}
+
+/* Between two instructions, before translated code is entered again. False: something wants attention. */
+static bool ready(struct jit_vcpu *self)
+{
+	struct jit_context *context = jit_context(self->cpu.tlb);
+
+	/* The mask first: who wants attention sets the word and then clears the mask, so one of the two is seen. */
+	if (!__atomic_load_n(&context->jump_mask, __ATOMIC_RELAXED))
+		__atomic_store_n(&context->jump_mask, X86_JUMP_MASK, __ATOMIC_SEQ_CST);
+	return !__atomic_load_n(&self->cpu.attention, __ATOMIC_SEQ_CST);
+}
+
+static enum run_end jit_vcpu_run(struct vcpu *vcpu)
+{
+	struct jit_vcpu *self = vcpu->engine;
+	struct x86_cpu *cpu = &self->cpu;
+	enum run_end end;
+
+	cpu->apic = vcpu->apic;
+	cpu->apic_ops = vcpu->apic_ops;
+	self->counted = vcpu->vm->clock.mode == CLOCK_COUNTED ? &vcpu->vm->clock : 0;
+	exclusive_vcpu_enter(vcpu);
+	x86_attention(cpu, X86_ATTENTION_EVENT);
+	for (;;) {
+		if (ready(self)) {
+			run(self);
+			continue;
+		}
+		vector_release(jit_context(cpu->tlb));
+		x86_instruction_done(cpu);
+		if (!attend(vcpu, cpu, &self->counts, &end))
+			break;
+		if (__atomic_exchange_n(&self->jumps_stale, false, __ATOMIC_SEQ_CST))
+			x86_tlb_jumps_flush(cpu);
+	}
+	exclusive_vcpu_leave(vcpu);
+	return end;
+}
+
+/* Any thread: translated code leaves at its next lookup or backward jump. */
+static void interrupt(struct jit_vcpu *self, uint32_t why)
+{
+	x86_attention(&self->cpu, why);
+	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
+		__atomic_store_n(&jit_context(&self->cpu.tlb_contexts[i])->jump_mask, 0, __ATOMIC_SEQ_CST);
+}
+
+static void jit_vcpu_kick(struct vcpu *vcpu)
+{
+	interrupt(vcpu->engine, X86_ATTENTION_REQUEST | X86_ATTENTION_EXCLUSIVE);
+}
+
+/* A page's code has changed. Any thread, under the code pages' lock. */
+static void code_invalidated(void *engine, uint64_t page)
+{
+	struct jit_vm *vm = engine;
+
+	(void)page;
+	for (unsigned i = 0; i < vm->pages.cpus; i++) {
+		struct jit_vcpu *vcpu = vm->pages.cpu[i]->engine;
+
+		__atomic_store_n(&vcpu->jumps_stale, true, __ATOMIC_SEQ_CST);
+		interrupt(vcpu, X86_ATTENTION_CODE);
+	}
+}
+
+/* --- struct engine --- */
+
+/* BMI2 for the flag-free lookups, AVX to keep the guest's vector registers whole. */
+static bool host_has_bmi2_avx(void)
+{
+	uint32_t eax = 1, ebx, ecx = 0, edx, xcr0, xcr0_high;
+
+	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	if (!(ecx >> 27 & 1) || !(ecx >> 28 & 1))
+		return false;
+	__asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(xcr0_high) : "c"(0));
+	eax = 7;
+	ecx = 0;
+	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	return (xcr0 & 6) == 6 && ebx >> 8 & 1;
+}
+
+static enum status jit_probe(struct reason *why)
+{
+	if (!host_has_bmi2_avx())
+		return reason_give(why, STATUS_UNSUPPORTED, "jit: this processor has no BMI2 or no AVX: use --engine interp");
+	return reason_give(why, STATUS_OK, "jit: translates on any x86-64 host with BMI2 and AVX");
+}
+
+static void jit_vm_detach(struct vm *vm)
+{
+	struct jit_vm *self = vm->engine_data;
+
+	if (!self)
+		return;
+	x86_code_pages_destroy(&self->pages);
+	host_free(self, sizeof(*self));
+	vm->engine_data = 0;
+}
+
+static enum status jit_vm_attach(struct vm *vm, struct reason *why)
+{
+	struct jit_vm *self = host_allocate(sizeof(*self));
+
+	vm->engine_data = self;
+	if (!self || x86_code_pages_init(&self->pages, &vm->memory) != STATUS_OK) {
+		jit_vm_detach(vm);
+		return reason_give(why, STATUS_NO_MEMORY, "jit: no memory for the engine: free some on the host");
+	}
+	self->pages.invalidated = code_invalidated;
+	self->pages.engine = self;
+	return STATUS_OK;
+}
+
+static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
+{
+	struct jit_context *context = jit_context(tlb);
+
+	*context = (struct jit_context){
+		.page_mask = PAGE_MASK,
+		.high_mask = HIGH_MASK,
+		.jump_mask = X86_JUMP_MASK,
+		.vector_out = 1,
+		.fill_read = jit_thunk_fill_read,
+		.fill_write = jit_thunk_fill_write,
+		.handler = jit_thunk_handler,
+		.vector_load = jit_thunk_vector_load,
+		.exit_step = jit_thunk_exit_step,
+		.exit_link = jit_thunk_exit_link,
+		.exit_poll = jit_thunk_exit_poll,
+		.handler_end = jit_thunk_handler_end,
+		.cpu = &self->cpu,
+	};
+	/* No target has index 0 (x86_tlb_jump_set): a lookup gets there when the mask was cleared after its first half had hit. */
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
+		tlb->jump[mode].target[0] = (uintptr_t)jit_thunk_jump_poll;
+}
+
+static void jit_vcpu_destroy(struct vcpu *vcpu)
+{
+	struct jit_vcpu *self = vcpu->engine;
+
+	if (!self)
+		return;
+	if (self->cache.code.execute)
+		host_trap_range_remove(self->cache.code.execute);
+	jit_cache_destroy(&self->cache);
+	x86_cpu_destroy(&self->cpu);
+	host_free(self, sizeof(*self));
+	vcpu->engine = 0;
+}
+
+static uint64_t cache_size(const struct vm *vm)
+{
+	uint64_t size = (vm->config->jit_cache ? vm->config->jit_cache : JIT_CACHE_DEFAULT) / vm->vcpus;
+
+	size &= ~(uint64_t)(GUEST_PAGE_SIZE - 1);
+	return size < JIT_CACHE_MIN ? JIT_CACHE_MIN : size > INT32_MAX ? (uint64_t)INT32_MAX + 1 - GUEST_PAGE_SIZE : size;
+}
+
+static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
+{
+	struct vm *vm = vcpu->vm;
+	struct jit_vcpu *self = host_allocate(sizeof(*self));
+
+	vcpu->engine = self;
+	if (!self)
+		goto no_memory;
+	self->vm = vm->engine_data;
+	self->cpu.id = vcpu->id;
+	self->cpu.memory = &vm->memory;
+	self->cpu.platform = &vcpu_platform;
+	self->cpu.machine = vcpu;
+	self->cpu.model = vm->cpu_model;
+	self->cpu.engine = self;
+	if (x86_cpu_create(&self->cpu) != STATUS_OK || jit_cache_create(&self->cache, cache_size(vm)) != STATUS_OK)
+		goto no_memory;
+	if (host_trap_redirect_add(self->cache.code.execute, self->cache.code.execute + self->cache.code.size, jit_thunk_trap) != STATUS_OK)
+		goto no_memory;
+	self->translation.cache = &self->cache;
+	self->translation.pages = &self->vm->pages;
+	self->translation.cpu = &self->cpu;
+	self->translation.counted = vm->config->stats_path || vm->config->deterministic;
+	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
+		context_init(self, &self->cpu.tlb_contexts[i]);
+	x86_code_pages_cpu_add(&self->vm->pages, &self->cpu);
+	return STATUS_OK;
+no_memory:
+	jit_vcpu_destroy(vcpu);
+	return reason_give(why, STATUS_NO_MEMORY, "jit: no memory for vcpu %u: use fewer vcpus, a smaller --jit-cache, or free memory on the host",
+			   vcpu->id);
+}
+
+static struct x86_cpu *jit_cpu(const struct vcpu *vcpu)
+{
+	return &((struct jit_vcpu *)vcpu->engine)->cpu;
+}
+
+static void jit_run_exclusive(struct vm *vm, void (*fn)(void *argument), void *argument)
+{
+	exclusive_run(vm, 0, fn, argument);
+}
+
+static enum status jit_vcpu_get(struct vcpu *vcpu, struct x86_state *out)
+{
+	return attend_vcpu_get(vcpu, jit_cpu(vcpu), out);
+}
+
+static enum status jit_vcpu_set(struct vcpu *vcpu, const struct x86_state *in)
+{
+	return attend_vcpu_set(vcpu, jit_cpu(vcpu), in);
+}
+
+static enum status jit_dirty_start(struct vm *vm)
+{
+	return attend_dirty_start(vm, jit_cpu);
+}
+
+static enum status jit_dirty_collect(struct vm *vm, uint64_t *bitmap)
+{
+	return attend_dirty_collect(vm, bitmap, jit_cpu);
+}
+
+static void jit_dirty_stop(struct vm *vm)
+{
+	guest_memory_dirty_stop(&vm->memory);
+}
+
+static void jit_flush(struct vcpu *vcpu)
+{
+	struct jit_vcpu *self = vcpu->engine;
+
+	jit_cache_flush(&self->cache);
+	x86_tlb_flush_all(&self->cpu);
+	x86_tlb_jumps_flush(&self->cpu);
+}
+
+static void jit_stats(struct vm *vm, struct engine_stats *out)
+{
+	*out = (struct engine_stats){ 0 };
+	for (unsigned i = 0; i < vm->vcpus; i++) {
+		const struct jit_vcpu *self = vm->vcpu[i]->engine;
+
+		if (!self)
+			continue;
+		out->instructions += self->cpu.instructions;
+		out->blocks_translated += self->cache.translated;
+		out->cache_flushes += self->cache.flushes;
+		out->tlb_misses += self->cpu.tlb_misses;
+		out->slow_path_calls += self->fills;
+		out->exits_fallback += self->steps;
+		out->exits_halt += self->counts.halt;
+		out->exits_interrupt += self->counts.interrupt;
+		out->exits_exception += self->exceptions;
+		out->exits_kick += self->counts.kick;
+	}
+}
+
+const struct engine engine_jit = {
+	.name = "jit",
+	.probe = jit_probe,
+	.vm_attach = jit_vm_attach,
+	.vm_detach = jit_vm_detach,
+	.vcpu_create = jit_vcpu_create,
+	.vcpu_destroy = jit_vcpu_destroy,
+	.vcpu_run = jit_vcpu_run,
+	.vcpu_kick = jit_vcpu_kick,
+	.run_exclusive = jit_run_exclusive,
+	.vcpu_get = jit_vcpu_get,
+	.vcpu_set = jit_vcpu_set,
+	.dirty_start = jit_dirty_start,
+	.dirty_collect = jit_dirty_collect,
+	.dirty_stop = jit_dirty_stop,
+	.flush = jit_flush,
+	.stats = jit_stats,
+};

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * native.c - instructions that the host runs as they are, with their operands put where host registers allow it.
+ *
+ * Scratch registers are two, R14 and RCX; a memory operand's host address takes R14. Where an instruction would need more than there are, its
+ * handler is called instead.
+ */
+#include "engine/jit/translate.h"
+
+#include "x86/cpuid.h"
+
+struct scratch {
+	unsigned free[2];
+	unsigned count;
+};
+
+/* The host register for a guest GPR: its own, or a scratch one (HOST_NONE: there is none left). */
+static unsigned take(struct scratch *scratch, unsigned guest)
+{
+	if (operand_pinned(guest) != HOST_NONE)
+		return operand_pinned(guest);
+	return scratch->count ? scratch->free[--scratch->count] : HOST_NONE;
+}
+
+static unsigned memory_size(const struct x86_insn *insn)
+{
+	return insn->row->operand_size ? insn->row->operand_size : insn->operand_size;
+}
+
+/* Does a byte operand name AH, CH, DH or BH? */
+static bool names_high(const struct x86_insn *insn, unsigned form)
+{
+	bool byte_reg = insn->operand_size == 1 && form & FORM_REG;
+	bool byte_rm = insn->operand_size == 1 || (insn->map == X86_MAP_0F && (insn->opcode == 0xb6 || insn->opcode == 0xbe)) ||
+		       (insn->map == X86_MAP_0F38 && insn->opcode == 0xf0 && insn->pp == X86_PP_F2);
+	bool rm_is_register = form & FORM_OPCODE_REG || (insn->row->traits & X86_MODRM && insn->mod == 3 && form & FORM_RM);
+
+	if (insn->prefixes & X86_PREFIX_REX || insn->encoding != X86_LEGACY)
+		return false;
+	return (byte_reg && insn->reg >= 4 && insn->reg < 8) || (byte_rm && rm_is_register && insn->rm >= 4 && insn->rm < 8);
+}
+
+/* AH, DH and BH without a REX byte anywhere: registers only, all of them in their own. */
+static bool high_possible(const struct x86_insn *insn, unsigned form)
+{
+	if (insn->row->traits & X86_MODRM && insn->mod != 3)
+		return false;
+	if (insn->operand_size == 8 || form & (FORM_CL | FORM_VVVV))
+		return false;
+	/* As numbers, without REX: 0 2 3 are AL DL BL (or wider), 4 6 7 AH DH BH; 1 and 5 would be guest RCX. */
+	if (form & FORM_REG && (insn->reg == 1 || insn->reg > 7 || (insn->operand_size == 1 && insn->reg == 5)))
+		return false;
+	if (form & FORM_REG && insn->operand_size != 1 && insn->reg == X86_RSP)
+		return false;
+	return insn->rm != 1 && insn->rm != 5 && insn->rm < 8;
+}
+
+static bool emit_high(struct translation *t, const struct x86_insn *insn, unsigned form)
+{
+	struct emit_operands operands = { .reg = insn->reg, .rm = insn->rm, .index = HOST_NONE, .high = true };
+
+	if (!high_possible(insn, form))
+		return false;
+	emit_guest(&t->e, insn, &operands, jit_form_immediate(insn));
+	return true;
+}
+
+/* Does a written 8- or 16-bit register keep its upper part, so that a scratch copy must hold it? */
+static bool merges(const struct x86_insn *insn)
+{
+	return insn->operand_size < 4;
+}
+
+bool translate_native(struct translation *t, const struct x86_insn *insn)
+{
+	unsigned form = jit_form(insn);
+	bool modrm = insn->row->traits & X86_MODRM;
+	struct emit_operands operands = { .rm = HOST_NONE, .index = HOST_NONE, .memory = modrm && insn->mod != 3 };
+	struct scratch scratch = { { HOST_R14, HOST_RCX }, 2 };
+
+	if (!form)
+		return false;
+	if (names_high(insn, form))
+		return emit_high(t, insn, form);
+	if (operands.memory) {
+		if (!operand_address_possible(t, insn))
+			return false;
+		scratch = (struct scratch){ { HOST_RCX }, 1 };
+		operands.base = HOST_R14;
+		operands.index = HOST_RCX;
+	}
+	if (form & FORM_CL) {
+		scratch = (struct scratch){ { HOST_R14 }, operands.memory ? 0 : 1 };
+		operands.index = HOST_NONE;
+	}
+	/* Fields, then scratch registers for those that need one; nothing is emitted before it is known that all can be had. */
+	operands.reg = form & FORM_REG ? take(&scratch, insn->reg) : modrm ? insn->reg & 7u : 0;
+	if (operands.reg == HOST_NONE)
+		return false;
+	if ((modrm && !operands.memory && form & FORM_RM) || form & FORM_OPCODE_REG) {
+		operands.rm = form & FORM_REG && insn->rm == insn->reg ? operands.reg : take(&scratch, insn->rm);
+		if (operands.rm == HOST_NONE)
+			return false;
+	}
+	if (form & FORM_VVVV) {
+		operands.vvvv = form & FORM_REG && insn->vvvv == insn->reg ? operands.reg :
+				!operands.memory && insn->vvvv == insn->rm  ? operands.rm :
+									      take(&scratch, insn->vvvv);
+		if (operands.vvvv == HOST_NONE)
+			return false;
+	}
+	if (operands.memory && (operands.reg == HOST_RCX || (form & FORM_VVVV && operands.vvvv == HOST_RCX)))
+		operands.index = HOST_NONE;
+
+	if (operands.memory) {
+		operand_address(t, insn);
+		operand_check(t, memory_size(insn), insn->row->traits & X86_MEMORY_WRITE);
+		if (operands.index == HOST_NONE)
+			operand_fold(t);
+	}
+	if (form & FORM_CL)
+		operand_load(t, HOST_RCX, X86_RCX);
+	if (form & FORM_REG && operand_pinned(insn->reg) == HOST_NONE && (form & FORM_REG_READ || merges(insn)))
+		operand_load(t, operands.reg, insn->reg);
+	if (operands.rm != HOST_NONE && operand_pinned(insn->rm) == HOST_NONE && (form & FORM_RM_READ || merges(insn)))
+		operand_load(t, operands.rm, insn->rm);
+	if (form & FORM_VVVV_READ && operand_pinned(insn->vvvv) == HOST_NONE)
+		operand_load(t, operands.vvvv, insn->vvvv);
+
+	emit_guest(&t->e, insn, &operands, jit_form_immediate(insn));
+	if (form & FORM_TRAPS)
+		t->trap[t->traps++] = (struct jit_trap_site){ (uint16_t)(t->e.p - t->code), (uint16_t)t->offset };
+
+	if (form & FORM_REG_WRITE && operand_pinned(insn->reg) == HOST_NONE)
+		operand_store(t, insn->reg, operands.reg);
+	if (form & FORM_RM_WRITE && operands.rm != HOST_NONE && operand_pinned(insn->rm) == HOST_NONE)
+		operand_store(t, insn->rm, operands.rm);
+	if (form & FORM_VVVV_WRITE && operand_pinned(insn->vvvv) == HOST_NONE)
+		operand_store(t, insn->vvvv, operands.vvvv);
+	return true;
+}
+
+static unsigned kind(uint8_t operand)
+{
+	return operand & X86_OPERAND_KIND;
+}
+
+/* The guest's vector registers in the host's, from here to the next handler. */
+static void vector_ready(struct translation *t)
+{
+	uint8_t *branch;
+
+	if (t->vector_ready)
+		return;
+	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(vector_out));
+	emit8(&t->e, 0xe3); /* jrcxz */
+	emit8(&t->e, 0);
+	branch = t->e.p;
+	emit_call(&t->e, JIT_OFFSET(vector_load));
+	branch[-1] = (uint8_t)(t->e.p - branch);
+	t->vector_ready = true;
+}
+
+/* SSE and AVX rows without registers that no field names, MMX, or gathers. */
+static bool vector_possible(const struct translation *t, const struct x86_insn *insn)
+{
+	const struct x86_opcode *row = insn->row;
+
+	if (!(row->traits & (X86_SSE | X86_AVX)) || row->traits & (X86_X87 | X86_MMX | X86_UNDEFINED | X86_ENDS_BLOCK | X86_PRIVILEGED))
+		return false;
+	if (!(row->traits & X86_MODRM) || (!row->reg_kind && !row->rm_kind))
+		return false;
+	if (!(t->key & (row->traits & X86_AVX ? JIT_KEY_AVX : JIT_KEY_SSE)))
+		return false;
+	if (row->implicit & ~(X86_IMPLICIT_XMM0_READ | X86_IMPLICIT_XMM0_WRITTEN | X86_IMPLICIT_IS4_READ))
+		return false;
+	if (kind(row->reg_kind) == X86_OPERAND_MMX || kind(row->rm_kind) == X86_OPERAND_MMX || kind(row->vvvv_kind) == X86_OPERAND_GPR)
+		return false;
+	if (row->feature && !x86_has(t->cpu->model, (enum x86_feature)(row->feature - 1)))
+		return false;
+	/* What saves and restores state would show the host's x87; LDMXCSR and STMXCSR are welcome. */
+	if (insn->map == X86_MAP_0F && (insn->opcode == 0xc7 || (insn->opcode == 0xae && (insn->mod == 3 || (insn->reg & 6) != 2))))
+		return false;
+	return !(insn->prefixes & X86_PREFIX_LOCK);
+}
+
+bool translate_vector(struct translation *t, const struct x86_insn *insn)
+{
+	const struct x86_opcode *row = insn->row;
+	struct emit_operands operands = { .reg = insn->reg, .rm = insn->rm, .vvvv = insn->vvvv, .index = HOST_NONE, .memory = insn->mod != 3 };
+	struct scratch scratch = { { HOST_R14, HOST_RCX }, 2 };
+	bool reg_gpr = kind(row->reg_kind) == X86_OPERAND_GPR;
+	bool rm_gpr = !operands.memory && kind(row->rm_kind) == X86_OPERAND_GPR;
+
+	if (!vector_possible(t, insn) || (operands.memory && !operand_address_possible(t, insn)))
+		return false;
+	vector_ready(t);
+	if (operands.memory) {
+		scratch = (struct scratch){ { HOST_RCX }, 1 };
+		operand_address(t, insn);
+		operand_check(t, row->operand_size, row->traits & X86_MEMORY_WRITE);
+		operands.base = HOST_R14;
+		operands.index = HOST_RCX;
+	}
+	if (reg_gpr) {
+		operands.reg = take(&scratch, insn->reg);
+		if (operands.reg == HOST_RCX && operands.memory) {
+			operand_fold(t);
+			operands.index = HOST_NONE;
+		}
+		if (operand_pinned(insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_READ)
+			operand_load(t, operands.reg, insn->reg);
+	}
+	if (rm_gpr) {
+		operands.rm = take(&scratch, insn->rm);
+		if (operand_pinned(insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_READ)
+			operand_load(t, operands.rm, insn->rm);
+	}
+	emit_guest(&t->e, insn, &operands, jit_form_immediate(insn));
+	t->trap[t->traps++] = (struct jit_trap_site){ (uint16_t)(t->e.p - t->code), (uint16_t)t->offset };
+	if (reg_gpr && operand_pinned(insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_WRITTEN)
+		operand_store(t, insn->reg, operands.reg);
+	if (rm_gpr && operand_pinned(insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_WRITTEN)
+		operand_store(t, insn->rm, operands.rm);
+	return true;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stack.c - PUSH, POP, LEAVE, and LEA, which only looks like a memory access. RSP moves last: until then the instruction has not happened.
+ */
+#include "engine/jit/translate.h"
+
+void stack_adjust(struct translation *t, int32_t by)
+{
+	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R15, HOST_R15, HOST_NONE, 0, by);
+}
+
+void stack_push_check(struct translation *t, unsigned size)
+{
+	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, HOST_R15, HOST_NONE, 0, -(int32_t)size);
+	operand_check(t, size, true);
+}
+
+static void pop_check(struct translation *t, unsigned size)
+{
+	emit_move(&t->e, HOST_R14, HOST_R15);
+	operand_check(t, size, false);
+}
+
+/* Only the sizes that compilers use; 66 PUSH and POP go to their handlers. */
+static bool stack_possible(const struct translation *t, const struct x86_insn *insn)
+{
+	return insn->operand_size == (t->wide ? 8 : 4) && !(t->key & JIT_KEY_STACK16);
+}
+
+static void push_register(struct translation *t, const struct x86_insn *insn)
+{
+	unsigned source = operand_pinned(insn->rm);
+
+	stack_push_check(t, insn->operand_size);
+	if (source == HOST_NONE) {
+		operand_fold(t);
+		operand_load(t, HOST_RCX, insn->rm);
+		emit_memory(&t->e, t->wide, EMIT_STORE, HOST_RCX, HOST_R14, HOST_NONE, 0, 0);
+	} else {
+		emit_memory(&t->e, t->wide, EMIT_STORE, source, HOST_R14, HOST_RCX, 0, 0);
+	}
+	stack_adjust(t, -insn->operand_size);
+}
+
+static void push_immediate(struct translation *t, const struct x86_insn *insn)
+{
+	stack_push_check(t, insn->operand_size);
+	emit_memory(&t->e, t->wide, 0xc7, 0, HOST_R14, HOST_RCX, 0, 0);
+	emit32(&t->e, (uint32_t)insn->imm);
+	stack_adjust(t, -insn->operand_size);
+}
+
+static bool push_memory(struct translation *t, const struct x86_insn *insn)
+{
+	if (!operand_address(t, insn))
+		return false;
+	operand_check(t, insn->operand_size, false);
+	emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_RCX, HOST_R14, HOST_RCX, 0, 0);
+	emit_store(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(spill));
+	stack_push_check(t, insn->operand_size);
+	operand_fold(t);
+	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(spill));
+	emit_memory(&t->e, t->wide, EMIT_STORE, HOST_RCX, HOST_R14, HOST_NONE, 0, 0);
+	stack_adjust(t, -insn->operand_size);
+	return true;
+}
+
+static void pop_register(struct translation *t, const struct x86_insn *insn)
+{
+	unsigned target = operand_pinned(insn->rm);
+
+	pop_check(t, insn->operand_size);
+	if (target == HOST_NONE) {
+		emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_RCX, HOST_R14, HOST_RCX, 0, 0);
+		operand_store(t, insn->rm, HOST_RCX);
+	} else {
+		emit_memory(&t->e, t->wide, EMIT_LOAD, target, HOST_R14, HOST_RCX, 0, 0);
+	}
+	if (insn->rm != X86_RSP) /* POP rSP: what was popped stays */
+		stack_adjust(t, insn->operand_size);
+}
+
+static void leave(struct translation *t, const struct x86_insn *insn)
+{
+	emit_move(&t->e, HOST_R14, HOST_RBP);
+	operand_check(t, insn->operand_size, false);
+	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R15, HOST_RBP, HOST_NONE, 0, insn->operand_size);
+	emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_RBP, HOST_R14, HOST_RCX, 0, 0);
+}
+
+/* No memory access and no segment: the address computation alone, cut to the operand's size. */
+static bool load_address(struct translation *t, const struct x86_insn *insn)
+{
+	struct x86_insn plain = *insn;
+	unsigned target = operand_pinned(insn->reg);
+
+	if (insn->operand_size < 4 || insn->address_size == 2 || insn->mod == 3)
+		return false;
+	plain.segment = X86_DS;
+	if (!operand_address(t, &plain))
+		return false;
+	if (target == HOST_NONE) {
+		if (insn->operand_size == 4) /* mov r14d, r14d */
+			emit_memory(&t->e, false, EMIT_LEA, HOST_R14, HOST_R14, HOST_NONE, 0, 0);
+		operand_store(t, insn->reg, HOST_R14);
+	} else {
+		emit_memory(&t->e, insn->operand_size == 8, EMIT_LEA, target, HOST_R14, HOST_NONE, 0, 0);
+	}
+	return true;
+}
+
+bool translate_stack(struct translation *t, const struct x86_insn *insn)
+{
+	if (insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE || insn->prefixes & X86_PREFIX_LOCK)
+		return false;
+	if (insn->opcode == 0x8d)
+		return load_address(t, insn);
+	if (!stack_possible(t, insn))
+		return false;
+	switch (insn->opcode) {
+	case 0x50 ... 0x57: push_register(t, insn); return true;
+	case 0x58 ... 0x5f: pop_register(t, insn); return true;
+	case 0x68:
+	case 0x6a: push_immediate(t, insn); return true;
+	case 0xc9: leave(t, insn); return true;
+	case 0xff:
+		if ((insn->reg & 7) != 6)
+			return false;
+		if (insn->mod != 3)
+			return push_memory(t, insn);
+		push_register(t, insn);
+		return true;
+	default: return false;
+	}
+}

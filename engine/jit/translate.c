@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * translate.c - the translator: from guest bytes to host code, a block at a time.
+ *
+ * Guest and host speak the same language, so most instructions run as they are, on the same registers and the same flags; what differs is where
+ * memory is. A block is a straight run of instructions inside one page. Three kinds of instruction make it up:
+ *
+ *   native    the guest's own encoding with its memory operand replaced by a checked host address (native.c, operand.c);
+ *   ours      stack, calls, jumps, returns, which touch RSP or RIP (stack.c, branch.c);
+ *   handled   everything else: a call of the reference CPU's handler (x86/), which sees exact registers and may leave.
+ *
+ * One block, followed. The guest's kernel has, at page offset 0x1c0,
+ *
+ *         48 03 47 08     add  rax, [rdi + 8]
+ *         75 f2           jne  0x1b8
+ *
+ * which becomes (far entry first: R14 is the guest's RIP there)
+ *
+ *         lea   r14, [r14 - 0x1c0]           the page that runs, for RIP-relative
+ *         mov   [rsp + code_base], r14        operands and return addresses
+ *   near: lea   r14, [rdi + 8]                the operand's address,
+ *         pext  rcx, r14, [rsp + page_mask]   looked up (operand.c has this in full)
+ *         ...
+ *         jrcxz 1f
+ *         call  [rsp + fill_read]
+ *         .long site                          offset 0x1c0, 8 bytes
+ *   1:    pext  rcx, r14, [rsp + page_mask]
+ *         mov   rcx, [rsp + rcx*8 + addends]
+ *         add   rax, [r14 + rcx]              the guest's instruction
+ *         je    2f                            backwards: a poll first
+ *         mov   rcx, [rsp + jump_mask]
+ *         jrcxz 3f
+ *         jmp   <block at 0x1b8>
+ *   3:    call  [rsp + exit_poll]
+ *         .long site                          offset 0x1b8
+ *   2:    jmp   <block at 0x1c6>
+ *
+ * What is exact, and why. An instruction commits at its end: whatever can fail before (a fill that finds no page, a lookup that
+ * misses, a trap) leaves with all registers and flags as they were at its start, and C executes it on the reference CPU, faults included. The
+ * translator's own instructions change no flag, so flags need no analysis. Stores to pages with code never hit the TLB (x86/code_page.h).
+ * Nothing absolute about the guest's virtual addresses is in the code, so all processes share it.
+ */
+#include "engine/jit/translate.h"
+
+#include "x86/vector.h"
+
+void translate_call_site(struct translation *t, int32_t thunk, unsigned offset, unsigned size)
+{
+	emit_call(&t->e, thunk);
+	emit32(&t->e, JIT_SITE(offset, size, t->count - t->index));
+}
+
+void translate_handler(struct translation *t, const struct x86_insn *insn, bool ends)
+{
+	struct x86_insn *copy = &t->cache->insn[t->cache->insns++];
+
+	*copy = *insn;
+	emit_move_imm(&t->e, HOST_RCX, (uintptr_t)copy);
+	emit_call(&t->e, ends ? JIT_OFFSET(handler_end) : JIT_OFFSET(handler));
+	emit32(&t->e, JIT_SITE(t->next, 1, t->count - t->index));
+	t->vector_ready = false;
+}
+
+/* Hints and NOPs: 90, 0F 0D, 0F 18-1F (ENDBR among them). PAUSE keeps its handler. */
+static bool does_nothing(const struct x86_insn *insn)
+{
+	if (insn->encoding != X86_LEGACY || insn->prefixes & X86_PREFIX_LOCK || insn->row->traits & (X86_UNDEFINED | X86_ENDS_BLOCK))
+		return false;
+	if (insn->map == X86_MAP_0F)
+		return insn->opcode == 0x0d || (insn->opcode >= 0x18 && insn->opcode <= 0x1f);
+	return insn->map == X86_MAP_1BYTE && insn->opcode == 0x90 && !(insn->prefixes & (X86_PREFIX_REP | X86_PREFIX_REX));
+}
+
+/* INC and DEC of 32-bit code have no encoding of one byte in 64-bit code. */
+static bool translate_short_increment(struct translation *t, const struct x86_insn *insn)
+{
+	if (insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE || insn->opcode >> 4 != 4 || t->wide || insn->operand_size != 4)
+		return false;
+	if (operand_pinned(insn->rm) >= 8)
+		emit8(&t->e, 0x41);
+	emit8(&t->e, 0xff);
+	emit8(&t->e, 0xc0 | (insn->opcode & 8u) | (operand_pinned(insn->rm) & 7));
+	return true;
+}
+
+static void translate_instruction(struct translation *t, const struct x86_insn *insn)
+{
+	bool ends = insn->row->traits & X86_ENDS_BLOCK;
+
+	if (ends ? translate_branch(t, insn) : does_nothing(insn))
+		return;
+	if (!ends && (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) || translate_short_increment(t, insn)))
+		return;
+	translate_handler(t, insn, ends);
+}
+
+static unsigned decode(struct translation *t, unsigned available)
+{
+	unsigned code_size = t->wide ? 8 : 4, length = 0, count = 0;
+
+	while (count < JIT_BLOCK_INSNS) {
+		struct x86_insn *insn = &t->insn[count];
+
+		if (length >= available || x86_decode(insn, t->page + t->start + length, available - length, code_size) != X86_DECODE_OK)
+			break;
+		length += insn->length;
+		count++;
+		if (insn->row->traits & X86_ENDS_BLOCK)
+			break;
+	}
+	return count;
+}
+
+static void entries(struct translation *t)
+{
+	struct emitter *e = &t->e;
+
+	emit_lea(e, HOST_R14, HOST_R14, -(int32_t)t->start);
+	emit_store(e, HOST_R14, HOST_RSP, JIT_OFFSET(code_base));
+	t->near = e->p;
+	if (t->counted) {
+		emit_load(e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
+		emit_lea(e, HOST_RCX, HOST_RCX, (int32_t)t->count);
+		emit_store(e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
+	}
+}
+
+static struct jit_block *finish(struct translation *t)
+{
+	struct jit_cache *cache = t->cache;
+	struct jit_block *block = &cache->block[cache->blocks++];
+	size_t traps = t->traps * sizeof(t->trap[0]);
+
+	*block = (struct jit_block){
+		.hva = t->page + t->start,
+		.page = (uint32_t)guest_memory_page(t->cpu->memory, t->page),
+		.generation = t->generation,
+		.code = (uint32_t)(t->code - cache->code.write),
+		.near = (uint32_t)(t->near - cache->code.write),
+		.key = (uint16_t)t->key,
+		.traps = (uint16_t)t->traps,
+	};
+	block->end = (uint32_t)(t->e.p - cache->code.write);
+	__builtin_memcpy(t->e.p, t->trap, traps);
+	cache->used = (block->end + traps + 15) & ~(size_t)15;
+	jit_cache_insert(cache, block);
+	return block;
+}
+
+struct jit_block *jit_translate(struct translation *t, const uint8_t *hva, unsigned available)
+{
+	unsigned span = available < JIT_BLOCK_INSNS * 8 ? available : JIT_BLOCK_INSNS * 8;
+
+	t->start = (unsigned)((uintptr_t)hva & (GUEST_PAGE_SIZE - 1));
+	t->page = hva - t->start;
+	/* Before the first byte is read; generously, for the length is not known yet. */
+	t->generation = x86_code_page_mark(t->pages, t->cpu, hva, span);
+	t->count = decode(t, span);
+	if (!t->count)
+		return 0;
+	t->traps = t->stubs = 0;
+	t->vector_ready = false;
+	t->code = t->e.p = t->cache->code.write + t->cache->used;
+	t->index = 0;
+	t->offset = t->next = t->start;
+	entries(t);
+	for (; t->index < t->count; t->index++) {
+		const struct x86_insn *insn = &t->insn[t->index];
+
+		t->offset = t->next;
+		t->next += insn->length;
+		translate_instruction(t, insn);
+	}
+	/* Not ended by a jump: on to what follows, which may be an instruction that leaves the page. */
+	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK))
+		branch_to(t, t->next);
+	branch_stubs(t);
+	return finish(t);
+}
