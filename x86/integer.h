@@ -49,7 +49,7 @@ extern const struct x86_handlers x86_integer_pusha, x86_integer_popa, x86_intege
 extern const struct x86_handlers x86_integer_jmp, x86_integer_jmp_rm, x86_integer_call, x86_integer_call_rm, x86_integer_ret, x86_integer_ret_imm;
 extern const struct x86_handlers x86_integer_loop, x86_integer_loope, x86_integer_loopne, x86_integer_jcxz;
 /* integer_misc.c */
-extern const struct x86_handlers x86_integer_nop, x86_integer_pause, x86_integer_mfence, x86_integer_lfence, x86_integer_sfence,
+extern const struct x86_handlers x86_integer_nop, x86_integer_prefetch, x86_integer_pause, x86_integer_mfence, x86_integer_lfence, x86_integer_sfence,
 	x86_integer_cache_line, x86_integer_clflushopt, x86_integer_clwb, x86_integer_bound, x86_integer_rdrand, x86_integer_rdseed;
 x86_handler x86_integer_undefined, x86_integer_too_long;
 /* string.c */

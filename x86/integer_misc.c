@@ -47,6 +47,14 @@ static void nop(struct x86_cpu *cpu, const struct x86_insn *insn)
 	(void)insn;
 }
 
+/* 0F 0D with a register operand: reserved as NOP by Intel, #UD on AMD's processors. */
+static void prefetch_register(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	(void)insn;
+	if (!cpu->model->intel)
+		x86_raise(cpu, X86_UD);
+}
+
 static void pause(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	(void)insn;
@@ -137,6 +145,8 @@ static void rdseed(struct x86_cpu *cpu, const struct x86_insn *insn)
 
 #define ANY(fn) { .reg = { fn, fn, fn, fn }, .mem = { fn, fn, fn, fn } }
 const struct x86_handlers x86_integer_nop = ANY(nop);
+const struct x86_handlers x86_integer_prefetch = { .reg = { prefetch_register, prefetch_register, prefetch_register, prefetch_register },
+						   .mem = { nop, nop, nop, nop } };
 const struct x86_handlers x86_integer_pause = ANY(pause);
 const struct x86_handlers x86_integer_mfence = ANY(mfence);
 const struct x86_handlers x86_integer_lfence = ANY(lfence);
