@@ -61,7 +61,8 @@ static const struct vector_row rows[] = {
 	VEX(0x1d, 66, 0, 0, BOTH, vector_run, "vcvtps2ph", FEATURE(F16C), WR | I8, 8, VR, VW, 0),
 	VEX(0x1d, 66, 1, 0, BOTH, vector_run, "vcvtps2ph", FEATURE(F16C), WR | I8, 16, VR, VW, 0),
 	INSERT(0x20, ANY, "pinsrb", 1),
-	SCALAR(0x21, 66, "insertps", FEATURE(SSE41), 4, I8),
+	SSE(0x21, 66, BOTH, vector_run, "insertps", FEATURE(SSE41), RD | I8, 4, VRW, VR),
+	VEX(0x21, 66, 0, VECTOR_ANY, BOTH, vector_run, "vinsertps", FEATURE(AVX), RD | I8, 4, VW, VR, VR), /* 128 bits only */
 	INSERT(0x22, 0, "pinsrd", 4),
 	INSERT(0x22, 1, "pinsrq", 8),
 	INSERT_128(0x38, "vinserti128", AVX2),
