@@ -182,7 +182,7 @@ static void queue_write(struct virtio_pci *pci, uint64_t field, uint64_t value)
 		if (value == 1 && virtio_queue_plausible(queue))
 			queue->enabled = 1;
 		else if (value)
-			virtio_pci_break(pci, "it enabled a queue whose areas are misaligned");
+			virtio_pci_break(pci, "it enabled a queue whose areas cannot be where it says");
 		break;
 	case FIELD(queue_desc, 4):
 	case FIELD(queue_desc, 8): address_write(&queue->descriptor, 0, field & 15, value); break;

@@ -34,8 +34,11 @@ void virtio_queue_reset(struct virtio_queue *queue)
 
 bool virtio_queue_plausible(const struct virtio_queue *queue)
 {
+	const uint64_t last = UINT64_MAX - 16 * VIRTIO_QUEUE_SIZE_MAX; /* none of the areas is longer */
+
 	return queue->size && queue->size <= queue->size_max && !(queue->size & (queue->size - 1)) && !(queue->descriptor & 15) &&
-	       !(queue->driver & 1) && !(queue->device & 3);
+	       !(queue->driver & 1) && !(queue->device & 3) && queue->descriptor <= last && queue->driver <= last &&
+	       queue->device <= last;
 }
 
 /* One 16-bit ring field, read once. */

@@ -56,7 +56,7 @@ enum virtio_pop {
 
 /* Power-on state; memory and size_max stay. */
 void virtio_queue_reset(struct virtio_queue *queue);
-/* Could the three areas be served? Alignment and size only: memory is checked at every access. */
+/* Could the three areas be served? Size, alignment and no wrapping around: memory is checked at every access. */
 bool virtio_queue_plausible(const struct virtio_queue *queue);
 
 enum virtio_pop virtio_queue_pop(struct virtio_queue *queue, struct virtio_chain *chain) must_check;
