@@ -65,7 +65,8 @@ static enum status list_run(struct block *block, struct block_request *list)
 static enum status run(struct block *block, enum block_operation operation, uint64_t offset, uint64_t length, void *buffer)
 {
 	struct block_segment segment = {buffer, length};
-	struct block_request request = {.operation = operation, .offset = offset, .length = length, .segment = &segment, .segments = 1};
+	struct block_request request = {
+		.operation = operation, .offset = offset, .length = length, .segment = &segment, .segments = 1};
 
 	return list_run(block, &request);
 }
@@ -303,7 +304,8 @@ static void requests_out_of_bounds_are_answered(void **state)
 	uint8_t bytes[1024];
 	struct block_segment segment = {bytes, 512};
 	struct block_request good = {.operation = BLOCK_WRITE, .offset = 512, .length = 512, .segment = &segment, .segments = 1};
-	struct block_request bad = {.operation = BLOCK_WRITE, .offset = SIZE, .length = 512, .segment = &segment, .segments = 1, .next = &good};
+	struct block_request bad = {
+		.operation = BLOCK_WRITE, .offset = SIZE, .length = 512, .segment = &segment, .segments = 1, .next = &good};
 
 	(void)state;
 	pattern_fill(bytes, sizeof(bytes), 4);
@@ -364,7 +366,8 @@ static void *worker_main(void *argument)
 
 				if (pass == 0)
 					pattern_fill(bytes[worker->number][i], 2048, round * 1000u + i * 10 + worker->number);
-				segment[i] = (struct block_segment){pass ? seen[worker->number][i] : bytes[worker->number][i], 2048};
+				segment[i] =
+					(struct block_segment){pass ? seen[worker->number][i] : bytes[worker->number][i], 2048};
 				request[i] = (struct block_request){.operation = pass ? BLOCK_READ : BLOCK_WRITE,
 								    .offset = (slot * WORKERS + worker->number) * 2048,
 								    .length = 2048,
@@ -406,15 +409,20 @@ static void a_flood_is_served_and_drained(void **state)
 	struct block *block = disk_open(false);
 	struct block_request *request = calloc(FLOOD, sizeof(*request));
 	struct block_segment *segment = calloc(FLOOD, sizeof(*segment));
-	uint8_t (*bytes)[512] = calloc(FLOOD, 512);
+	uint8_t(*bytes)[512] = calloc(FLOOD, 512);
 	struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, FLOOD, STATUS_OK};
 
 	(void)state;
 	for (unsigned i = 0; i < FLOOD; i++) {
 		pattern_fill(bytes[i], 512, i);
 		segment[i] = (struct block_segment){bytes[i], 512};
-		request[i] = (struct block_request){.operation = BLOCK_WRITE, .offset = 512 * i, .length = 512, .segment = &segment[i],
-						    .segments = 1, .done = waiter_done, .device = &waiter,
+		request[i] = (struct block_request){.operation = BLOCK_WRITE,
+						    .offset = 512 * i,
+						    .length = 512,
+						    .segment = &segment[i],
+						    .segments = 1,
+						    .done = waiter_done,
+						    .device = &waiter,
 						    .next = i + 1 < FLOOD ? &request[i + 1] : NULL};
 	}
 	block_submit(block, request);
