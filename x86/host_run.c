@@ -13,7 +13,8 @@
 
 #include "x86/vector.h"
 
-_Static_assert(offsetof(struct host_run_frame, vector) == HOST_RUN_VECTOR, "trampoline");
+_Static_assert(offsetof(struct host_run_frame, from) == HOST_RUN_FROM, "trampoline");
+_Static_assert(offsetof(struct host_run_frame, to) == HOST_RUN_TO, "trampoline");
 _Static_assert(offsetof(struct host_run_frame, mm) == HOST_RUN_MM, "trampoline");
 _Static_assert(offsetof(struct host_run_frame, rax) == HOST_RUN_RAX, "trampoline");
 _Static_assert(offsetof(struct host_run_frame, rcx) == HOST_RUN_RCX, "trampoline");
@@ -27,11 +28,6 @@ _Static_assert(offsetof(struct host_run_frame, flags) == HOST_RUN_FLAGS, "trampo
 _Static_assert(offsetof(struct host_run_frame, memory) == HOST_RUN_MEMORY, "trampoline");
 _Static_assert(offsetof(struct host_run_frame, x87) == HOST_RUN_X87, "trampoline");
 
-unsigned host_run_avx(struct host_run_frame *frame, const uint8_t *stub);
-unsigned host_run_sse(struct host_run_frame *frame, const uint8_t *stub);
-unsigned host_run_with_mmx(struct host_run_frame *frame, const uint8_t *stub,
-			   unsigned (*run)(struct host_run_frame *frame, const uint8_t *stub));
-unsigned host_run_fpu(struct host_run_frame *frame, const uint8_t *stub);
 void host_run_trapped(void);
 
 #define SLICE_SIZE (HOST_RUN_STUBS * HOST_RUN_STUB_SIZE)
@@ -40,25 +36,14 @@ void host_run_trapped(void);
 static struct {
 	struct host_mutex lock;
 	struct host_code code; /* kept until the process ends: its trap range is too */
-	bool avx;              /* the host's AVX state is enabled */
 	uint64_t used[SLICES / 64];
 } arena;
 
-static void cpuid(uint32_t leaf, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
+static void serialise(void)
 {
-	__asm__ volatile("cpuid" : "=a"(*eax), "=b"(*ebx), "=c"(*ecx), "=d"(*edx) : "a"(leaf), "c"(0) : "memory");
-}
+	uint32_t eax = 0, ecx = 0;
 
-static bool host_has_avx(void)
-{
-	uint32_t eax, ebx, ecx, edx;
-	const uint32_t osxsave_avx = 1u << 27 | 1u << 28;
-
-	cpuid(1, &eax, &ebx, &ecx, &edx);
-	if ((ecx & osxsave_avx) != osxsave_avx)
-		return false;
-	__asm__("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
-	return (eax & 6) == 6;
+	__asm__ volatile("cpuid" : "+a"(eax), "+c"(ecx) : : "ebx", "edx", "memory");
 }
 
 static enum status arena_open_locked(void)
@@ -76,7 +61,6 @@ static enum status arena_open_locked(void)
 		arena.code = (struct host_code){0};
 		return status;
 	}
-	arena.avx = host_has_avx();
 	return STATUS_OK;
 }
 
@@ -115,6 +99,10 @@ enum status x86_host_run_create(struct x86_cpu *cpu)
 	}
 	run->write = arena.code.write + run->slice * SLICE_SIZE;
 	run->execute = arena.code.execute + run->slice * SLICE_SIZE;
+	for (unsigned i = 0; i < 5; i++)
+		run->frame.from[i] = run->frame.unused;
+	for (unsigned i = 0; i < 4; i++)
+		run->frame.to[i] = run->frame.unused;
 	cpu->host_run = run;
 	return STATUS_OK;
 }
@@ -148,7 +136,6 @@ const uint8_t *host_run_find(const struct host_run *run, uint32_t key)
 
 const uint8_t *host_run_add(struct host_run *run, uint32_t key, const uint8_t *bytes, unsigned length)
 {
-	uint32_t eax, ebx, ecx, edx;
 	unsigned i;
 
 	bug_on(length >= HOST_RUN_STUB_SIZE || !key);
@@ -159,25 +146,10 @@ const uint8_t *host_run_add(struct host_run *run, uint32_t key, const uint8_t *b
 	__builtin_memcpy(run->write + run->stubs * HOST_RUN_STUB_SIZE, bytes, length);
 	run->write[run->stubs * HOST_RUN_STUB_SIZE + length] = 0xc3; /* RET */
 	/* Written through another address than it is executed at: serialise (SDM vol. 3, 9.1.3). */
-	cpuid(0, &eax, &ebx, &ecx, &edx);
+	serialise();
 	for (i = table_slot(key); run->table[i].key; i = (i + 1) % HOST_RUN_TABLE)
 		;
 	run->table[i].key = key;
 	run->table[i].stub = run->stubs++;
 	return run->execute + run->table[i].stub * HOST_RUN_STUB_SIZE;
-}
-
-unsigned host_run_vector(struct host_run_frame *frame, const uint8_t *stub)
-{
-	return arena.avx ? host_run_avx(frame, stub) : host_run_sse(frame, stub);
-}
-
-unsigned host_run_mmx(struct host_run_frame *frame, const uint8_t *stub)
-{
-	return host_run_with_mmx(frame, stub, arena.avx ? host_run_avx : host_run_sse);
-}
-
-unsigned host_run_x87(struct host_run_frame *frame, const uint8_t *stub)
-{
-	return host_run_fpu(frame, stub);
 }

@@ -10,7 +10,8 @@
 #define HOLON_X86_HOST_RUN_H
 
 /* Offsets in struct host_run_frame, for the trampoline; host_run.c checks them. */
-#define HOST_RUN_VECTOR 0
+#define HOST_RUN_FROM 0
+#define HOST_RUN_TO 40
 #define HOST_RUN_MM 160
 #define HOST_RUN_RAX 176
 #define HOST_RUN_RCX 184
@@ -35,14 +36,21 @@ enum host_run_register {
 };
 
 struct host_run_frame {
-	uint8_t vector[5][32]; /* xmm0-xmm4; 5 is none: all 256 bits, so that legacy SSE keeps what it keeps */
+	/*
+	 * Where xmm0-xmm4 are loaded from and xmm0-xmm3 are stored to: the guest's registers themselves. A legacy instruction moves 128 bits, a VEX one
+	 * all 256. (Legacy SSE between 256-bit moves costs a thousand cycles on some processors, and copies in quadwords stall the loads.)
+	 */
+	const uint8_t *from[5];
+	uint8_t *to[4];
+	uint64_t padding[3];
+	uint8_t unused[64];    /* an operand that the instruction has not */
 	uint64_t mm[2];        /* mm1, mm2 */
 	uint64_t rax, rcx, rdx, rbx, rbp;
 	uint32_t mxcsr;        /* the guest's, in and out; also after a trap */
 	uint32_t host_mxcsr;
 	uint16_t host_fcw;
 	uint16_t flags;        /* LAHF/SETO form; in: x87 only (FCMOVcc) */
-	uint32_t unused[7];
+	uint32_t padding_2[7];
 	uint8_t memory[64];    /* the memory operand */
 	uint8_t x87[512];      /* FXSAVE64 image, x87 stubs only */
 } __attribute__((aligned(64)));
@@ -68,7 +76,8 @@ const uint8_t *host_run_find(const struct host_run *run, uint32_t key);
 const uint8_t *host_run_add(struct host_run *run, uint32_t key, const uint8_t *bytes, unsigned length);
 
 /* The trampolines return 0, or the vector of the exception that the instruction met: nothing but frame->mxcsr is stored then. */
-unsigned host_run_vector(struct host_run_frame *frame, const uint8_t *stub);
+unsigned host_run_legacy(struct host_run_frame *frame, const uint8_t *stub);
+unsigned host_run_vex(struct host_run_frame *frame, const uint8_t *stub);
 unsigned host_run_mmx(struct host_run_frame *frame, const uint8_t *stub);
 unsigned host_run_x87(struct host_run_frame *frame, const uint8_t *stub);
 #endif

@@ -2,7 +2,7 @@
 /*
  * host_run_trampoline.S - from C into a stub and back, with the guest's operands in the registers meanwhile.
  *
- * Called by host_run.c's wrappers: RDI = struct host_run_frame, RSI = stub; x87 is used by no C code here, its state on entry is the ABI's (empty).
+ * Called by vector_run.c and x87.c: RDI = struct host_run_frame, RSI = stub; x87 is used by no C code here, its state on entry is the ABI's (empty).
  * R12 and R13 survive the stub: no stub names them. A trap inside a stub continues at host_run_trapped with EAX = vector.
  */
 #include "x86/host_run.h"
@@ -61,73 +61,88 @@ host_run_trapped:
 	end
 	.size host_run_trapped, . - host_run_trapped
 
-	/* The host has AVX enabled. */
-	.globl host_run_avx
-	.hidden host_run_avx
-	.type host_run_avx, @function
-host_run_avx:
+	/* VEX: the host has AVX, or the model would not. */
+	.globl host_run_vex
+	.hidden host_run_vex
+	.type host_run_vex, @function
+host_run_vex:
 	begin
-	vmovdqu HOST_RUN_VECTOR + 0(%r12), %ymm0
-	vmovdqu HOST_RUN_VECTOR + 32(%r12), %ymm1
-	vmovdqu HOST_RUN_VECTOR + 64(%r12), %ymm2
-	vmovdqu HOST_RUN_VECTOR + 96(%r12), %ymm3
-	vmovdqu HOST_RUN_VECTOR + 128(%r12), %ymm4
+	movq HOST_RUN_FROM + 0(%r12), %rax
+	vmovdqu (%rax), %ymm0
+	movq HOST_RUN_FROM + 8(%r12), %rax
+	vmovdqu (%rax), %ymm1
+	movq HOST_RUN_FROM + 16(%r12), %rax
+	vmovdqu (%rax), %ymm2
+	movq HOST_RUN_FROM + 24(%r12), %rax
+	vmovdqu (%rax), %ymm3
+	movq HOST_RUN_FROM + 32(%r12), %rax
+	vmovdqu (%rax), %ymm4
 	load_gprs
 	call *%r13
 	store_gprs
-	vmovdqu %ymm0, HOST_RUN_VECTOR + 0(%r12)
-	vmovdqu %ymm1, HOST_RUN_VECTOR + 32(%r12)
-	vmovdqu %ymm2, HOST_RUN_VECTOR + 64(%r12)
-	vmovdqu %ymm3, HOST_RUN_VECTOR + 96(%r12)
+	movq HOST_RUN_TO + 0(%r12), %rax
+	vmovdqu %ymm0, (%rax)
+	movq HOST_RUN_TO + 8(%r12), %rax
+	vmovdqu %ymm1, (%rax)
+	movq HOST_RUN_TO + 16(%r12), %rax
+	vmovdqu %ymm2, (%rax)
+	movq HOST_RUN_TO + 24(%r12), %rax
+	vmovdqu %ymm3, (%rax)
 	vzeroupper /* no false dependencies in the host's own SSE code */
 	xorl %eax, %eax
 	jmp .Lleave
-	.size host_run_avx, . - host_run_avx
+	.size host_run_vex, . - host_run_vex
 
-	/* It has not: upper halves are 0 and stay in the frame. */
-	.globl host_run_sse
-	.hidden host_run_sse
-	.type host_run_sse, @function
-host_run_sse:
+	/* Legacy SSE, after a VZEROUPPER on a host with AVX: the 128 bits above stay in the guest's register. */
+	.globl host_run_legacy
+	.hidden host_run_legacy
+	.type host_run_legacy, @function
+host_run_legacy:
 	begin
-	movdqu HOST_RUN_VECTOR + 0(%r12), %xmm0
-	movdqu HOST_RUN_VECTOR + 32(%r12), %xmm1
-	movdqu HOST_RUN_VECTOR + 64(%r12), %xmm2
+	movq HOST_RUN_FROM + 0(%r12), %rax
+	movdqu (%rax), %xmm0
+	movq HOST_RUN_FROM + 8(%r12), %rax
+	movdqu (%rax), %xmm1
+	movq HOST_RUN_FROM + 16(%r12), %rax
+	movdqu (%rax), %xmm2
 	load_gprs
 	call *%r13
 	store_gprs
-	movdqu %xmm0, HOST_RUN_VECTOR + 0(%r12)
-	movdqu %xmm1, HOST_RUN_VECTOR + 32(%r12)
-	movdqu %xmm2, HOST_RUN_VECTOR + 64(%r12)
+	movq HOST_RUN_TO + 0(%r12), %rax
+	movdqu %xmm0, (%rax)
+	movq HOST_RUN_TO + 8(%r12), %rax
+	movdqu %xmm1, (%rax)
+	movq HOST_RUN_TO + 16(%r12), %rax
+	movdqu %xmm2, (%rax)
 	xorl %eax, %eax
 	jmp .Lleave
-	.size host_run_sse, . - host_run_sse
+	.size host_run_legacy, . - host_run_legacy
 
-	/* MMX operands besides: RDX = one of the two above. */
-	.globl host_run_with_mmx
-	.hidden host_run_with_mmx
-	.type host_run_with_mmx, @function
-host_run_with_mmx:
+	/* MMX operands besides. */
+	.globl host_run_mmx
+	.hidden host_run_mmx
+	.type host_run_mmx, @function
+host_run_mmx:
 	pushq %r12
 	movq %rdi, %r12
 	movq HOST_RUN_MM + 0(%r12), %mm1
 	movq HOST_RUN_MM + 8(%r12), %mm2
-	call *%rdx
+	call host_run_legacy
 	movq %mm1, HOST_RUN_MM + 0(%r12)
 	movq %mm2, HOST_RUN_MM + 8(%r12)
 	emms
 	popq %r12
 	ret
-	.size host_run_with_mmx, . - host_run_with_mmx
+	.size host_run_mmx, . - host_run_mmx
 
 	/*
 	 * x87: the image's MXCSR is the host's default, its XMM area garbage that nobody looks at. Exceptions stay pending in the
 	 * image (FXSAVE does not wait), nothing traps here.
 	 */
-	.globl host_run_fpu
-	.hidden host_run_fpu
-	.type host_run_fpu, @function
-host_run_fpu:
+	.globl host_run_x87
+	.hidden host_run_x87
+	.type host_run_x87, @function
+host_run_x87:
 	begin
 	fnstcw HOST_RUN_HOST_FCW(%r12)
 	fxrstor64 HOST_RUN_X87(%r12)
@@ -144,6 +159,6 @@ host_run_fpu:
 	fldcw HOST_RUN_HOST_FCW(%r12)
 	xorl %eax, %eax
 	jmp .Lleave
-	.size host_run_fpu, . - host_run_fpu
+	.size host_run_x87, . - host_run_x87
 
 	.section .note.GNU-stack, "", @progbits

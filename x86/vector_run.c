@@ -168,44 +168,46 @@ static const uint8_t *stub_get(struct host_run *run, const struct x86_insn *insn
 	return stub ? stub : host_run_add(run, key, bytes, stub_build(bytes, insn, w, l));
 }
 
-static void operand_load(struct x86_cpu *cpu, uint8_t kind, unsigned reg, uint8_t *vector, uint64_t *gpr, uint64_t *mm)
+static void operand_load(struct x86_cpu *cpu, struct host_run_frame *frame, unsigned place, uint8_t kind, unsigned reg, uint64_t *gpr, uint64_t *mm)
 {
 	switch (kind & X86_OPERAND_KIND) {
-	case X86_OPERAND_VECTOR: __builtin_memcpy(vector, cpu->s.vector[reg].byte, 32); break;
+	case X86_OPERAND_VECTOR:
+		frame->from[place] = cpu->s.vector[reg].byte;
+		if (kind & X86_OPERAND_WRITTEN)
+			frame->to[place] = cpu->s.vector[reg].byte;
+		break;
 	case X86_OPERAND_GPR: *gpr = cpu->reg[reg]; break;
 	case X86_OPERAND_MMX: *mm = mmx_get(cpu, reg & 7); break;
 	}
 }
 
-static void operand_store(struct x86_cpu *cpu, uint8_t kind, unsigned reg, const uint8_t *vector, uint64_t gpr, uint64_t mm)
+/* Vector registers are stored by the trampoline: an instruction that writes one writes no memory, so that nothing can fault any more. */
+static void operand_store(struct x86_cpu *cpu, uint8_t kind, unsigned reg, uint64_t gpr, uint64_t mm)
 {
-	if (!(kind & X86_OPERAND_WRITTEN))
-		return;
-	switch (kind & X86_OPERAND_KIND) {
-	case X86_OPERAND_VECTOR: __builtin_memcpy(cpu->s.vector[reg].byte, vector, 32); break;
-	case X86_OPERAND_GPR: cpu->reg[reg] = gpr; break;
-	case X86_OPERAND_MMX: mmx_set(cpu, reg & 7, mm); break;
-	}
+	if (kind == GW)
+		cpu->reg[reg] = gpr;
+	else if (kind == PW || kind == PRW)
+		mmx_set(cpu, reg & 7, mm);
 }
 
 static void operands_load(struct x86_cpu *cpu, const struct x86_insn *insn, struct host_run_frame *frame)
 {
 	const struct x86_opcode *row = insn->row;
 
-	operand_load(cpu, row->reg_kind, insn->reg, frame->vector[HOST_RUN_REG_VECTOR], &frame->rbx, &frame->mm[0]);
+	for (unsigned i = 0; i < 4; i++)
+		frame->to[i] = frame->unused;
+	operand_load(cpu, frame, HOST_RUN_REG_VECTOR, row->reg_kind, insn->reg, &frame->rbx, &frame->mm[0]);
 	if (insn->mod == 3)
-		operand_load(cpu, row->rm_kind, insn->rm, frame->vector[HOST_RUN_RM_VECTOR], &frame->rbp, &frame->mm[1]);
+		operand_load(cpu, frame, HOST_RUN_RM_VECTOR, row->rm_kind, insn->rm, &frame->rbp, &frame->mm[1]);
 	if (row->vvvv_kind)
-		__builtin_memcpy(frame->vector[HOST_RUN_VVVV_VECTOR], cpu->s.vector[insn->vvvv].byte, 32);
+		operand_load(cpu, frame, HOST_RUN_VVVV_VECTOR, row->vvvv_kind, insn->vvvv, NULL, NULL);
 	if (!row->implicit)
 		return;
-	if (row->implicit & (X86_IMPLICIT_XMM0_READ | X86_IMPLICIT_XMM0_WRITTEN))
-		__builtin_memcpy(frame->vector[0], cpu->s.vector[0].byte, 32);
-	if (row->implicit & X86_IMPLICIT_IS4_READ) {
-		unsigned is4 = (unsigned)insn->imm >> 4 & (insn->code_size == 8 ? 15 : 7);
-
-		__builtin_memcpy(frame->vector[HOST_RUN_IS4_VECTOR], cpu->s.vector[is4].byte, 32);
-	}
+	frame->from[0] = cpu->s.vector[0].byte;
+	if (row->implicit & X86_IMPLICIT_XMM0_WRITTEN)
+		frame->to[0] = cpu->s.vector[0].byte;
+	if (row->implicit & X86_IMPLICIT_IS4_READ)
+		frame->from[HOST_RUN_IS4_VECTOR] = cpu->s.vector[(unsigned)insn->imm >> 4 & (insn->code_size == 8 ? 15 : 7)].byte;
 	frame->rax = cpu->reg[X86_RAX];
 	frame->rdx = cpu->reg[X86_RDX];
 	frame->rcx = cpu->reg[X86_RCX];
@@ -218,15 +220,11 @@ static void operands_store(struct x86_cpu *cpu, const struct x86_insn *insn, con
 	cpu->s.x87.mxcsr = frame->mxcsr;
 	if (row->traits & X86_MMX)
 		mmx_enter(cpu);
-	operand_store(cpu, row->reg_kind, insn->reg, frame->vector[HOST_RUN_REG_VECTOR], frame->rbx, frame->mm[0]);
+	operand_store(cpu, row->reg_kind, insn->reg, frame->rbx, frame->mm[0]);
 	if (insn->mod == 3)
-		operand_store(cpu, row->rm_kind, insn->rm, frame->vector[HOST_RUN_RM_VECTOR], frame->rbp, frame->mm[1]);
-	if (row->vvvv_kind & X86_OPERAND_WRITTEN)
-		__builtin_memcpy(cpu->s.vector[insn->vvvv].byte, frame->vector[HOST_RUN_VVVV_VECTOR], 32);
+		operand_store(cpu, row->rm_kind, insn->rm, frame->rbp, frame->mm[1]);
 	if (row->flags_written)
 		cpu->flags = frame->flags;
-	if (row->implicit & X86_IMPLICIT_XMM0_WRITTEN)
-		__builtin_memcpy(cpu->s.vector[0].byte, frame->vector[0], 32);
 	if (row->implicit & X86_IMPLICIT_RCX_WRITTEN)
 		cpu->reg[X86_RCX] = frame->rcx;
 }
@@ -263,8 +261,13 @@ void vector_run(struct x86_cpu *cpu, const struct x86_insn *insn)
 	stub = stub_get(run, insn);
 	frame->mxcsr = cpu->s.x87.mxcsr;
 	operands_load(cpu, insn, frame);
-	trap = row->traits & X86_MMX ? host_run_mmx(frame, stub) : host_run_vector(frame, stub);
+	if (insn->encoding != X86_LEGACY)
+		trap = host_run_vex(frame, stub);
+	else
+		trap = row->traits & X86_MMX ? host_run_mmx(frame, stub) : host_run_legacy(frame, stub);
 	if (trap) {
+		if (insn->encoding != X86_LEGACY)
+			__asm__ volatile("vzeroupper"); /* the trampoline could not: its way out is that of legacy SSE too */
 		if (row->traits & X86_MMX)
 			mmx_enter(cpu); /* the change to MMX comes first, #XM or not */
 		trap_raise(cpu, trap, frame->mxcsr);
