@@ -85,7 +85,9 @@ struct fuzz_block {
 	unsigned length;
 	uint8_t bytes[FUZZ_INSTRUCTIONS * 15];
 	uint8_t boundary[FUZZ_INSTRUCTIONS * 15 + 1]; /* 1: an instruction starts here, or the block ends */
-	uint64_t flags_undefined;                     /* RFLAGS bits that no specification fixes at the block's end */
+	/* RFLAGS bits that no specification fixes: by the offset of the instruction that comes next, and all there are. */
+	uint16_t flags_undefined[FUZZ_INSTRUCTIONS * 15 + 1], flags_ever_undefined;
+	bool uses_undefined;                          /* an instruction reads one that is undefined by then */
 };
 
 /* fuzz_generate.c. random: splitmix64's state. */

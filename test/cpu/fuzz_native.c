@@ -102,6 +102,7 @@ __asm__(
 static volatile sig_atomic_t running;
 static volatile uint64_t run_number, alarm_seen;
 static struct fuzz_result *current;
+static struct sigaction previous[NSIG];
 
 static void state_take(struct fuzz_state *state, const ucontext_t *context)
 {
@@ -157,7 +158,11 @@ void fuzz_native_signal_c(int number, siginfo_t *info, void *opaque)
 		}
 		current->outcome = FUZZ_ENDLESS;
 	} else if (!running) {
-		signal(number, SIG_DFL);
+		/* The engine's own: vector instructions that it runs on the host's processor may trap. */
+		if (previous[number].sa_flags & SA_SIGINFO)
+			previous[number].sa_sigaction(number, info, opaque);
+		else
+			signal(number, SIG_DFL);
 		return;
 	} else if (number == SIGSYS) {
 		current->outcome = FUZZ_STRAYED;
@@ -167,7 +172,6 @@ void fuzz_native_signal_c(int number, siginfo_t *info, void *opaque)
 		current->error = (uint32_t)context->uc_mcontext.gregs[REG_ERR];
 		current->cr2 = current->vector == 14 ? (uint64_t)context->uc_mcontext.gregs[REG_CR2] : 0;
 	}
-	(void)info;
 	state_take(&current->state, context);
 	running = 0;
 	fuzz_native_leave();
@@ -244,7 +248,7 @@ void fuzz_native_init(void)
 	action.sa_sigaction = fuzz_native_signal;
 	action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
 	for (page = 0; page < sizeof(signals) / sizeof(signals[0]); page++)
-		if (sigaction(signals[page], &action, NULL))
+		if (sigaction(signals[page], &action, &previous[signals[page]]))
 			fail("sigaction");
 	seccomp_install();
 	setitimer(ITIMER_REAL, &tick, NULL);
