@@ -259,9 +259,10 @@ static void run_release(struct run *run)
 	for (i = 0; i < run->config.disks; i++)
 		if (run->backends.disk[i])
 			run->backends.disk[i]->drain(run->backends.disk[i]);
-	console_close(run->backends.console);
+	console_stop(run->backends.console);
 	if (run->board)
 		board_destroy(run->board);
+	console_close(run->backends.console);
 	if (run->vm_made)
 		vm_destroy(&run->vm);
 	if (run->ram)

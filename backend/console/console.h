@@ -16,7 +16,9 @@ enum status console_stdio_open(struct chardev **chardev, void (*leave)(void *arg
 			       struct reason *why) must_check;
 /* Output only, to a file that is made or emptied, or to a terminal or FIFO. */
 enum status console_file_open(struct chardev **chardev, const char *path, struct reason *why) must_check;
-/* Either of them, or NULL: no more input from here on; what was written goes out, for two seconds at most. Before the device is destroyed. */
+/* Either of them, or NULL: when this returns the device is not called any more. Before the device is destroyed. */
+void console_stop(struct chardev *chardev);
+/* Stops it, gets out what was written, for two seconds at most, and frees it. After the device was destroyed: it may still write, or let go. */
 void console_close(struct chardev *chardev);
 
 /* Puts the terminal back as it was found. In signal context too; harmless when there is nothing to put back. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * console_file.c - a console whose output goes to a file (`--console file=PATH`) and that has no input; and console_close for both kinds.
+ * console_file.c - a console whose output goes to a file (`--console file=PATH`) and that has no input; console_stop and console_close for both kinds.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +52,14 @@ free_console:
 close_fd:
 	close(fd);
 	return status;
+}
+
+void console_stop(struct chardev *chardev)
+{
+	struct console *console = (struct console *)chardev;
+
+	if (console && console->stop)
+		console->stop(console);
 }
 
 void console_close(struct chardev *chardev)

@@ -13,6 +13,7 @@
 
 struct console {
 	struct chardev chardev; /* first: a chardev of ours is a console */
+	void (*stop)(struct console *console); /* NULL: there is no input to stop */
 	void (*close)(struct console *console);
 	struct console_output output;
 	/* stdio.c's reader; its thread's own but for wake_fd and stopping */

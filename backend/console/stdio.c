@@ -164,11 +164,19 @@ static void reader_main(void *argument)
 	}
 }
 
-static void stdio_close(struct console *console)
+static void stdio_stop(struct console *console)
 {
+	if (!console->reader)
+		return;
 	__atomic_store_n(&console->stopping, true, __ATOMIC_SEQ_CST);
 	wake(console);
 	host_thread_join(console->reader);
+	console->reader = NULL;
+}
+
+static void stdio_close(struct console *console)
+{
+	stdio_stop(console);
 	close(console->wake_fd);
 	console_output_close(&console->output);
 	console_terminal_restore();
@@ -232,6 +240,7 @@ enum status console_stdio_open(struct chardev **chardev, void (*leave)(void *arg
 		return reason_give(why, STATUS_NO_MEMORY, "console: out of memory; free some");
 	console->chardev.write = stdio_write;
 	console->chardev.room_again = stdio_room_again;
+	console->stop = stdio_stop;
 	console->close = stdio_close;
 	console->leave = leave;
 	console->leave_argument = argument;
