@@ -140,12 +140,12 @@ static void test_accessed_and_dirty_bits(void **state)
 			assert_int_equal(entry & (A | D), A);
 			assert_int_equal(machine_read(PAGE_TABLES, 8) & A, A);
 			assert_int_equal(machine_read(PAGE_TABLES + 0x1000 + 8, 8) & A, A);
-			assert_null(x86_tlb_hit(m.cpu.tlb->write[m.cpu.mode], GVA, 1)); /* D is not set yet: no write entry */
+			assert_null(x86_tlb_hit(&m.cpu.tlb->write[m.cpu.mode], GVA, 1)); /* D is not set yet: no write entry */
 			assert_int_equal(try_write(GVA, 1, 1), -1);
 			break;
 		case 2:
 			assert_int_equal(entry & (A | D), A | D);
-			assert_non_null(x86_tlb_hit(m.cpu.tlb->write[m.cpu.mode], GVA, 1));
+			assert_non_null(x86_tlb_hit(&m.cpu.tlb->write[m.cpu.mode], GVA, 1));
 			break;
 		}
 	}
@@ -264,7 +264,7 @@ static void test_invlpg_drops_a_large_page_whole(void **state)
 	machine_long(0);
 	for (uint64_t gva = 0x600000; gva < 0x800000; gva += 0x1000)
 		assert_int_equal(try_read(gva, 8, NULL), -1);
-	assert_non_null(x86_tlb_hit(m.cpu.tlb->read[m.cpu.mode], 0x7ff000, 8));
+	assert_non_null(x86_tlb_hit(&m.cpu.tlb->read[m.cpu.mode], 0x7ff000, 8));
 	machine_write(PAGE_TABLES + 0x2000 + 3 * 8, 8, 0);
 	x86_tlb_flush_page(&m.cpu, 0x612000);
 	for (uint64_t gva = 0x600000; gva < 0x800000; gva += 0x1000)
@@ -322,10 +322,10 @@ static void test_pages_with_flags_see_every_store(void **state)
 	(void)state;
 	machine_long(0);
 	assert_int_equal(try_write(TARGET, 8, 1), -1);
-	assert_non_null(x86_tlb_hit(m.cpu.tlb->write[m.cpu.mode], TARGET, 8));
+	assert_non_null(x86_tlb_hit(&m.cpu.tlb->write[m.cpu.mode], TARGET, 8));
 	m.memory.page_flags[TARGET >> 12] = GUEST_PAGE_CODE;
 	x86_tlb_protect_page(&m.cpu, m.ram + TARGET);
-	assert_null(x86_tlb_hit(m.cpu.tlb->write[m.cpu.mode], TARGET, 8));
+	assert_null(x86_tlb_hit(&m.cpu.tlb->write[m.cpu.mode], TARGET, 8));
 	assert_int_equal(try_write(TARGET + 9, 1, 0x5a), -1);
 	assert_int_equal(m.code_writes, 1);
 	assert_int_equal(m.code_write_saw, 0x5a); /* told after the store */
@@ -348,7 +348,7 @@ static void test_pages_with_flags_see_every_store(void **state)
 	assert_int_equal(m.memory.page_flags[TARGET >> 12], 0);
 	assert_true(m.memory.dirty[(TARGET >> 12) / 64] >> (TARGET >> 12) % 64 & 1);
 	assert_int_equal(try_write(TARGET, 4, 3), -1);
-	assert_non_null(x86_tlb_hit(m.cpu.tlb->write[m.cpu.mode], TARGET, 8));
+	assert_non_null(x86_tlb_hit(&m.cpu.tlb->write[m.cpu.mode], TARGET, 8));
 	guest_memory_dirty_stop(&m.memory);
 }
 
@@ -414,7 +414,7 @@ static void test_devices_rom_and_apic(void **state)
 	x86_tlb_flush_all(&m.cpu);
 	assert_int_equal(try_read(TARGET + 0x20, 4, &value), -1);
 	assert_int_equal(value, 0xa0000020);
-	assert_null(x86_tlb_hit(m.cpu.tlb->read[m.cpu.mode], TARGET, 4));
+	assert_null(x86_tlb_hit(&m.cpu.tlb->read[m.cpu.mode], TARGET, 4));
 }
 
 static void test_data_breakpoints(void **state)
@@ -431,7 +431,7 @@ static void test_data_breakpoints(void **state)
 	assert_int_equal(m.cpu.debug_hits, 0);
 	assert_int_equal(try_write(TARGET + 0xc, 8, 0), -1);
 	assert_int_equal(m.cpu.debug_hits, 2);
-	assert_null(x86_tlb_hit(m.cpu.tlb->write[m.cpu.mode], TARGET, 8));
+	assert_null(x86_tlb_hit(&m.cpu.tlb->write[m.cpu.mode], TARGET, 8));
 	m.cpu.debug_hits = 0;
 	m.cpu.s.dr7 |= UINT64_C(0x3) << 20; /* read or write */
 	assert_int_equal(try_read(TARGET + 0x13, 1, NULL), -1);
