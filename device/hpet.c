@@ -147,12 +147,8 @@ static void match_find(struct hpet_comparator *comparator, uint64_t now)
 
 	comparator->match = UINT64_MAX;
 	if (is_enabled(comparator->hpet)) {
-		if (is_periodic(comparator) && behind && behind <= mask / 2) { /* late: the next multiple */
-			uint64_t skip = (behind + period - 1) / period * period;
-
-			comparator->comparator = (comparator->comparator + skip) & mask;
-			ahead = skip - behind;
-		}
+		if (is_periodic(comparator) && behind && behind <= mask / 2) /* late: the next multiple */
+			ahead = (behind + period - 1) / period * period - behind;
 		if (ahead < UINT64_MAX - now)
 			comparator->match = now + ahead;
 	}
@@ -174,8 +170,8 @@ static void match_advance(struct hpet_comparator *comparator, uint64_t now)
 	if (step < MIN_PERIOD_TICKS)
 		step *= (MIN_PERIOD_TICKS + step - 1) / step;
 	step *= (now - comparator->match) / step + 1;
-	comparator->comparator = (comparator->comparator + step) & mask;
 	comparator->match = step < UINT64_MAX - comparator->match ? comparator->match + step : UINT64_MAX;
+	comparator->comparator = counter_at(comparator->hpet, comparator->match) & mask;
 }
 
 static void comparator_sync_locked(struct hpet_comparator *comparator, uint64_t now)
