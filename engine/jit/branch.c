@@ -9,8 +9,8 @@
  */
 #include "engine/jit/translate.h"
 
-/* R14 is the target's address. RSP moves by `stack` if the target is known; else the instruction is C's. */
-static void jump_lookup(struct translation *t, int32_t stack)
+/* R14 is the target's address. If it is known RSP moves by `stack`; else `miss` is called, which leaves to C with `offset`. */
+static void lookup(struct translation *t, int32_t stack, int32_t miss, unsigned offset)
 {
 	struct emitter *e = &t->e;
 	int32_t array = JIT_TLB(jump) + (int32_t)(t->mode * sizeof(struct x86_jump_array));
@@ -22,12 +22,18 @@ static void jump_lookup(struct translation *t, int32_t stack)
 	emit8(e, 0xe3); /* jrcxz */
 	emit8(e, 0);
 	branch = e->p;
-	translate_call_site(t, JIT_OFFSET(exit_step), t->offset, 1);
+	translate_call_site(t, miss, offset, 1);
 	branch[-1] = (uint8_t)(e->p - branch);
 	if (stack)
 		stack_adjust(t, stack);
 	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(jump_mask));
 	emit_jump_table(e, HOST_RCX, array + (int32_t)offsetof(struct x86_jump_array, target));
+}
+
+/* The current instruction jumps to R14. A miss leaves it undone. */
+static void jump_lookup(struct translation *t, int32_t stack)
+{
+	lookup(t, stack, JIT_OFFSET(exit_step), t->offset);
 }
 
 /* R14 = code_base + target. */
@@ -57,7 +63,8 @@ static bool in_page(int64_t target)
 	return target >= 0 && target < (int64_t)GUEST_PAGE_SIZE;
 }
 
-void branch_to(struct translation *t, int64_t target)
+/* Goes to page offset `target`, inside the page or not. */
+static void branch_to(struct translation *t, int64_t target)
 {
 	if (!in_page(target)) {
 		target_address(t, target);
@@ -84,6 +91,17 @@ void branch_stubs(struct translation *t)
 	}
 }
 
+void branch_on(struct translation *t)
+{
+	if (t->next < GUEST_PAGE_SIZE) {
+		jump_linked(t, t->next);
+		return;
+	}
+	/* The last instruction has been executed: a miss goes on behind it. */
+	target_address(t, t->next);
+	lookup(t, 0, JIT_OFFSET(exit_poll), t->next);
+}
+
 static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 {
 	int64_t target = (int64_t)t->next + (int64_t)insn->imm;
@@ -104,7 +122,7 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 		branch_to(t, target);
 		emit_jump_set(displacement, t->e.p);
 	}
-	branch_to(t, t->next);
+	branch_on(t);
 }
 
 /* Stores the return address below RSP, which stays; destroys both scratch registers. */

@@ -173,7 +173,7 @@ struct jit_block *jit_translate(struct translation *t, const uint8_t *hva, unsig
 	}
 	/* Not ended by a jump: on to what follows, which may be an instruction that leaves the page. */
 	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK))
-		branch_to(t, t->next);
+		branch_on(t);
 	branch_stubs(t);
 	return finish(t);
 }

@@ -74,8 +74,8 @@ void stack_push_check(struct translation *t, unsigned size);
 void stack_adjust(struct translation *t, int32_t by);
 /* branch.c: the instruction ends the block. false: handler. */
 bool translate_branch(struct translation *t, const struct x86_insn *insn);
-/* Goes on at page offset `target` of this page, or behind it. */
-void branch_to(struct translation *t, int64_t target);
+/* Goes on behind the block's last instruction. */
+void branch_on(struct translation *t);
 /* The stubs of jumps that are not linked. */
 void branch_stubs(struct translation *t);
 
