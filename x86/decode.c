@@ -15,6 +15,7 @@
 
 struct cursor {
 	const uint8_t *at, *end; /* end: of what is there, at most 15 bytes */
+	const uint8_t *readable; /* end of what may be read: `available` bytes */
 	const uint8_t *start;
 	uint8_t rex;             /* the bits W R X B, of REX or VEX */
 };
@@ -42,57 +43,37 @@ static inline bool fetch8(struct cursor *c, uint8_t *value)
 	return true;
 }
 
-/* `size` (1, 2, 4, 8) bytes, sign-extended. */
+/* `size` (0 to 8) bytes, sign-extended. Without a branch on the size, which is hard to predict. */
 static inline bool fetch_signed(struct cursor *c, unsigned size, uint64_t *value)
 {
-	int8_t i8;
-	int16_t i16;
-	int32_t i32;
+	unsigned half = 32 - 4 * size; /* two shifts: size 0 shifts by 64 */
+	uint64_t word = 0;
 
 	if (__builtin_expect((unsigned)(c->end - c->at) < size, 0))
 		return false;
-	switch (size) {
-	case 1:
-		__builtin_memcpy(&i8, c->at, 1);
-		*value = (uint64_t)(int64_t)i8;
-		break;
-	case 2:
-		__builtin_memcpy(&i16, c->at, 2);
-		*value = (uint64_t)(int64_t)i16;
-		break;
-	case 4:
-		__builtin_memcpy(&i32, c->at, 4);
-		*value = (uint64_t)(int64_t)i32;
-		break;
-	default:
-		__builtin_memcpy(value, c->at, 8);
-		break;
-	}
+	if (__builtin_expect(c->readable - c->at >= 8, 1))
+		__builtin_memcpy(&word, c->at, 8);
+	else
+		__builtin_memcpy(&word, c->at, size);
+	*value = (uint64_t)((int64_t)(word << half << half) >> half >> half);
 	c->at += size;
 	return true;
 }
 
-/* Prefixes up to and with the first opcode byte, which goes to insn->opcode. */
-static inline enum step decode_prefixes(struct cursor *c, struct x86_insn *insn, unsigned code_size)
+/* Prefixes in any number and order. The first byte that is none goes to insn->opcode. */
+static enum step decode_prefixes_any(struct cursor *c, struct x86_insn *insn, unsigned code_size)
 {
-	uint8_t byte, prefix, segment = X86_NO_REG;
+	uint8_t byte, prefix;
 
 	for (;;) {
 		if (!fetch8(c, &byte))
 			return STEP_SHORT;
 		prefix = prefix_of[byte];
-		if (__builtin_expect(prefix == PREFIX_NONE, 1))
+		if (prefix == PREFIX_NONE || (prefix == PREFIX_REX && code_size != 8))
 			break;
-		if (prefix == PREFIX_REX) {
-			if (code_size != 8)
-				break;
-			c->rex = byte;
-			insn->prefixes |= X86_PREFIX_REX;
-			continue;
-		}
 		c->rex = 0; /* a REX that is not the last prefix does not count */
-		insn->prefixes &= (uint8_t)~X86_PREFIX_REX;
 		switch (prefix) {
+		case PREFIX_REX: c->rex = byte; break;
 		case PREFIX_66: insn->prefixes |= X86_PREFIX_66; break;
 		case PREFIX_67: insn->prefixes |= X86_PREFIX_67; break;
 		case PREFIX_LOCK: insn->prefixes |= X86_PREFIX_LOCK; break;
@@ -102,21 +83,42 @@ static inline enum step decode_prefixes(struct cursor *c, struct x86_insn *insn,
 			if (code_size == 8 && prefix < PREFIX_FS)
 				break; /* ES CS SS DS: without effect */
 			insn->prefixes |= X86_PREFIX_SEGMENT;
-			segment = (uint8_t)(prefix - PREFIX_ES);
+			insn->segment = (uint8_t)(prefix - PREFIX_ES);
 			break;
 		}
 	}
 	insn->opcode = byte;
-	insn->segment = segment;
 	if (insn->pp == X86_PP_NONE && insn->prefixes & X86_PREFIX_66)
 		insn->pp = X86_PP_66;
-	insn->w = c->rex >> 3 & 1;
 	if (insn->prefixes & X86_PREFIX_67)
 		insn->address_size = code_size == 4 ? 2 : 4;
-	else
-		insn->address_size = (uint8_t)code_size;
 	return STEP_OK;
 }
+
+/* Most instructions have at most a REX: taken without a branch. */
+static inline enum step decode_prefixes(struct cursor *c, struct x86_insn *insn, unsigned code_size)
+{
+	enum step step = STEP_OK;
+	unsigned rex;
+
+	insn->address_size = (uint8_t)code_size;
+	if (__builtin_expect(c->end - c->at < 2, 0)) {
+		step = decode_prefixes_any(c, insn, code_size);
+	} else {
+		rex = ((c->at[0] & 0xf0) == 0x40) & (code_size == 8);
+		if (__builtin_expect(prefix_of[c->at[rex]] != PREFIX_NONE && (code_size == 8 || prefix_of[c->at[rex]] != PREFIX_REX), 0)) {
+			step = decode_prefixes_any(c, insn, code_size);
+		} else {
+			c->rex = (uint8_t)(c->at[0] & -rex);
+			insn->opcode = c->at[rex];
+			c->at += rex + 1;
+		}
+	}
+	insn->prefixes |= c->rex & X86_PREFIX_REX; /* a REX byte has that very bit */
+	insn->w = c->rex >> 3 & 1;
+	return step;
+}
+_Static_assert(X86_PREFIX_REX == 0x40, "the bit is taken from the REX byte");
 
 /* After C4 or C5 that is a VEX prefix. */
 static enum step decode_vex(struct cursor *c, struct x86_insn *insn, unsigned code_size)
@@ -209,7 +211,7 @@ static inline enum step decode_entry(const struct cursor *c, const struct x86_in
 {
 	const struct opcode_entry *entry = *found;
 
-	while (entry->kind != OPCODE_PLAIN && entry->kind != OPCODE_VECTOR && entry->kind != OPCODE_SHIFT) {
+	while (__builtin_expect(entry->kind >= OPCODE_MODE, 0)) {
 		uint8_t modrm;
 
 		switch ((enum opcode_kind)entry->kind) {
@@ -234,31 +236,25 @@ static inline enum step decode_entry(const struct cursor *c, const struct x86_in
 	return STEP_OK;
 }
 
+/* By rule, code size (2, 4, 8), 66, W. */
+#define SIZES(rule, c16, c16_66, c32, c32_66, c64, c64_w, c64_66, c64_66_w) \
+	[rule] = { { c16, c16, c16_66, c16_66 }, { c32, c32, c32_66, c32_66 }, { c64, c64_w, c64_66, c64_66_w } }
+static const uint8_t operand_sizes[8][3][4] = {
+	SIZES(SIZE_V, 2, 4, 4, 2, 4, 8, 2, 8),
+	SIZES(SIZE_BYTE, 1, 1, 1, 1, 1, 1, 1, 1),
+	SIZES(SIZE_WORD, 2, 2, 2, 2, 2, 2, 2, 2),
+	SIZES(SIZE_Z, 2, 4, 4, 2, 4, 4, 2, 2),
+	SIZES(SIZE_Y, 4, 4, 4, 4, 4, 8, 4, 8),
+	SIZES(SIZE_STACK, 2, 4, 4, 2, 8, 8, 2, 8),
+	SIZES(SIZE_NEAR, 2, 4, 4, 2, 8, 8, 8, 8),
+	SIZES(SIZE_NATIVE, 4, 4, 4, 4, 8, 8, 8, 8),
+};
+
 static inline uint8_t operand_size(enum opcode_size rule, const struct x86_insn *insn, unsigned code_size)
 {
-	bool prefix = insn->prefixes & X86_PREFIX_66;
-	bool w = insn->w && code_size == 8;
-
-	switch (rule) {
-	case SIZE_BYTE: return 1;
-	case SIZE_WORD: return 2;
-	case SIZE_Y: return w ? 8 : 4;
-	case SIZE_NATIVE: return code_size == 8 ? 8 : 4;
-	case SIZE_STACK:
-		if (code_size == 8)
-			return prefix && !w ? 2 : 8;
-		break;
-	case SIZE_NEAR:
-		if (code_size == 8)
-			return 8;
-		break;
-	case SIZE_Z: w = false; break;
-	case SIZE_V: break;
-	}
-	if (w)
-		return 8;
-	return (code_size == 2) != prefix ? 2 : 4;
+	return operand_sizes[rule][code_size >> 2][(insn->prefixes & X86_PREFIX_66) >> 2 | insn->w];
 }
+_Static_assert(X86_PREFIX_66 >> 2 == 2, "operand_sizes' index");
 
 static enum step decode_address16(struct cursor *c, struct x86_insn *insn, uint8_t rm)
 {
@@ -284,7 +280,7 @@ static inline enum step decode_address(struct cursor *c, struct x86_insn *insn, 
 {
 	uint8_t base = rm, index = X86_NO_REG, sib;
 	uint64_t disp = 0;
-	unsigned disp_size = insn->mod == 1 ? 1 : insn->mod == 2 ? 4 : 0;
+	unsigned disp_size = (UINT32_C(0x040100) >> 8 * insn->mod) & 7;
 	bool stack;
 
 	if (rm == 4) {
@@ -302,7 +298,7 @@ static inline enum step decode_address(struct cursor *c, struct x86_insn *insn, 
 	} else {
 		base |= (uint8_t)((c->rex & 1) << 3);
 	}
-	if (disp_size && !fetch_signed(c, disp_size, &disp))
+	if (!fetch_signed(c, disp_size, &disp))
 		return STEP_SHORT;
 	insn->disp = (int32_t)disp;
 	insn->base = base;
@@ -331,53 +327,48 @@ static inline enum step decode_modrm(struct cursor *c, struct x86_insn *insn, un
 	return decode_address(c, insn, rm, code_size);
 }
 
-static inline bool decode_immediate(struct cursor *c, struct x86_insn *insn, enum opcode_immediate kind, unsigned code_size)
+/* Bytes of an immediate by kind and log2 of the operand size. */
+static const uint8_t immediate_sizes[][4] = {
+	[IMM_NONE] = { 0, 0, 0, 0 }, [IMM_8] = { 1, 1, 1, 1 }, [IMM_U8] = { 1, 1, 1, 1 }, [IMM_U16] = { 2, 2, 2, 2 },
+	[IMM_Z] = { 1, 2, 4, 4 }, [IMM_V] = { 1, 2, 4, 8 }, [IMM_NEAR] = { 0, 2, 4, 4 },
+};
+
+static bool decode_immediate_long(struct cursor *c, struct x86_insn *insn, enum opcode_immediate kind)
 {
 	uint64_t value;
 	unsigned size;
 
-	switch (kind) {
-	case IMM_NONE:
-		return true;
-	case IMM_8:
-		return fetch_signed(c, 1, &insn->imm);
-	case IMM_U8:
-		if (!fetch_signed(c, 1, &insn->imm))
-			return false;
-		insn->imm = (uint8_t)insn->imm;
-		return true;
-	case IMM_U16:
-		if (!fetch_signed(c, 2, &insn->imm))
-			return false;
-		insn->imm = (uint16_t)insn->imm;
-		return true;
-	case IMM_Z:
-		size = insn->operand_size == 2 ? 2 : 4;
-		return fetch_signed(c, size, &insn->imm);
-	case IMM_V:
-		return fetch_signed(c, insn->operand_size, &insn->imm);
-	case IMM_NEAR:
-		size = code_size != 8 && insn->operand_size == 2 ? 2 : 4;
-		return fetch_signed(c, size, &insn->imm);
-	case IMM_OFFSET:
+	if (kind == IMM_OFFSET) {
 		if (!fetch_signed(c, insn->address_size, &insn->imm))
 			return false;
 		insn->imm &= insn->address_size == 8 ? UINT64_MAX : insn->address_size == 4 ? UINT32_MAX : UINT16_MAX;
 		return true;
-	case IMM_FAR:
+	}
+	if (kind == IMM_FAR) {
 		size = insn->operand_size == 2 ? 2 : 4;
 		if (!fetch_signed(c, size, &insn->imm) || !fetch_signed(c, 2, &value))
 			return false;
 		insn->imm = size == 2 ? (uint16_t)insn->imm : (uint32_t)insn->imm;
 		insn->imm2 = (uint16_t)value;
 		return true;
-	case IMM_ENTER:
-		if (!fetch_signed(c, 2, &insn->imm) || !fetch_signed(c, 1, &value))
-			return false;
-		insn->imm = (uint16_t)insn->imm;
-		insn->imm2 = (uint8_t)value;
-		return true;
 	}
+	if (!fetch_signed(c, 2, &insn->imm) || !fetch_signed(c, 1, &value)) /* IMM_ENTER */
+		return false;
+	insn->imm = (uint16_t)insn->imm;
+	insn->imm2 = (uint8_t)value;
+	return true;
+}
+
+static inline bool decode_immediate(struct cursor *c, struct x86_insn *insn, enum opcode_immediate kind, unsigned size_log2)
+{
+	if (__builtin_expect(kind >= IMM_OFFSET, 0))
+		return decode_immediate_long(c, insn, kind);
+	if (!fetch_signed(c, immediate_sizes[kind][size_log2], &insn->imm))
+		return false;
+	if (kind == IMM_U8)
+		insn->imm = (uint8_t)insn->imm;
+	else if (kind == IMM_U16)
+		insn->imm = (uint16_t)insn->imm;
 	return true;
 }
 
@@ -388,11 +379,13 @@ static inline enum step decode_integer(struct cursor *c, struct x86_insn *insn, 
 {
 	x86_handler *const *handlers;
 	enum step step;
+	unsigned size;
 
 	if (code_size == 8 ? entry->row.traits & X86_NOT_64 : entry->row.traits & X86_ONLY_64)
 		return STEP_UNDEFINED;
 	insn->row = &entry->row;
 	insn->operand_size = operand_size(entry->size, insn, code_size);
+	size = log2_of[insn->operand_size];
 	if (entry->row.traits & X86_MODRM) {
 		step = decode_modrm(c, insn, code_size, entry->operands == OPERANDS_IGNORE_MOD);
 		if (step != STEP_OK)
@@ -400,7 +393,7 @@ static inline enum step decode_integer(struct cursor *c, struct x86_insn *insn, 
 	} else if (entry->operands == OPERANDS_LOW) {
 		insn->rm = (uint8_t)((insn->opcode & 7) | (c->rex & 1) << 3);
 	}
-	if (!decode_immediate(c, insn, entry->immediate, code_size))
+	if (!decode_immediate(c, insn, entry->immediate, size))
 		return STEP_SHORT;
 	if (insn->segment == X86_NO_REG)
 		insn->segment = entry->row.traits & X86_STACK ? X86_SS : X86_DS;
@@ -413,7 +406,7 @@ static inline enum step decode_integer(struct cursor *c, struct x86_insn *insn, 
 	} else {
 		handlers = insn->mod == 3 ? entry->handlers->reg : entry->handlers->mem;
 	}
-	insn->execute = handlers[log2_of[insn->operand_size]];
+	insn->execute = handlers[size];
 	return insn->execute ? STEP_OK : STEP_UNDEFINED;
 }
 
@@ -438,7 +431,7 @@ static enum step decode_vector(struct cursor *c, struct x86_insn *insn, unsigned
 			return step;
 	}
 	if (row->traits & X86_IMM8) {
-		if (!decode_immediate(c, insn, IMM_U8, code_size))
+		if (!decode_immediate(c, insn, IMM_U8, 0))
 			return STEP_SHORT;
 		insn->imm2 = (uint16_t)(code_size == 8 ? insn->imm >> 4 : insn->imm >> 4 & 7); /* is4 */
 	}
@@ -449,11 +442,12 @@ static enum step decode_vector(struct cursor *c, struct x86_insn *insn, unsigned
 
 enum x86_decode_status x86_decode(struct x86_insn *insn, const uint8_t *bytes, unsigned available, unsigned code_size)
 {
-	struct cursor c = { .at = bytes, .start = bytes, .end = bytes + (available < MAX_LENGTH ? available : MAX_LENGTH) };
+	struct cursor c = { .at = bytes, .start = bytes, .readable = bytes + available, .end = bytes + (available < MAX_LENGTH ? available : MAX_LENGTH) };
 	const struct opcode_entry *entry = NULL;
 	enum step step;
 
-	*insn = (struct x86_insn){ .code_size = (uint8_t)code_size, .mod = 3, .base = X86_NO_REG, .index = X86_NO_REG };
+	*insn = (struct x86_insn){ .code_size = (uint8_t)code_size, .mod = 3, .base = X86_NO_REG, .index = X86_NO_REG,
+				   .segment = X86_NO_REG };
 	step = decode_prefixes(&c, insn, code_size);
 	if (step == STEP_OK)
 		step = decode_opcode(&c, insn, code_size, &entry);

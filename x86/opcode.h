@@ -5,6 +5,7 @@
 #ifndef HOLON_X86_OPCODE_H
 #define HOLON_X86_OPCODE_H
 
+#include "x86/cpuid.h"
 #include "x86/insn.h"
 #include "x86/registers.h"
 
@@ -23,6 +24,7 @@ struct x86_handlers {
 enum opcode_kind {
 	OPCODE_VECTOR, /* not ours: ask x86_vector_decode; also what a table leaves out */
 	OPCODE_PLAIN,
+	OPCODE_SHIFT,  /* plain; sub: the row to show when the count is 0 */
 	OPCODE_MODE,   /* sub[0]: 16 and 32-bit code, sub[1]: 64-bit code */
 	OPCODE_REP,    /* sub[0]: no F2 or F3, sub[1]: one of them */
 	OPCODE_PP,     /* sub[enum x86_mandatory] */
@@ -31,7 +33,6 @@ enum opcode_kind {
 	OPCODE_GROUP,  /* sub[ModRM.reg] */
 	OPCODE_MOD,    /* sub[0]: memory operand, sub[1]: register operand */
 	OPCODE_RM,     /* sub[ModRM.rm] */
-	OPCODE_SHIFT,  /* plain; sub: the row to show when the count is 0 */
 };
 
 /* How operand_size comes about. */
@@ -89,6 +90,11 @@ extern const struct opcode_entry x86_opcode_vex_0f38_f0[16], x86_opcode_vex_0f3a
 #define OPCODE(name_, handlers_, size_, immediate_, traits_, read_, written_, undefined_) \
 	{ .kind = OPCODE_PLAIN, .size = (size_), .immediate = (immediate_), .handlers = &(handlers_), \
 	  .row = { .name = (name_), .traits = (traits_), .flags_read = (read_), .flags_written = (written_), .flags_undefined = (undefined_) } }
+/* Which a model may lack. */
+#define OPCODE_FEATURE(feature_, name_, handlers_, size_, immediate_, traits_, bytes_, read_, written_, undefined_) \
+	{ .kind = OPCODE_PLAIN, .size = (size_), .immediate = (immediate_), .handlers = &(handlers_), \
+	  .row = { .name = (name_), .traits = (traits_), .flags_read = (read_), .flags_written = (written_), .flags_undefined = (undefined_), \
+		   .operand_size = (bytes_), .feature = 1 + X86_FEATURE_##feature_ } }
 /* With a memory operand of `bytes` whatever the operand size. */
 #define OPCODE_SIZED(name_, handlers_, size_, immediate_, traits_, bytes_, read_, written_, undefined_) \
 	{ .kind = OPCODE_PLAIN, .size = (size_), .immediate = (immediate_), .handlers = &(handlers_), \

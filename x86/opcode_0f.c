@@ -98,17 +98,17 @@ static const struct opcode_entry group8[8] = {
 
 static const struct opcode_entry cmpxchg8b[2] = {
 	OPCODE_SIZED("cmpxchg8b", x86_integer_cmpxchg8b, SIZE_Y, IMM_NONE, RWL, 8, 0, ZF, 0),
-	OPCODE_SIZED("cmpxchg16b", x86_integer_cmpxchg16b, SIZE_Y, IMM_NONE, RWL | X86_ALIGNED, 16, 0, ZF, 0),
+	OPCODE_FEATURE(CX16, "cmpxchg16b", x86_integer_cmpxchg16b, SIZE_Y, IMM_NONE, RWL | X86_ALIGNED, 16, 0, ZF, 0),
 };
 static const struct opcode_entry cmpxchg8b_mode[2] = { /* REX.W exists in 64-bit code only, so W says it all */
 	OPCODE_SUB(OPCODE_W, cmpxchg8b), OPCODE_SUB(OPCODE_W, cmpxchg8b),
 };
-#define RANDOM(name, handlers) OPCODE(name, handlers, SIZE_V, IMM_NONE, X86_MODRM, 0, F_ALL, 0)
+#define RANDOM(feature, name, handlers) OPCODE_FEATURE(feature, name, handlers, SIZE_V, IMM_NONE, X86_MODRM, 0, 0, F_ALL, 0)
 static const struct opcode_entry rdrand_pp[4] = {
-	RANDOM("rdrand", x86_integer_rdrand), RANDOM("rdrand", x86_integer_rdrand), UNDEFINED(0), UNDEFINED(0),
+	RANDOM(RDRAND, "rdrand", x86_integer_rdrand), RANDOM(RDRAND, "rdrand", x86_integer_rdrand), UNDEFINED(0), UNDEFINED(0),
 };
 static const struct opcode_entry rdseed_pp[4] = {
-	RANDOM("rdseed", x86_integer_rdseed), RANDOM("rdseed", x86_integer_rdseed),
+	RANDOM(RDSEED, "rdseed", x86_integer_rdseed), RANDOM(RDSEED, "rdseed", x86_integer_rdseed),
 	REGISTER("rdpid", x86_op_rdpid, SIZE_NATIVE, X86_MODRM), UNDEFINED(0),
 };
 /* Memory forms: /1 is ours, /3 to /5 are the vector decoder's, /6 and /7 are VMX. */
@@ -124,7 +124,7 @@ static const struct opcode_entry group9[2] = { OPCODE_SUB(OPCODE_GROUP, group9_m
 #define FSGSBASE(name, fn) \
 	OPCODE_SUBS(OPCODE_PP, UNDEFINED(0), UNDEFINED(0), REGISTER(name, fn, SIZE_Y, X86_MODRM | X86_ONLY_64), UNDEFINED(0))
 #define FENCE(name, handlers) ONLY_NO_PREFIX(OPCODE_SYSTEM(name, handlers, SIZE_V, IMM_NONE, X86_MODRM))
-#define CACHE_LINE(name, handlers) OPCODE_SIZED(name, handlers, SIZE_BYTE, IMM_NONE, R, 1, 0, 0, 0)
+#define CACHE_LINE(feature, name, handlers) OPCODE_FEATURE(feature, name, handlers, SIZE_BYTE, IMM_NONE, R, 1, 0, 0, 0)
 static const struct opcode_entry group15_register[8] = {
 	FSGSBASE("rdfsbase", x86_op_rdfsbase), FSGSBASE("rdgsbase", x86_op_rdgsbase),
 	FSGSBASE("wrfsbase", x86_op_wrfsbase), FSGSBASE("wrgsbase", x86_op_wrgsbase),
@@ -132,9 +132,10 @@ static const struct opcode_entry group15_register[8] = {
 	FENCE("lfence", x86_integer_lfence), FENCE("mfence", x86_integer_mfence), FENCE("sfence", x86_integer_sfence),
 };
 /* Memory forms: without a prefix all but /7 are the vector decoder's. */
-static const struct opcode_entry group15_6[4] = { { .kind = OPCODE_VECTOR }, CACHE_LINE("clwb", x86_integer_clwb), UNDEFINED(0), UNDEFINED(0) };
+static const struct opcode_entry group15_6[4] = { { .kind = OPCODE_VECTOR }, CACHE_LINE(CLWB, "clwb", x86_integer_clwb), UNDEFINED(0), UNDEFINED(0) };
 static const struct opcode_entry group15_7[4] = {
-	CACHE_LINE("clflush", x86_integer_cache_line), CACHE_LINE("clflushopt", x86_integer_clflushopt), UNDEFINED(0), UNDEFINED(0),
+	OPCODE_SIZED("clflush", x86_integer_cache_line, SIZE_BYTE, IMM_NONE, R, 1, 0, 0, 0),
+	CACHE_LINE(CLFLUSHOPT, "clflushopt", x86_integer_clflushopt), UNDEFINED(0), UNDEFINED(0),
 };
 static const struct opcode_entry group15_memory[8] = { [6] = OPCODE_SUB(OPCODE_PP, group15_6), [7] = OPCODE_SUB(OPCODE_PP, group15_7) };
 static const struct opcode_entry group15[2] = { OPCODE_SUB(OPCODE_GROUP, group15_memory), OPCODE_SUB(OPCODE_GROUP, group15_register) };
@@ -149,7 +150,7 @@ static const struct opcode_entry bsr_pp[4] = {
 	OPCODE("lzcnt", x86_integer_lzcnt, SIZE_V, IMM_NONE, R, 0, CF | ZF, F_BUT(CF | ZF)), BITSCAN("bsr", x86_integer_bsr),
 };
 static const struct opcode_entry popcnt_pp[4] = {
-	UNDEFINED(0), UNDEFINED(0), OPCODE("popcnt", x86_integer_popcnt, SIZE_V, IMM_NONE, R, 0, F_ALL, 0), UNDEFINED(0),
+	UNDEFINED(0), UNDEFINED(0), OPCODE_FEATURE(POPCNT, "popcnt", x86_integer_popcnt, SIZE_V, IMM_NONE, R, 0, 0, F_ALL, 0), UNDEFINED(0),
 };
 
 #define HINT OPCODE_SYSTEM("nop", x86_integer_nop, SIZE_V, IMM_NONE, X86_MODRM)
@@ -249,19 +250,20 @@ const struct opcode_entry x86_opcode_0f38_80[8] = {
 			  UNDEFINED(0), UNDEFINED(0)),
 };
 
-#define MOVBE_LOAD OPCODE_SYSTEM("movbe", x86_integer_movbe_load, SIZE_V, IMM_NONE, R)
-#define MOVBE_STORE OPCODE_SYSTEM("movbe", x86_integer_movbe_store, SIZE_V, IMM_NONE, W)
+#define MOVBE_LOAD OPCODE_FEATURE(MOVBE, "movbe", x86_integer_movbe_load, SIZE_V, IMM_NONE, R, 0, 0, 0, 0)
+#define MOVBE_STORE OPCODE_FEATURE(MOVBE, "movbe", x86_integer_movbe_store, SIZE_V, IMM_NONE, W, 0, 0, 0, 0)
 const struct opcode_entry x86_opcode_0f38_f0[16] = {
 	[0] = OPCODE_SUBS(OPCODE_PP, MOVBE_LOAD, MOVBE_LOAD, UNDEFINED(0),
-			  OPCODE_SIZED("crc32", x86_integer_crc32_8, SIZE_Y, IMM_NONE, R, 1, 0, 0, 0)),
+			  OPCODE_FEATURE(SSE42, "crc32", x86_integer_crc32_8, SIZE_Y, IMM_NONE, R, 1, 0, 0, 0)),
 	[1] = OPCODE_SUBS(OPCODE_PP, MOVBE_STORE, MOVBE_STORE, UNDEFINED(0),
-			  OPCODE_SYSTEM("crc32", x86_integer_crc32_v, SIZE_V, IMM_NONE, R)),
-	[6] = OPCODE_SUBS(OPCODE_PP, UNDEFINED(0), OPCODE("adcx", x86_integer_adcx, SIZE_Y, IMM_NONE, R, CF, CF, 0),
-			  OPCODE("adox", x86_integer_adox, SIZE_Y, IMM_NONE, R, OF, OF, 0), UNDEFINED(0)),
+			  OPCODE_FEATURE(SSE42, "crc32", x86_integer_crc32_v, SIZE_V, IMM_NONE, R, 0, 0, 0, 0)),
+	[6] = OPCODE_SUBS(OPCODE_PP, UNDEFINED(0), OPCODE_FEATURE(ADX, "adcx", x86_integer_adcx, SIZE_Y, IMM_NONE, R, 0, CF, CF, 0),
+			  OPCODE_FEATURE(ADX, "adox", x86_integer_adox, SIZE_Y, IMM_NONE, R, 0, OF, OF, 0), UNDEFINED(0)),
 	[2 ... 5] = UNDEFINED(0), [7 ... 15] = UNDEFINED(0),
 };
 
-#define BMI(name, handlers, written, undefined) OPCODE(name, handlers, SIZE_Y, IMM_NONE, R, 0, written, undefined)
+#define BMI(name, handlers, written, undefined) OPCODE_FEATURE(BMI1, name, handlers, SIZE_Y, IMM_NONE, R, 0, 0, written, undefined)
+#define BMI2(name, handlers, written, undefined) OPCODE_FEATURE(BMI2, name, handlers, SIZE_Y, IMM_NONE, R, 0, 0, written, undefined)
 static const struct opcode_entry group17[8] = {
 	UNDEFINED(0),
 	BMI("blsr", x86_integer_blsr, F_BUT(AF | PF), AF | PF),
@@ -273,11 +275,11 @@ const struct opcode_entry x86_opcode_vex_0f38_f0[16] = {
 	[0 ... 1] = UNDEFINED(0), [4] = UNDEFINED(0), [8 ... 15] = UNDEFINED(0),
 	[2] = ONLY_NO_PREFIX(BMI("andn", x86_integer_andn, F_BUT(AF | PF), AF | PF)),
 	[3] = ONLY_NO_PREFIX(OPCODE_SUB(OPCODE_GROUP, group17)),
-	[5] = OPCODE_SUBS(OPCODE_PP, BMI("bzhi", x86_integer_bzhi, F_BUT(AF | PF), AF | PF), UNDEFINED(0), BMI("pext", x86_integer_pext, 0, 0),
-			  BMI("pdep", x86_integer_pdep, 0, 0)),
-	[6] = OPCODE_SUBS(OPCODE_PP, UNDEFINED(0), UNDEFINED(0), UNDEFINED(0), BMI("mulx", x86_integer_mulx, 0, 0)),
-	[7] = OPCODE_SUBS(OPCODE_PP, BMI("bextr", x86_integer_bextr, CF | ZF | OF, AF | PF | SF), BMI("shlx", x86_integer_shlx, 0, 0),
-			  BMI("sarx", x86_integer_sarx, 0, 0), BMI("shrx", x86_integer_shrx, 0, 0)),
+	[5] = OPCODE_SUBS(OPCODE_PP, BMI2("bzhi", x86_integer_bzhi, F_BUT(AF | PF), AF | PF), UNDEFINED(0), BMI2("pext", x86_integer_pext, 0, 0),
+			  BMI2("pdep", x86_integer_pdep, 0, 0)),
+	[6] = OPCODE_SUBS(OPCODE_PP, UNDEFINED(0), UNDEFINED(0), UNDEFINED(0), BMI2("mulx", x86_integer_mulx, 0, 0)),
+	[7] = OPCODE_SUBS(OPCODE_PP, BMI("bextr", x86_integer_bextr, CF | ZF | OF, AF | PF | SF), BMI2("shlx", x86_integer_shlx, 0, 0),
+			  BMI2("sarx", x86_integer_sarx, 0, 0), BMI2("shrx", x86_integer_shrx, 0, 0)),
 };
 const struct opcode_entry x86_opcode_vex_0f3a_f0 =
-	OPCODE_SUBS(OPCODE_PP, UNDEFINED(0), UNDEFINED(0), UNDEFINED(0), OPCODE("rorx", x86_integer_rorx, SIZE_Y, IMM_U8, R, 0, 0, 0));
+	OPCODE_SUBS(OPCODE_PP, UNDEFINED(0), UNDEFINED(0), UNDEFINED(0), OPCODE_FEATURE(BMI2, "rorx", x86_integer_rorx, SIZE_Y, IMM_U8, R, 0, 0, 0, 0));

@@ -8,6 +8,8 @@
  * some rounds, or when the engine is wanted (cpu->attention), the instruction is left with RIP on itself and goes on when it is
  * executed again. With TF every iteration is an instruction of its own.
  */
+#include <stdatomic.h>
+
 #include "x86/integer.h"
 #include "x86/operand.h"
 
@@ -54,7 +56,7 @@ static uint64_t run_length(const struct x86_cpu *cpu, const struct x86_insn *ins
 static inline bool rounds_over(struct x86_cpu *cpu, int *budget, int cost)
 {
 	*budget -= cost;
-	return *budget <= 0 || cpu->debug_hits || (cpu->s.rflags & X86_FLAG_TF) || __atomic_load_n(&cpu->attention, __ATOMIC_RELAXED);
+	return *budget <= 0 || cpu->debug_hits || (cpu->s.rflags & X86_FLAG_TF) || atomic_load_explicit(&cpu->attention, memory_order_relaxed);
 }
 
 /* Iterations are left: RIP back onto the instruction. */
