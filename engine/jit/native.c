@@ -55,13 +55,20 @@ static bool high_possible(const struct x86_insn *insn, unsigned form)
 	return insn->rm != 1 && insn->rm != 5 && insn->rm < 8;
 }
 
+static void emit_native(struct translation *t, const struct x86_insn *insn, const struct emit_operands *operands, bool traps)
+{
+	emit_guest(&t->e, insn, operands, jit_form_immediate(insn));
+	if (traps)
+		t->trap[t->traps++] = (struct jit_trap_site){ (uint16_t)(t->e.p - t->code), (uint16_t)t->offset };
+}
+
 static bool emit_high(struct translation *t, const struct x86_insn *insn, unsigned form)
 {
 	struct emit_operands operands = { .reg = insn->reg, .rm = insn->rm, .index = HOST_NONE, .high = true };
 
 	if (!high_possible(insn, form))
 		return false;
-	emit_guest(&t->e, insn, &operands, jit_form_immediate(insn));
+	emit_native(t, insn, &operands, form & FORM_TRAPS);
 	return true;
 }
 
@@ -127,9 +134,7 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 	if (form & FORM_VVVV_READ && operand_pinned(insn->vvvv) == HOST_NONE)
 		operand_load(t, operands.vvvv, insn->vvvv);
 
-	emit_guest(&t->e, insn, &operands, jit_form_immediate(insn));
-	if (form & FORM_TRAPS)
-		t->trap[t->traps++] = (struct jit_trap_site){ (uint16_t)(t->e.p - t->code), (uint16_t)t->offset };
+	emit_native(t, insn, &operands, form & FORM_TRAPS);
 
 	if (form & FORM_REG_WRITE && operand_pinned(insn->reg) == HOST_NONE)
 		operand_store(t, insn->reg, operands.reg);
@@ -216,8 +221,7 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 		if (operand_pinned(insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_READ)
 			operand_load(t, operands.rm, insn->rm);
 	}
-	emit_guest(&t->e, insn, &operands, jit_form_immediate(insn));
-	t->trap[t->traps++] = (struct jit_trap_site){ (uint16_t)(t->e.p - t->code), (uint16_t)t->offset };
+	emit_native(t, insn, &operands, true);
 	if (reg_gpr && operand_pinned(insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_WRITTEN)
 		operand_store(t, insn->reg, operands.reg);
 	if (rm_gpr && operand_pinned(insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_WRITTEN)
