@@ -43,10 +43,10 @@ struct pic {
 
 void pic_init(struct pic *pic, void (*output)(void *owner, bool level), void *owner);
 /* struct irq_sink's `set`. Any thread. */
-void pic_set(void *chip, unsigned gsi, bool level);
-/* Is INT high? Any thread, without the lock. `pic` is a struct pic * (struct lapic_wiring). */
-bool pic_pending(void *pic);
+void pic_set(void *device, unsigned gsi, bool level);
+/* Is INT high? Any thread, without the lock. `device` is a struct pic * (struct lapic_wiring). */
+bool pic_pending(void *device);
 /* The acknowledge cycle: the vector. A request that has gone meanwhile gives the spurious IRQ 7 (or 15), as the chip does. */
-int pic_accept(void *pic);
+int pic_accept(void *device);
 
 #endif

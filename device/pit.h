@@ -63,7 +63,7 @@ struct pit {
 
 /* `gsi` is 0 on a PC. */
 void pit_init(struct pit *pit, struct vm_clock *clock, struct irq *irq, unsigned gsi);
-/* The HPET takes IRQ 0 over or gives it back. Any thread; `pit` is a struct pit *. Part of the saved state here. */
-void pit_disconnect(void *pit, bool disconnected);
+/* The HPET takes IRQ 0 over or gives it back. Any thread; `device` is a struct pit *. Part of the saved state here. */
+void pit_disconnect(void *device, bool disconnected);
 
 #endif

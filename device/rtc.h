@@ -44,7 +44,7 @@ struct rtc {
 void rtc_init(struct rtc *rtc, struct vm_clock *clock, struct irq *irq, unsigned gsi);
 /* For indices from 0eh that are not the century's. Survives resets. */
 void rtc_cmos_set(struct rtc *rtc, unsigned index, uint8_t value);
-/* The HPET takes IRQ 8 over or gives it back. Any thread; `rtc` is a struct rtc *. */
-void rtc_disconnect(void *rtc, bool disconnected);
+/* The HPET takes IRQ 8 over or gives it back. Any thread; `device` is a struct rtc *. */
+void rtc_disconnect(void *device, bool disconnected);
 
 #endif
