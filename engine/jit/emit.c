@@ -206,5 +206,9 @@ void emit_guest(struct emitter *e, const struct x86_insn *insn, const struct emi
 	}
 	if (modrm)
 		emit_modrm(e, operands);
-	emit_imm(e, insn->imm, imm_size);
+	/* is4's top bit names registers that only 64-bit code has. */
+	if (insn->row->implicit & X86_IMPLICIT_IS4_READ && insn->code_size != 8)
+		emit_imm(e, insn->imm & 0x7f, imm_size);
+	else
+		emit_imm(e, insn->imm, imm_size);
 }
