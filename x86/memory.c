@@ -410,8 +410,10 @@ void *x86_pointer_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size)
 	struct place place;
 
 	linear = linear_of(cpu, linear, size);
-	if (crosses_page(linear, size))
+	if (crosses_page(linear, size)) {
+		x86_write_check(cpu, linear, size); /* it is a write before it is a read: #PF says so */
 		return 0;
+	}
 	place_find(cpu, linear, X86_WRITE, cpu->mode, &place);
 	alignment_check(cpu, linear, size, cpu->mode);
 	if (place.kind != PLACE_RAM)
