@@ -51,8 +51,10 @@ static bool virtio_rng_answer(struct virtio_rng *rng, struct virtio_queue *queue
 	uint64_t length;
 
 	if (pop == VIRTIO_POP_EMPTY) {
+		if (!virtio_queue_arm(queue))
+			return false;
 		rng->credit--; /* a driver that adds and takes back for ever gets no further than one that asks */
-		return virtio_queue_arm(queue);
+		return true;
 	}
 	if (pop == VIRTIO_POP_BROKEN) {
 		virtio_pci_break(&rng->pci, "its ring is malformed");
