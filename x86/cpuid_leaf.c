@@ -11,8 +11,8 @@
 #define SIGNATURE_SALTWELL 0x00030661u /* family 6, model 0x36, stepping 1: see cpuid.c */
 #define BUS_KHZ 1000000u	       /* the local APIC's timer counts nanoseconds */
 
-#define LEAF1_EDX 0x078bfbffu	   /* FPU VME- DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 (VME taken out below) */
-#define LEAF1_EDX_VME 0x2u
+/* FPU DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 */
+#define LEAF1_EDX 0x078bfbfdu
 #define LEAF1_EDX_HTT X86_BIT(28)
 #define LEAF1_ECX_OSXSAVE X86_BIT(27)
 #define LEAF1_ECX_HYPERVISOR X86_BIT(31)
@@ -23,7 +23,6 @@
 #define LEAF7_EDX_ARCH_CAPABILITIES X86_BIT(29)
 #define EXT1_EDX_AMD_ALIASES 0x0183f3ffu /* leaf 1's bits that AMD repeats */
 #define EXT1_ECX_CMP_LEGACY X86_BIT(1)
-#define EXT1_ECX_CR8_LEGACY X86_BIT(4)
 #define EXT1_ECX_TOPOEXT X86_BIT(22)
 #define EXT7_EDX_INVARIANT_TSC X86_BIT(8)
 #define EXT21_EAX_LFENCE_SERIALISING X86_BIT(2)
@@ -125,9 +124,20 @@ static void xsave_add(struct x86_cpu_model *model)
 		leaf_add(model, 0xd, 9, 8, 2688, 0, 0);
 }
 
+#define NUMERATOR_LIMIT (UINT32_MAX / BUS_KHZ)
+
+/* How far n / d is from tsc_khz / BUS_KHZ, times d and BUS_KHZ. */
+static uint64_t fraction_error(uint32_t tsc_khz, uint64_t n, uint64_t d)
+{
+	uint64_t a = n * BUS_KHZ, b = d * tsc_khz;
+
+	return a > b ? a - b : b - a;
+}
+
 /*
  * TSC = crystal * numerator / denominator. The crystal is the APIC timer's clock (guests take it for that), and Linux multiplies crystal kHz by the
- * numerator in 32 bits: the numerator must stay below 4295. The best such fraction, by walking the Stern-Brocot tree in runs (continued fraction).
+ * numerator in 32 bits, so the numerator must stay below 4295. This is the best such fraction (the last convergent of the continued fraction, or the
+ * semiconvergent after it): mostly good to 1 ppm, at worst, right beside a small fraction, to 120. Leaf 0x40000010 has the exact frequency.
  */
 static void tsc_fraction(uint32_t tsc_khz, uint32_t *numerator, uint32_t *denominator)
 {
@@ -136,8 +146,16 @@ static void tsc_fraction(uint32_t tsc_khz, uint32_t *numerator, uint32_t *denomi
 	while (d) {
 		uint64_t whole = n / d, rest = n % d, h = whole * h1 + h0, k = whole * k1 + k0;
 
-		if (h >= UINT32_MAX / BUS_KHZ)
+		if (h >= NUMERATOR_LIMIT) {
+			whole = (NUMERATOR_LIMIT - 1 - h0) / h1;
+			h = whole * h1 + h0;
+			k = whole * k1 + k0;
+			if (k && k1 && fraction_error(tsc_khz, h, k) * k1 < fraction_error(tsc_khz, h1, k1) * k) {
+				h1 = h;
+				k1 = k;
+			}
 			break;
+		}
 		h0 = h1;
 		h1 = h;
 		k0 = k1;
@@ -151,7 +169,7 @@ static void tsc_fraction(uint32_t tsc_khz, uint32_t *numerator, uint32_t *denomi
 
 static void basic_add(struct x86_cpu_model *model, uint32_t signature)
 {
-	uint32_t edx = (uint32_t)((LEAF1_EDX & ~LEAF1_EDX_VME) | (model->cpus > 1 ? LEAF1_EDX_HTT : 0));
+	uint32_t edx = (uint32_t)(LEAF1_EDX | (model->cpus > 1 ? LEAF1_EDX_HTT : 0));
 	uint32_t leaf7_ebx = x86_cpuid_feature_bits(model, 7, EBX) | (uint32_t)LEAF7_EBX_TSC_ADJUST;
 	uint32_t numerator, denominator;
 
@@ -204,9 +222,8 @@ static void extended_add(struct x86_cpu_model *model, uint32_t signature, const 
 	uint32_t bits = id_bits(model);
 
 	if (!model->intel) {
-		ecx |= (uint32_t)(EXT1_ECX_CR8_LEGACY | EXT1_ECX_TOPOEXT | (model->cpus > 1 ? EXT1_ECX_CMP_LEGACY : 0));
-		ecx &= ~(uint32_t)EXT1_ECX_CR8_LEGACY; /* LOCK MOV CR0 for CR8 is not decoded */
-		edx |= LEAF1_EDX & ~LEAF1_EDX_VME & EXT1_EDX_AMD_ALIASES;
+		ecx |= (uint32_t)(EXT1_ECX_TOPOEXT | (model->cpus > 1 ? EXT1_ECX_CMP_LEGACY : 0));
+		edx |= LEAF1_EDX & EXT1_EDX_AMD_ALIASES;
 	}
 	leaf_add(model, 0x80000001, 0, model->intel ? 0 : signature, 0, ecx, edx);
 	brand_add(model, brand);
