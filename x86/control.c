@@ -11,8 +11,9 @@
 #include "x86/segment.h"
 #include "x86/system.h"
 
-#define CR0_WRITABLE \
-	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
+#define CR0_WRITABLE                                                                                                          \
+	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
+	 X86_CR0_PG)
 #define DR6_WRITABLE UINT64_C(0xe00f)
 #define DR7_WRITABLE UINT64_C(0xffff23ff)
 #define CR3_NO_FLUSH X86_BIT(63)
@@ -78,7 +79,8 @@ static void cr3_write(struct x86_cpu *cpu, uint64_t value)
 
 static void cr4_write(struct x86_cpu *cpu, uint64_t value)
 {
-	uint64_t flushing = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_LA57 | X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE;
+	uint64_t flushing =
+		X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_LA57 | X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE;
 	uint64_t old = cpu->s.cr4, changed = old ^ value;
 
 	gp0_if(cpu, value & ~cpu->model->cr4_allowed);
@@ -86,7 +88,8 @@ static void cr4_write(struct x86_cpu *cpu, uint64_t value)
 		gp0_if(cpu, !(value & X86_CR4_PAE) || changed & X86_CR4_LA57);
 	if (changed & value & X86_CR4_PCIDE)
 		gp0_if(cpu, !x86_long_mode(cpu) || cpu->s.cr3 & 0xfff);
-	if (changed & (X86_CR4_PGE | X86_CR4_PAE | X86_CR4_PSE | X86_CR4_SMEP) && cpu->s.cr0 & X86_CR0_PG && value & X86_CR4_PAE && !x86_long_mode(cpu))
+	if (changed & (X86_CR4_PGE | X86_CR4_PAE | X86_CR4_PSE | X86_CR4_SMEP) && cpu->s.cr0 & X86_CR0_PG && value & X86_CR4_PAE &&
+	    !x86_long_mode(cpu))
 		gp0_if(cpu, !x86_pdptes_load(cpu, cpu->s.cr3));
 	cpu->s.cr4 = value;
 	if (changed & flushing)

@@ -44,7 +44,8 @@ static bool segment_flat(const struct x86_cpu *cpu, const struct x86_segment *s)
 		return false;
 	if (!x86_protected(cpu))
 		return true;
-	return (s->attributes & (X86_SEGMENT_UNUSABLE | X86_SEGMENT_CODE | X86_SEGMENT_EXPAND_DOWN | X86_SEGMENT_WRITABLE)) == X86_SEGMENT_WRITABLE;
+	return (s->attributes & (X86_SEGMENT_UNUSABLE | X86_SEGMENT_CODE | X86_SEGMENT_EXPAND_DOWN | X86_SEGMENT_WRITABLE)) ==
+	       X86_SEGMENT_WRITABLE;
 }
 
 void x86_cpu_mode_changed(struct x86_cpu *cpu)
@@ -72,7 +73,8 @@ void x86_cpu_mode_changed(struct x86_cpu *cpu)
 	if (cpu->cpl == 3)
 		cpu->mode = X86_MODE_USER;
 	else
-		cpu->mode = cpu->s.cr4 & X86_CR4_SMAP && !(cpu->s.rflags & X86_FLAG_AC) ? X86_MODE_SUPERVISOR_SMAP : X86_MODE_SUPERVISOR;
+		cpu->mode = cpu->s.cr4 & X86_CR4_SMAP && !(cpu->s.rflags & X86_FLAG_AC) ? X86_MODE_SUPERVISOR_SMAP
+											: X86_MODE_SUPERVISOR;
 	x86_tlb_select(cpu);
 	x86_attention(cpu, X86_ATTENTION_MODE);
 }
@@ -80,7 +82,7 @@ void x86_cpu_mode_changed(struct x86_cpu *cpu)
 /* What RESET and INIT have in common (SDM vol. 3, table 10-1). */
 static void registers_reset(struct x86_cpu *cpu)
 {
-	static const struct x86_segment data = { .limit = 0xffff, .attributes = 0x93 };
+	static const struct x86_segment data = {.limit = 0xffff, .attributes = 0x93};
 	struct x86_state *s = &cpu->s;
 
 	__builtin_memset(cpu->reg, 0, sizeof(cpu->reg));
@@ -90,11 +92,11 @@ static void registers_reset(struct x86_cpu *cpu)
 	cpu->flags = x86_status_from_rflags(0);
 	for (unsigned i = X86_ES; i <= X86_GS; i++)
 		s->segment[i] = data;
-	s->segment[X86_CS] = (struct x86_segment){ .base = 0xffff0000, .limit = 0xffff, .selector = 0xf000, .attributes = 0x9b };
-	s->ldtr = (struct x86_segment){ .limit = 0xffff, .attributes = 0x82 };
-	s->tr = (struct x86_segment){ .limit = 0xffff, .attributes = 0x8b };
-	s->gdtr = (struct x86_table){ .limit = 0xffff };
-	s->idtr = (struct x86_table){ .limit = 0xffff };
+	s->segment[X86_CS] = (struct x86_segment){.base = 0xffff0000, .limit = 0xffff, .selector = 0xf000, .attributes = 0x9b};
+	s->ldtr = (struct x86_segment){.limit = 0xffff, .attributes = 0x82};
+	s->tr = (struct x86_segment){.limit = 0xffff, .attributes = 0x8b};
+	s->gdtr = (struct x86_table){.limit = 0xffff};
+	s->idtr = (struct x86_table){.limit = 0xffff};
 	s->cr2 = s->cr3 = s->cr4 = s->cr8 = 0;
 	s->efer = 0;
 	__builtin_memset(s->pdpte, 0, sizeof(s->pdpte));
@@ -104,7 +106,7 @@ static void registers_reset(struct x86_cpu *cpu)
 	s->interrupt_shadow = 0;
 	s->nmi_masked = s->nmi_pending = 0;
 	s->pending_debug = 0;
-	s->pending = (struct x86_pending_event){ 0 };
+	s->pending = (struct x86_pending_event){0};
 	cpu->insn = 0;
 	cpu->debug_hits = 0;
 	cpu->special_store = 0;

@@ -12,8 +12,9 @@
 #include "x86/memory.h"
 
 #define RFLAGS_RESERVED (~UINT64_C(0x3fffff) | UINT64_C(0x8028))
-#define CR0_DEFINED \
-	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
+#define CR0_DEFINED                                                                                                           \
+	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | \
+	 X86_CR0_CD | X86_CR0_PG)
 #define MXCSR_DEFINED 0xffffu
 
 void x86_cpu_get(const struct x86_cpu *cpu, struct x86_state *out)
@@ -41,7 +42,8 @@ static bool control_valid(const struct x86_cpu *cpu, const struct x86_state *s)
 	bool pg = s->cr0 & X86_CR0_PG, lma = s->efer & X86_EFER_LMA;
 	uint64_t physical = (UINT64_C(1) << model->physical_bits) - 1;
 
-	if (s->cr0 & ~CR0_DEFINED || !(s->cr0 & X86_CR0_ET) || (pg && !(s->cr0 & X86_CR0_PE)) || (s->cr0 & X86_CR0_NW && !(s->cr0 & X86_CR0_CD)))
+	if (s->cr0 & ~CR0_DEFINED || !(s->cr0 & X86_CR0_ET) || (pg && !(s->cr0 & X86_CR0_PE)) ||
+	    (s->cr0 & X86_CR0_NW && !(s->cr0 & X86_CR0_CD)))
 		return false;
 	if (s->cr4 & ~model->cr4_allowed || s->efer & ~model->efer_allowed || s->cr3 & ~physical || s->cr8 > 15)
 		return false;
@@ -71,14 +73,14 @@ static bool segments_valid(const struct x86_state *s)
 		if (i < X86_FS ? s->segment[i].base > UINT32_MAX : !canonical_at(s, s->segment[i].base))
 			return false;
 	}
-	return canonical_at(s, s->ldtr.base) && canonical_at(s, s->tr.base) && canonical_at(s, s->gdtr.base) && canonical_at(s, s->idtr.base) &&
-	       s->gdtr.limit <= 0xffff && s->idtr.limit <= 0xffff;
+	return canonical_at(s, s->ldtr.base) && canonical_at(s, s->tr.base) && canonical_at(s, s->gdtr.base) &&
+	       canonical_at(s, s->idtr.base) && s->gdtr.limit <= 0xffff && s->idtr.limit <= 0xffff;
 }
 
 static bool msrs_valid(const struct x86_cpu *cpu, const struct x86_state *s)
 {
-	if (!canonical_at(s, s->lstar) || !canonical_at(s, s->cstar) || !canonical_at(s, s->kernel_gs_base) || !canonical_at(s, s->sysenter_esp) ||
-	    !canonical_at(s, s->sysenter_eip))
+	if (!canonical_at(s, s->lstar) || !canonical_at(s, s->cstar) || !canonical_at(s, s->kernel_gs_base) ||
+	    !canonical_at(s, s->sysenter_esp) || !canonical_at(s, s->sysenter_eip))
 		return false;
 	if (s->sfmask >> 32 || s->tsc_aux >> 32 || s->sysenter_cs >> 32 || s->xss || s->spec_ctrl & ~UINT64_C(7))
 		return false;
@@ -89,11 +91,13 @@ static bool events_valid(const struct x86_state *s)
 {
 	const struct x86_pending_event *pending = &s->pending;
 
-	if (s->activity > X86_SHUTDOWN || s->interrupt_shadow & ~(X86_SHADOW_STI | X86_SHADOW_MOV_SS) || s->nmi_masked > 1 || s->nmi_pending > 1)
+	if (s->activity > X86_SHUTDOWN || s->interrupt_shadow & ~(X86_SHADOW_STI | X86_SHADOW_MOV_SS) || s->nmi_masked > 1 ||
+	    s->nmi_pending > 1)
 		return false;
 	if (s->pending_debug & ~(UINT64_C(15) | X86_DR6_BS | X86_DR6_BT))
 		return false;
-	if (pending->valid > 1 || pending->has_error > 1 || (pending->valid && (pending->type > X86_EVENT_SOFTWARE_EXCEPTION || pending->type == 1)))
+	if (pending->valid > 1 || pending->has_error > 1 ||
+	    (pending->valid && (pending->type > X86_EVENT_SOFTWARE_EXCEPTION || pending->type == 1)))
 		return false;
 	return !(pending->valid && pending->type == X86_EVENT_EXCEPTION && pending->vector > 31);
 }

@@ -41,56 +41,56 @@ static const struct feature_row {
 	enum runs_on runs_on;
 	unsigned levels;
 } features[] = {
-	{ X86_FEATURE_SSE3, "sse3", 1, ECX, 0, HOST, ALL },
-	{ X86_FEATURE_PCLMULQDQ, "pclmulqdq", 1, ECX, 1, HOST, V3 },
-	{ X86_FEATURE_SSSE3, "ssse3", 1, ECX, 9, HOST, ALL },
-	{ X86_FEATURE_FMA, "fma", 1, ECX, 12, HOST, V3 },
-	{ X86_FEATURE_CX16, "cx16", 1, ECX, 13, HOST, ALL },
-	{ X86_FEATURE_PCID, "pcid", 1, ECX, 17, SOFTWARE, ALL },
-	{ X86_FEATURE_SSE41, "sse4.1", 1, ECX, 19, HOST, ALL },
-	{ X86_FEATURE_SSE42, "sse4.2", 1, ECX, 20, HOST, ALL },
-	{ X86_FEATURE_X2APIC, "x2apic", 1, ECX, 21, SOFTWARE, ALL },
-	{ X86_FEATURE_MOVBE, "movbe", 1, ECX, 22, SOFTWARE, V3 },
-	{ X86_FEATURE_POPCNT, "popcnt", 1, ECX, 23, HOST, ALL },
-	{ X86_FEATURE_TSC_DEADLINE, "tsc-deadline", 1, ECX, 24, SOFTWARE, ALL },
-	{ X86_FEATURE_AES, "aes", 1, ECX, 25, HOST, V3 },
-	{ X86_FEATURE_XSAVE, "xsave", 1, ECX, 26, HOST, V3 },
-	{ X86_FEATURE_AVX, "avx", 1, ECX, 28, HOST, V3 },
-	{ X86_FEATURE_F16C, "f16c", 1, ECX, 29, HOST, V3 },
-	{ X86_FEATURE_RDRAND, "rdrand", 1, ECX, 30, SOFTWARE, ALL },
-	{ X86_FEATURE_FSGSBASE, "fsgsbase", 7, EBX, 0, SOFTWARE, ALL },
-	{ X86_FEATURE_BMI1, "bmi1", 7, EBX, 3, HOST, V3 },
-	{ X86_FEATURE_AVX2, "avx2", 7, EBX, 5, HOST, V3 },
-	{ X86_FEATURE_SMEP, "smep", 7, EBX, 7, SOFTWARE, ALL },
-	{ X86_FEATURE_BMI2, "bmi2", 7, EBX, 8, HOST, V3 },
-	{ X86_FEATURE_ERMS, "erms", 7, EBX, 9, SOFTWARE, ALL },
-	{ X86_FEATURE_INVPCID, "invpcid", 7, EBX, 10, SOFTWARE, ALL },
-	{ X86_FEATURE_RDSEED, "rdseed", 7, EBX, 18, SOFTWARE, ALL },
-	{ X86_FEATURE_ADX, "adx", 7, EBX, 19, HOST, LEVEL_MAX },
-	{ X86_FEATURE_SMAP, "smap", 7, EBX, 20, SOFTWARE, ALL },
-	{ X86_FEATURE_CLFLUSHOPT, "clflushopt", 7, EBX, 23, SOFTWARE, LEVEL_MAX },
-	{ X86_FEATURE_CLWB, "clwb", 7, EBX, 24, SOFTWARE, LEVEL_MAX },
-	{ X86_FEATURE_SHA, "sha", 7, EBX, 29, HOST, LEVEL_MAX },
-	{ X86_FEATURE_UMIP, "umip", 7, ECX, 2, SOFTWARE, ALL },
-	{ X86_FEATURE_PKU, "pku", 7, ECX, 3, SOFTWARE, LEVEL_MAX },
-	{ X86_FEATURE_VAES, "vaes", 7, ECX, 9, HOST, LEVEL_MAX },
-	{ X86_FEATURE_VPCLMULQDQ, "vpclmulqdq", 7, ECX, 10, HOST, LEVEL_MAX },
-	{ X86_FEATURE_LA57, "la57", 7, ECX, 16, SOFTWARE, LEVEL_MAX },
-	{ X86_FEATURE_RDPID, "rdpid", 7, ECX, 22, SOFTWARE, LEVEL_MAX },
-	{ X86_FEATURE_FSRM, "fsrm", 7, EDX, 4, SOFTWARE, ALL },
-	{ X86_FEATURE_LAHF64, "lahf-lm", 0x80000001, ECX, 0, SOFTWARE, ALL },
-	{ X86_FEATURE_LZCNT, "lzcnt", 0x80000001, ECX, 5, HOST, V3 },
-	{ X86_FEATURE_SSE4A, "sse4a", 0x80000001, ECX, 6, HOST, LEVEL_MAX },
-	{ X86_FEATURE_3DNOWPREFETCH, "3dnowprefetch", 0x80000001, ECX, 8, SOFTWARE, V3 },
-	{ X86_FEATURE_SYSCALL, "syscall", 0x80000001, EDX, 11, SOFTWARE, ALL },
-	{ X86_FEATURE_NX, "nx", 0x80000001, EDX, 20, SOFTWARE, ALL },
-	{ X86_FEATURE_PAGE1GB, "pdpe1gb", 0x80000001, EDX, 26, SOFTWARE, ALL },
-	{ X86_FEATURE_RDTSCP, "rdtscp", 0x80000001, EDX, 27, SOFTWARE, ALL },
-	{ X86_FEATURE_LM, "lm", 0x80000001, EDX, 29, SOFTWARE, ALL },
-	{ X86_FEATURE_XSAVEOPT, "xsaveopt", CPUID_XSAVE_1, EAX, 0, SOFTWARE, V3 },
-	{ X86_FEATURE_XSAVEC, "xsavec", CPUID_XSAVE_1, EAX, 1, SOFTWARE, V3 },
-	{ X86_FEATURE_XGETBV1, "xgetbv1", CPUID_XSAVE_1, EAX, 2, SOFTWARE, V3 },
-	{ X86_FEATURE_CLZERO, "clzero", 0x80000008, EBX, 0, SOFTWARE, LEVEL_MAX },
+	{X86_FEATURE_SSE3, "sse3", 1, ECX, 0, HOST, ALL},
+	{X86_FEATURE_PCLMULQDQ, "pclmulqdq", 1, ECX, 1, HOST, V3},
+	{X86_FEATURE_SSSE3, "ssse3", 1, ECX, 9, HOST, ALL},
+	{X86_FEATURE_FMA, "fma", 1, ECX, 12, HOST, V3},
+	{X86_FEATURE_CX16, "cx16", 1, ECX, 13, HOST, ALL},
+	{X86_FEATURE_PCID, "pcid", 1, ECX, 17, SOFTWARE, ALL},
+	{X86_FEATURE_SSE41, "sse4.1", 1, ECX, 19, HOST, ALL},
+	{X86_FEATURE_SSE42, "sse4.2", 1, ECX, 20, HOST, ALL},
+	{X86_FEATURE_X2APIC, "x2apic", 1, ECX, 21, SOFTWARE, ALL},
+	{X86_FEATURE_MOVBE, "movbe", 1, ECX, 22, SOFTWARE, V3},
+	{X86_FEATURE_POPCNT, "popcnt", 1, ECX, 23, HOST, ALL},
+	{X86_FEATURE_TSC_DEADLINE, "tsc-deadline", 1, ECX, 24, SOFTWARE, ALL},
+	{X86_FEATURE_AES, "aes", 1, ECX, 25, HOST, V3},
+	{X86_FEATURE_XSAVE, "xsave", 1, ECX, 26, HOST, V3},
+	{X86_FEATURE_AVX, "avx", 1, ECX, 28, HOST, V3},
+	{X86_FEATURE_F16C, "f16c", 1, ECX, 29, HOST, V3},
+	{X86_FEATURE_RDRAND, "rdrand", 1, ECX, 30, SOFTWARE, ALL},
+	{X86_FEATURE_FSGSBASE, "fsgsbase", 7, EBX, 0, SOFTWARE, ALL},
+	{X86_FEATURE_BMI1, "bmi1", 7, EBX, 3, HOST, V3},
+	{X86_FEATURE_AVX2, "avx2", 7, EBX, 5, HOST, V3},
+	{X86_FEATURE_SMEP, "smep", 7, EBX, 7, SOFTWARE, ALL},
+	{X86_FEATURE_BMI2, "bmi2", 7, EBX, 8, HOST, V3},
+	{X86_FEATURE_ERMS, "erms", 7, EBX, 9, SOFTWARE, ALL},
+	{X86_FEATURE_INVPCID, "invpcid", 7, EBX, 10, SOFTWARE, ALL},
+	{X86_FEATURE_RDSEED, "rdseed", 7, EBX, 18, SOFTWARE, ALL},
+	{X86_FEATURE_ADX, "adx", 7, EBX, 19, HOST, LEVEL_MAX},
+	{X86_FEATURE_SMAP, "smap", 7, EBX, 20, SOFTWARE, ALL},
+	{X86_FEATURE_CLFLUSHOPT, "clflushopt", 7, EBX, 23, SOFTWARE, LEVEL_MAX},
+	{X86_FEATURE_CLWB, "clwb", 7, EBX, 24, SOFTWARE, LEVEL_MAX},
+	{X86_FEATURE_SHA, "sha", 7, EBX, 29, HOST, LEVEL_MAX},
+	{X86_FEATURE_UMIP, "umip", 7, ECX, 2, SOFTWARE, ALL},
+	{X86_FEATURE_PKU, "pku", 7, ECX, 3, SOFTWARE, LEVEL_MAX},
+	{X86_FEATURE_VAES, "vaes", 7, ECX, 9, HOST, LEVEL_MAX},
+	{X86_FEATURE_VPCLMULQDQ, "vpclmulqdq", 7, ECX, 10, HOST, LEVEL_MAX},
+	{X86_FEATURE_LA57, "la57", 7, ECX, 16, SOFTWARE, LEVEL_MAX},
+	{X86_FEATURE_RDPID, "rdpid", 7, ECX, 22, SOFTWARE, LEVEL_MAX},
+	{X86_FEATURE_FSRM, "fsrm", 7, EDX, 4, SOFTWARE, ALL},
+	{X86_FEATURE_LAHF64, "lahf-lm", 0x80000001, ECX, 0, SOFTWARE, ALL},
+	{X86_FEATURE_LZCNT, "lzcnt", 0x80000001, ECX, 5, HOST, V3},
+	{X86_FEATURE_SSE4A, "sse4a", 0x80000001, ECX, 6, HOST, LEVEL_MAX},
+	{X86_FEATURE_3DNOWPREFETCH, "3dnowprefetch", 0x80000001, ECX, 8, SOFTWARE, V3},
+	{X86_FEATURE_SYSCALL, "syscall", 0x80000001, EDX, 11, SOFTWARE, ALL},
+	{X86_FEATURE_NX, "nx", 0x80000001, EDX, 20, SOFTWARE, ALL},
+	{X86_FEATURE_PAGE1GB, "pdpe1gb", 0x80000001, EDX, 26, SOFTWARE, ALL},
+	{X86_FEATURE_RDTSCP, "rdtscp", 0x80000001, EDX, 27, SOFTWARE, ALL},
+	{X86_FEATURE_LM, "lm", 0x80000001, EDX, 29, SOFTWARE, ALL},
+	{X86_FEATURE_XSAVEOPT, "xsaveopt", CPUID_XSAVE_1, EAX, 0, SOFTWARE, V3},
+	{X86_FEATURE_XSAVEC, "xsavec", CPUID_XSAVE_1, EAX, 1, SOFTWARE, V3},
+	{X86_FEATURE_XGETBV1, "xgetbv1", CPUID_XSAVE_1, EAX, 2, SOFTWARE, V3},
+	{X86_FEATURE_CLZERO, "clzero", 0x80000008, EBX, 0, SOFTWARE, LEVEL_MAX},
 };
 #define FEATURE_ROWS (sizeof(features) / sizeof(features[0]))
 
@@ -99,10 +99,10 @@ static const struct model_row {
 	unsigned level; /* 0: `host` */
 	const char *brand;
 } models[] = {
-	{ "x86-64-v2", LEVEL_V2, "Holon x86-64-v2 virtual processor" },
-	{ "x86-64-v3", LEVEL_V3, "Holon x86-64-v3 virtual processor" },
-	{ "host", 0, 0 },
-	{ "max", LEVEL_MAX, "Holon virtual processor" },
+	{"x86-64-v2", LEVEL_V2, "Holon x86-64-v2 virtual processor"},
+	{"x86-64-v3", LEVEL_V3, "Holon x86-64-v3 virtual processor"},
+	{"host", 0, 0},
+	{"max", LEVEL_MAX, "Holon virtual processor"},
 };
 
 static bool text_equal(const char *a, const char *b)
@@ -118,7 +118,8 @@ static bool host_has(const struct feature_row *row)
 	struct x86_cpuid_leaf leaf;
 	uint32_t reg[4];
 
-	if ((row->leaf & 0x80000000 ? x86_cpuid_host(0x80000000, 0).eax : x86_cpuid_host(0, 0).eax) < (row->leaf == CPUID_XSAVE_1 ? 0xd : row->leaf))
+	if ((row->leaf & 0x80000000 ? x86_cpuid_host(0x80000000, 0).eax : x86_cpuid_host(0, 0).eax) <
+	    (row->leaf == CPUID_XSAVE_1 ? 0xd : row->leaf))
 		return false;
 	leaf = row->leaf == CPUID_XSAVE_1 ? x86_cpuid_host(0xd, 1) : x86_cpuid_host(row->leaf, 0);
 	reg[EAX] = leaf.eax;
@@ -133,7 +134,8 @@ static bool host_has(const struct feature_row *row)
 	case X86_FEATURE_FMA:
 	case X86_FEATURE_F16C:
 	case X86_FEATURE_VAES:
-	case X86_FEATURE_VPCLMULQDQ: return (x86_cpuid_host_xcr0() & (X86_XCR0_SSE | X86_XCR0_AVX)) == (X86_XCR0_SSE | X86_XCR0_AVX);
+	case X86_FEATURE_VPCLMULQDQ:
+		return (x86_cpuid_host_xcr0() & (X86_XCR0_SSE | X86_XCR0_AVX)) == (X86_XCR0_SSE | X86_XCR0_AVX);
 	case X86_FEATURE_XSAVE: return x86_cpuid_host_xcr0() & X86_XCR0_SSE;
 	default: return true;
 	}
@@ -145,10 +147,12 @@ static uint64_t features_closed(uint64_t set)
 	static const struct {
 		enum x86_feature feature, needs;
 	} rules[] = {
-		{ X86_FEATURE_AVX, X86_FEATURE_XSAVE },	      { X86_FEATURE_AVX2, X86_FEATURE_AVX },	  { X86_FEATURE_FMA, X86_FEATURE_AVX },
-		{ X86_FEATURE_F16C, X86_FEATURE_AVX },	      { X86_FEATURE_VAES, X86_FEATURE_AVX },	  { X86_FEATURE_VAES, X86_FEATURE_AES },
-		{ X86_FEATURE_VPCLMULQDQ, X86_FEATURE_AVX },  { X86_FEATURE_PKU, X86_FEATURE_XSAVE },	  { X86_FEATURE_XSAVEOPT, X86_FEATURE_XSAVE },
-		{ X86_FEATURE_XSAVEC, X86_FEATURE_XSAVE },    { X86_FEATURE_XGETBV1, X86_FEATURE_XSAVE },
+		{X86_FEATURE_AVX, X86_FEATURE_XSAVE},      {X86_FEATURE_AVX2, X86_FEATURE_AVX},
+		{X86_FEATURE_FMA, X86_FEATURE_AVX},        {X86_FEATURE_F16C, X86_FEATURE_AVX},
+		{X86_FEATURE_VAES, X86_FEATURE_AVX},       {X86_FEATURE_VAES, X86_FEATURE_AES},
+		{X86_FEATURE_VPCLMULQDQ, X86_FEATURE_AVX}, {X86_FEATURE_PKU, X86_FEATURE_XSAVE},
+		{X86_FEATURE_XSAVEOPT, X86_FEATURE_XSAVE}, {X86_FEATURE_XSAVEC, X86_FEATURE_XSAVE},
+		{X86_FEATURE_XGETBV1, X86_FEATURE_XSAVE},
 	};
 
 	for (unsigned i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
@@ -174,8 +178,9 @@ static enum status features_choose(struct x86_cpu_model *model, unsigned level, 
 	}
 	model->features = features_closed(model->features);
 	if (length)
-		return reason_give(why, STATUS_UNSUPPORTED, "--cpu %s: this host's processor lacks%s: choose another model (host always works)",
-				   model->name, lacking);
+		return reason_give(why, STATUS_UNSUPPORTED,
+				   "--cpu %s: this host's processor lacks%s: choose another model (host always works)", model->name,
+				   lacking);
 	return STATUS_OK;
 }
 
@@ -185,15 +190,15 @@ static void limits_compute(struct x86_cpu_model *model)
 		enum x86_feature feature;
 		uint64_t cr4;
 	} bits[] = {
-		{ X86_FEATURE_UMIP, X86_CR4_UMIP },	      { X86_FEATURE_LA57, X86_CR4_LA57 }, { X86_FEATURE_FSGSBASE, X86_CR4_FSGSBASE },
-		{ X86_FEATURE_PCID, X86_CR4_PCIDE },	      { X86_FEATURE_XSAVE, X86_CR4_OSXSAVE }, { X86_FEATURE_SMEP, X86_CR4_SMEP },
-		{ X86_FEATURE_SMAP, X86_CR4_SMAP },	      { X86_FEATURE_PKU, X86_CR4_PKE },
+		{X86_FEATURE_UMIP, X86_CR4_UMIP},  {X86_FEATURE_LA57, X86_CR4_LA57},     {X86_FEATURE_FSGSBASE, X86_CR4_FSGSBASE},
+		{X86_FEATURE_PCID, X86_CR4_PCIDE}, {X86_FEATURE_XSAVE, X86_CR4_OSXSAVE}, {X86_FEATURE_SMEP, X86_CR4_SMEP},
+		{X86_FEATURE_SMAP, X86_CR4_SMAP},  {X86_FEATURE_PKU, X86_CR4_PKE},
 	};
 
 	model->physical_bits = CPUID_PHYSICAL_BITS;
 	model->linear_bits = x86_has(model, X86_FEATURE_LA57) ? 57 : 48;
-	model->cr4_allowed = X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR |
-			     X86_CR4_OSXMMEXCPT;
+	model->cr4_allowed = X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE |
+			     X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
 	for (unsigned i = 0; i < sizeof(bits) / sizeof(bits[0]); i++)
 		if (x86_has(model, bits[i].feature))
 			model->cr4_allowed |= bits[i].cr4;
@@ -226,7 +231,8 @@ enum status x86_cpu_model_find(struct x86_cpu_model *model, const char *name, un
 		if (text_equal(name, models[i].name))
 			row = &models[i];
 	if (!row)
-		return reason_give(why, STATUS_NOT_FOUND, "--cpu %s: no such model: choose x86-64-v2, x86-64-v3, host or max", name);
+		return reason_give(why, STATUS_NOT_FOUND, "--cpu %s: no such model: choose x86-64-v2, x86-64-v3, host or max",
+				   name);
 	__builtin_memset(model, 0, sizeof(*model));
 	host_format(model->name, sizeof(model->name), "%s", row->name);
 	model->cpus = cpus;

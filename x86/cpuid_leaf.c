@@ -9,7 +9,7 @@
 #include "x86/cpu.h"
 
 #define SIGNATURE_SALTWELL 0x00030661u /* family 6, model 0x36, stepping 1: see cpuid.c */
-#define BUS_KHZ 1000000u	       /* the local APIC's timer counts nanoseconds */
+#define BUS_KHZ 1000000u               /* the local APIC's timer counts nanoseconds */
 
 /* FPU DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 */
 #define LEAF1_EDX 0x078bfbfdu
@@ -33,7 +33,7 @@
 
 struct x86_cpuid_leaf x86_cpuid_host(uint32_t leaf, uint32_t subleaf)
 {
-	struct x86_cpuid_leaf out = { .leaf = leaf, .subleaf = subleaf };
+	struct x86_cpuid_leaf out = {.leaf = leaf, .subleaf = subleaf};
 
 	__asm__ volatile("cpuid" : "=a"(out.eax), "=b"(out.ebx), "=c"(out.ecx), "=d"(out.edx) : "a"(leaf), "c"(subleaf));
 	return out;
@@ -56,9 +56,10 @@ bool x86_cpuid_host_amd(void)
 	return leaf.ebx == 0x68747541 && leaf.edx == 0x69746e65 && leaf.ecx == 0x444d4163; /* AuthenticAMD */
 }
 
-static void leaf_add(struct x86_cpu_model *model, uint32_t leaf, uint32_t subleaf, uint32_t eax, uint32_t ebx, uint32_t ecx, uint32_t edx)
+static void leaf_add(struct x86_cpu_model *model, uint32_t leaf, uint32_t subleaf, uint32_t eax, uint32_t ebx, uint32_t ecx,
+		     uint32_t edx)
 {
-	model->leaf[model->leaves++] = (struct x86_cpuid_leaf){ leaf, subleaf, eax, ebx, ecx, edx };
+	model->leaf[model->leaves++] = (struct x86_cpuid_leaf){leaf, subleaf, eax, ebx, ecx, edx};
 }
 
 /* Bits that an APIC ID needs to tell the cpus apart. */
@@ -76,7 +77,7 @@ static void caches_add(struct x86_cpu_model *model, uint32_t leaf)
 {
 	static const struct {
 		uint32_t type, level, ways, sets;
-	} caches[] = { { 1, 1, 8, 64 }, { 2, 1, 8, 64 }, { 3, 2, 16, 1024 }, { 3, 3, 16, 16384 } };
+	} caches[] = {{1, 1, 8, 64}, {2, 1, 8, 64}, {3, 2, 16, 1024}, {3, 3, 16, 16384}};
 	uint32_t all = (1u << id_bits(model)) - 1;
 
 	for (unsigned i = 0; i < 4; i++) {
@@ -93,7 +94,7 @@ static void caches_add(struct x86_cpu_model *model, uint32_t leaf)
 
 static void topology_add(struct x86_cpu_model *model, uint32_t leaf)
 {
-	leaf_add(model, leaf, 0, 0, 1, 1 << 8, 0);                           /* one thread a core */
+	leaf_add(model, leaf, 0, 0, 1, 1 << 8, 0);                            /* one thread a core */
 	leaf_add(model, leaf, 1, id_bits(model), model->cpus, 1 | 2 << 8, 0); /* one package */
 	leaf_add(model, leaf, 2, 0, 0, 2, 0);
 }
@@ -202,7 +203,7 @@ static void hypervisor_add(struct x86_cpu_model *model)
 
 static void brand_add(struct x86_cpu_model *model, const char *brand)
 {
-	uint32_t word[12] = { 0 };
+	uint32_t word[12] = {0};
 
 	for (unsigned i = 0; brand && brand[i] && i < 47; i++)
 		word[i / 4] |= (uint32_t)(uint8_t)brand[i] << i % 4 * 8;
@@ -231,8 +232,8 @@ static void extended_add(struct x86_cpu_model *model, uint32_t signature, const 
 		leaf_add(model, 0x80000005, 0, 0, 0, 32u << 24 | 8 << 16 | 1 << 8 | 64, 32u << 24 | 8 << 16 | 1 << 8 | 64);
 	leaf_add(model, 0x80000006, 0, 0, 0, 1024u << 16 | 8 << 12 | 64, model->intel ? 0 : 32u << 18 | 8 << 12 | 1 << 8 | 64);
 	leaf_add(model, 0x80000007, 0, 0, 0, 0, (uint32_t)EXT7_EDX_INVARIANT_TSC);
-	leaf_add(model, 0x80000008, 0, model->physical_bits | model->linear_bits << 8, x86_cpuid_feature_bits(model, 0x80000008, EBX),
-		 model->intel ? 0 : bits << 12 | (model->cpus - 1), 0);
+	leaf_add(model, 0x80000008, 0, model->physical_bits | model->linear_bits << 8,
+		 x86_cpuid_feature_bits(model, 0x80000008, EBX), model->intel ? 0 : bits << 12 | (model->cpus - 1), 0);
 	if (model->intel)
 		return;
 	caches_add(model, 0x8000001d);
@@ -250,8 +251,8 @@ void x86_cpuid_leaves_make(struct x86_cpu_model *model, const char *brand)
 		leaf_add(model, 0, 0, 0xd, 0x68747541, 0x444d4163, 0x69746e65); /* AuthenticAMD */
 	basic_add(model, signature);
 	hypervisor_add(model);
-	leaf_add(model, 0x80000000, 0, model->intel ? 0x80000008 : 0x80000021, model->intel ? 0 : 0x68747541, model->intel ? 0 : 0x444d4163,
-		 model->intel ? 0 : 0x69746e65);
+	leaf_add(model, 0x80000000, 0, model->intel ? 0x80000008 : 0x80000021, model->intel ? 0 : 0x68747541,
+		 model->intel ? 0 : 0x444d4163, model->intel ? 0 : 0x69746e65);
 	extended_add(model, signature, brand);
 }
 
@@ -291,7 +292,7 @@ static void patch(const struct x86_cpu *cpu, struct x86_cpuid_leaf *leaf)
 struct x86_cpuid_leaf x86_cpuid(const struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf)
 {
 	const struct x86_cpu_model *model = cpu->model;
-	struct x86_cpuid_leaf answer = { .leaf = leaf, .subleaf = subleaf };
+	struct x86_cpuid_leaf answer = {.leaf = leaf, .subleaf = subleaf};
 	uint32_t highest = model->leaf[0].eax;
 
 	/* Intel answers an undefined leaf with its highest basic one, AMD with zeros. */

@@ -7,8 +7,8 @@
 
 enum cpuid_register { EAX, EBX, ECX, EDX };
 
-#define CPUID_XSAVE_1 0xd1u	/* stands for leaf 0xd, subleaf 1 in the feature table */
-#define CPUID_PHYSICAL_BITS 40	/* 1 TiB: the largest VM and its hole, and what any host for KVM has or nearly has */
+#define CPUID_XSAVE_1 0xd1u    /* stands for leaf 0xd, subleaf 1 in the feature table */
+#define CPUID_PHYSICAL_BITS 40 /* 1 TiB: the largest VM and its hole, and what any host for KVM has or nearly has */
 
 /* The features' bits of one register of a leaf. */
 uint32_t x86_cpuid_feature_bits(const struct x86_cpu_model *model, uint32_t leaf, enum cpuid_register reg);

@@ -15,10 +15,10 @@ struct delivery {
 	bool has_error;
 	uint32_t error;
 	uint64_t return_rip;
-	uint64_t rflags;         /* to be pushed */
+	uint64_t rflags; /* to be pushed */
 	struct x86_descriptor gate;
 	struct x86_descriptor code;
-	unsigned cpl;            /* the handler's */
+	unsigned cpl; /* the handler's */
 };
 
 /* INT n, INT3, INTO: the gate's DPL is checked, and faults are not external to the program. */
@@ -30,8 +30,8 @@ static bool is_software(enum x86_event_type type)
 /* Faults resume at the instruction itself: RF keeps its code breakpoint from hitting again. */
 static bool sets_rf(const struct delivery *d)
 {
-	return d->type == X86_EVENT_EXCEPTION && !(UINT32_C(1) << d->vector & (1u << X86_DB | 1u << X86_NMI | 1u << X86_BP | 1u << X86_OF |
-									       1u << X86_DF | 1u << X86_MC));
+	return d->type == X86_EVENT_EXCEPTION && !(UINT32_C(1) << d->vector & (1u << X86_DB | 1u << X86_NMI | 1u << X86_BP |
+									       1u << X86_OF | 1u << X86_DF | 1u << X86_MC));
 }
 
 static uint32_t idt_error(const struct delivery *d)
@@ -150,7 +150,7 @@ static void long_deliver(struct delivery *d)
 /* Out of VM86 mode the handler's stack also takes the data segments, which then become null. */
 static void vm86_segments_push(struct delivery *d, struct x86_stack *stack, unsigned width)
 {
-	static const uint8_t order[4] = { X86_GS, X86_FS, X86_DS, X86_ES };
+	static const uint8_t order[4] = {X86_GS, X86_FS, X86_DS, X86_ES};
 
 	for (unsigned i = 0; i < 4; i++)
 		x86_stack_push(stack, width, d->cpu->s.segment[order[i]].selector);
@@ -193,7 +193,8 @@ static void inner_deliver(struct delivery *d, unsigned width, uint64_t rip)
 			if (i != X86_CS)
 				cpu->s.segment[i] = x86_segment_null(0, 0);
 	cpu->s.segment[X86_SS] = segment;
-	cpu->reg[X86_RSP] = stack.size == 4 ? (uint32_t)stack.pointer : (cpu->reg[X86_RSP] & ~UINT64_C(0xffff)) | (uint16_t)stack.pointer;
+	cpu->reg[X86_RSP] =
+		stack.size == 4 ? (uint32_t)stack.pointer : (cpu->reg[X86_RSP] & ~UINT64_C(0xffff)) | (uint16_t)stack.pointer;
 }
 
 static void protected_deliver(struct delivery *d)
@@ -203,7 +204,7 @@ static void protected_deliver(struct delivery *d)
 	uint64_t rip;
 
 	gate_read(d, 1u << X86_TYPE_TASK_GATE | 1u << X86_TYPE_INTERRUPT_GATE16 | 1u << X86_TYPE_TRAP_GATE16 |
-		     1u << X86_TYPE_INTERRUPT_GATE32 | 1u << X86_TYPE_TRAP_GATE32);
+			     1u << X86_TYPE_INTERRUPT_GATE32 | 1u << X86_TYPE_TRAP_GATE32);
 	type = x86_descriptor_type(&d->gate);
 	if (type == X86_TYPE_TASK_GATE) {
 		struct x86_descriptor tss;
@@ -239,9 +240,11 @@ static void protected_deliver(struct delivery *d)
 	target_enter(d, !(type & 1), rip);
 }
 
-void x86_event_deliver(struct x86_cpu *cpu, enum x86_event_type type, unsigned vector, bool has_error, uint32_t error, uint64_t return_rip)
+void x86_event_deliver(struct x86_cpu *cpu, enum x86_event_type type, unsigned vector, bool has_error, uint32_t error,
+		       uint64_t return_rip)
 {
-	struct delivery d = { .cpu = cpu, .type = type, .vector = vector, .has_error = has_error, .error = error, .return_rip = return_rip };
+	struct delivery d = {
+		.cpu = cpu, .type = type, .vector = vector, .has_error = has_error, .error = error, .return_rip = return_rip};
 	bool vm86 = cpu->s.rflags & X86_FLAG_VM;
 
 	cpu->event_external = !is_software(type);

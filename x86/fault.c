@@ -63,14 +63,16 @@ static enum fault_class class_of(const struct x86_event *event)
 /* The fault noted in the cpu, met while `first` was delivered. false: triple fault. */
 static bool combine(const struct x86_cpu *cpu, struct x86_event *first)
 {
-	struct x86_event second = { .type = X86_EVENT_EXCEPTION, .vector = cpu->fault_vector, .has_error = cpu->fault_has_error,
-				    .error = cpu->fault_error };
+	struct x86_event second = {.type = X86_EVENT_EXCEPTION,
+				   .vector = cpu->fault_vector,
+				   .has_error = cpu->fault_has_error,
+				   .error = cpu->fault_error};
 	enum fault_class was = class_of(first), is = class_of(&second);
 
 	if (was == FAULT_DOUBLE && is != FAULT_BENIGN)
 		return false;
 	if ((was == FAULT_CONTRIBUTORY && is == FAULT_CONTRIBUTORY) || (was == FAULT_PAGE && is != FAULT_BENIGN))
-		second = (struct x86_event){ .type = X86_EVENT_EXCEPTION, .vector = X86_DF, .has_error = true };
+		second = (struct x86_event){.type = X86_EVENT_EXCEPTION, .vector = X86_DF, .has_error = true};
 	*first = second;
 	return true;
 }
@@ -105,8 +107,10 @@ void x86_event_chain(struct x86_cpu *cpu, const struct x86_event *event)
 
 void x86_fault_deliver(struct x86_cpu *cpu)
 {
-	struct x86_event event = { .type = X86_EVENT_EXCEPTION, .vector = cpu->fault_vector, .has_error = cpu->fault_has_error,
-				   .error = cpu->fault_error };
+	struct x86_event event = {.type = X86_EVENT_EXCEPTION,
+				  .vector = cpu->fault_vector,
+				  .has_error = cpu->fault_has_error,
+				  .error = cpu->fault_error};
 
 	if (cpu->insn) {
 		cpu->reg[X86_RIP] -= cpu->insn->length;
@@ -139,7 +143,7 @@ static void exclusive_body(void *argument)
 
 void x86_exclusive(struct x86_cpu *cpu, void (*fn)(struct x86_cpu *cpu, void *argument), void *argument)
 {
-	struct exclusive_call call = { .cpu = cpu, .fn = fn, .argument = argument };
+	struct exclusive_call call = {.cpu = cpu, .fn = fn, .argument = argument};
 	void *unwind[5];
 
 	__builtin_memcpy(unwind, cpu->unwind, sizeof(unwind));

@@ -31,7 +31,7 @@ static bool debug_page_armed(const struct x86_cpu *cpu, uint64_t linear)
 
 void x86_debug_access(struct x86_cpu *cpu, uint64_t linear, unsigned size, bool write)
 {
-	static const uint8_t lengths[4] = { 1, 2, 8, 4 };
+	static const uint8_t lengths[4] = {1, 2, 8, 4};
 
 	if (__builtin_expect(!(cpu->s.dr7 & 0xff), 1))
 		return;
@@ -154,7 +154,8 @@ bool x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x8
 /* Explicit accesses at CPL 3 while CR0.AM and EFLAGS.AC are set (x86_tlb_select has then made every access come here). */
 static void alignment_check(struct x86_cpu *cpu, uint64_t linear, unsigned size, unsigned mode)
 {
-	if (mode == X86_MODE_USER && cpu->cpl == 3 && (cpu->s.cr0 & X86_CR0_AM) && (cpu->s.rflags & X86_FLAG_AC) && linear & (size - 1))
+	if (mode == X86_MODE_USER && cpu->cpl == 3 && (cpu->s.cr0 & X86_CR0_AM) && (cpu->s.rflags & X86_FLAG_AC) &&
+	    linear & (size - 1))
 		x86_raise_error(cpu, X86_AC, 0);
 }
 
@@ -482,7 +483,8 @@ unsigned x86_fetch_bytes(struct x86_cpu *cpu, uint64_t linear, uint8_t *buffer, 
 	if (first == size)
 		return size;
 	linear = linear_next_page(cpu, linear);
-	if ((x86_long_mode(cpu) && !x86_canonical(cpu, linear)) || !x86_page_walk(cpu, linear, X86_FETCH, mode, &translation, &error))
+	if ((x86_long_mode(cpu) && !x86_canonical(cpu, linear)) ||
+	    !x86_page_walk(cpu, linear, X86_FETCH, mode, &translation, &error))
 		return first;
 	place_at(cpu, translation.gpa, &place);
 	place_read(cpu, &place, buffer + first, size - first);

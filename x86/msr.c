@@ -47,15 +47,15 @@
 #define FEATURE_CONTROL_LOCKED X86_BIT(0)
 #define MISC_ENABLE_WRITABLE UINT64_C(0x400c51889) /* what Intel defines there; BTS and PEBS unavailable stay set */
 #define MISC_ENABLE_FIXED UINT64_C(0x1800)
-#define DEBUGCTL_WRITABLE UINT64_C(3)		   /* LBR, BTF: kept, without effect */
+#define DEBUGCTL_WRITABLE UINT64_C(3) /* LBR, BTF: kept, without effect */
 #define DE_CFG_LFENCE_SERIALISING X86_BIT(1)
 #define MICROCODE_REVISION 1
 
 /* Arch. capabilities: none of the known flaws are in a processor that does not speculate. SDM vol. 4, 10AH. */
-#define ARCH_CAPABILITIES                                                                                                                 \
-	(X86_BIT(0) /* RDCL_NO */ | X86_BIT(3) /* SKIP_L1DFL_VMENTRY */ | X86_BIT(4) /* SSB_NO */ | X86_BIT(5) /* MDS_NO */ |              \
-	 X86_BIT(6) /* PSCHANGE_MC_NO */ | X86_BIT(8) /* TAA_NO */ | X86_BIT(13) /* SBDR_SSDP_NO */ | X86_BIT(14) /* FBSDP_NO */ |          \
-	 X86_BIT(15) /* PSDP_NO */ | X86_BIT(20) /* BHI_NO */ | X86_BIT(24) /* PBRSB_NO */ | X86_BIT(26) /* GDS_NO */ |                   \
+#define ARCH_CAPABILITIES                                                                                                          \
+	(X86_BIT(0) /* RDCL_NO */ | X86_BIT(3) /* SKIP_L1DFL_VMENTRY */ | X86_BIT(4) /* SSB_NO */ | X86_BIT(5) /* MDS_NO */ |      \
+	 X86_BIT(6) /* PSCHANGE_MC_NO */ | X86_BIT(8) /* TAA_NO */ | X86_BIT(13) /* SBDR_SSDP_NO */ | X86_BIT(14) /* FBSDP_NO */ | \
+	 X86_BIT(15) /* PSDP_NO */ | X86_BIT(20) /* BHI_NO */ | X86_BIT(24) /* PBRSB_NO */ | X86_BIT(26) /* GDS_NO */ |            \
 	 X86_BIT(27) /* RFDS_NO */ | X86_BIT(62) /* ITS_NO */)
 
 /* Registers that read `value` and take any write without effect. Performance counters and thermal sensors that are not there, and the like. */
@@ -66,39 +66,39 @@ static const struct msr_constant {
 	bool writable;
 	uint64_t value;
 } constants[] = {
-	{ MSR_PLATFORM_ID, MSR_PLATFORM_ID, INTEL, false, 0 },
-	{ MSR_EBL_CR_POWERON, MSR_EBL_CR_POWERON, INTEL, true, 0 },
-	{ 0x34, 0x34, INTEL, false, 0 },			      /* SMI_COUNT */
-	{ MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, INTEL, false, FEATURE_CONTROL_LOCKED },
-	{ 0x79, 0x79, INTEL, true, 0 },			      /* BIOS_UPDT_TRIG */
-	{ 0xc1, 0xc2, INTEL, true, 0 },			      /* PERFCTR0-1 */
-	{ 0xcd, 0xcd, INTEL, false, 0 },			      /* FSB_FREQ */
-	{ MSR_BBL_CR_CTL3, MSR_BBL_CR_CTL3, INTEL, false, 0xbe702111 }, /* L2 enabled, as P6 tools expect */
-	{ 0x186, 0x187, INTEL, true, 0 },			      /* EVNTSEL0-1 */
-	{ MSR_PERF_STATUS, MSR_PERF_STATUS, INTEL, false, (UINT64_C(1) << 40) | (4 << 8) },
-	{ MSR_PERF_CTL, MSR_PERF_CTL, INTEL, true, 0 },
-	{ 0x19a, 0x19c, INTEL, true, 0 },			      /* CLOCK_MODULATION, THERM_INTERRUPT, THERM_STATUS */
-	{ 0x1ad, 0x1ad, INTEL, false, 0 },			      /* TURBO_RATIO_LIMIT */
-	{ MSR_LASTBRANCH, MSR_LASTBRANCH + 3, ANY, true, 0 },	      /* LASTBRANCH and LASTINT from, to */
-	{ 0xc0010000, 0xc0010007, AMD, true, 0 },		      /* PERF_CTL0-3, PERF_CTR0-3 */
-	{ MSR_AMD_SYSCFG, MSR_AMD_SYSCFG, AMD, true, 0 },
-	{ 0xc0010016, 0xc0010019, AMD, true, 0 },		      /* IORRs */
-	{ 0xc001001a, 0xc001001a, AMD, true, UINT64_C(4) << 30 },   /* TOP_MEM */
-	{ 0xc001001d, 0xc001001d, AMD, true, 0 },		      /* TOP_MEM2 */
-	{ MSR_AMD_NB_CFG, MSR_AMD_NB_CFG, AMD, true, 0 },
-	{ MSR_AMD_PATCH_LOADER, MSR_AMD_PATCH_LOADER, AMD, true, 0 },
-	{ 0xc0010055, 0xc0010058, AMD, true, 0 },		      /* interrupt pending, SMI triggers, MMIO configuration base */
-	{ 0xc0010061, 0xc0010063, AMD, true, 0 },		      /* P-state limit, control, status */
-	{ 0xc0010064, 0xc001006b, AMD, true, 0 },		      /* P-state definitions: none enabled */
-	{ 0xc0010111, 0xc0010113, AMD, true, 0 },		      /* SMM base, address, mask */
-	{ 0xc0010114, 0xc0010114, AMD, true, 0x18 },		      /* VM_CR: SVM disabled and locked */
-	{ 0xc0010117, 0xc0010117, AMD, true, 0 },		      /* VM_HSAVE_PA */
-	{ 0xc0010140, 0xc0010141, AMD, true, 0 },		      /* OSVW: no erratum needs a workaround */
-	{ 0xc0010200, 0xc001020b, AMD, true, 0 },		      /* PERF_CTL0-5, PERF_CTR0-5 */
-	{ 0xc0011020, 0xc0011023, AMD, true, 0 },		      /* LS_CFG, IC_CFG, DC_CFG, BU_CFG */
-	{ MSR_AMD_DE_CFG, MSR_AMD_DE_CFG, AMD, true, DE_CFG_LFENCE_SERIALISING },
-	{ 0xc001102a, 0xc001102d, AMD, true, 0 },		      /* BU_CFG2 and its neighbours */
-	{ 0xc0011030, 0xc001103d, AMD, true, 0 },		      /* instruction-based sampling: nothing is sampled */
+	{MSR_PLATFORM_ID, MSR_PLATFORM_ID, INTEL, false, 0},
+	{MSR_EBL_CR_POWERON, MSR_EBL_CR_POWERON, INTEL, true, 0},
+	{0x34, 0x34, INTEL, false, 0}, /* SMI_COUNT */
+	{MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, INTEL, false, FEATURE_CONTROL_LOCKED},
+	{0x79, 0x79, INTEL, true, 0},                                 /* BIOS_UPDT_TRIG */
+	{0xc1, 0xc2, INTEL, true, 0},                                 /* PERFCTR0-1 */
+	{0xcd, 0xcd, INTEL, false, 0},                                /* FSB_FREQ */
+	{MSR_BBL_CR_CTL3, MSR_BBL_CR_CTL3, INTEL, false, 0xbe702111}, /* L2 enabled, as P6 tools expect */
+	{0x186, 0x187, INTEL, true, 0},                               /* EVNTSEL0-1 */
+	{MSR_PERF_STATUS, MSR_PERF_STATUS, INTEL, false, (UINT64_C(1) << 40) | (4 << 8)},
+	{MSR_PERF_CTL, MSR_PERF_CTL, INTEL, true, 0},
+	{0x19a, 0x19c, INTEL, true, 0},                     /* CLOCK_MODULATION, THERM_INTERRUPT, THERM_STATUS */
+	{0x1ad, 0x1ad, INTEL, false, 0},                    /* TURBO_RATIO_LIMIT */
+	{MSR_LASTBRANCH, MSR_LASTBRANCH + 3, ANY, true, 0}, /* LASTBRANCH and LASTINT from, to */
+	{0xc0010000, 0xc0010007, AMD, true, 0},             /* PERF_CTL0-3, PERF_CTR0-3 */
+	{MSR_AMD_SYSCFG, MSR_AMD_SYSCFG, AMD, true, 0},
+	{0xc0010016, 0xc0010019, AMD, true, 0},                 /* IORRs */
+	{0xc001001a, 0xc001001a, AMD, true, UINT64_C(4) << 30}, /* TOP_MEM */
+	{0xc001001d, 0xc001001d, AMD, true, 0},                 /* TOP_MEM2 */
+	{MSR_AMD_NB_CFG, MSR_AMD_NB_CFG, AMD, true, 0},
+	{MSR_AMD_PATCH_LOADER, MSR_AMD_PATCH_LOADER, AMD, true, 0},
+	{0xc0010055, 0xc0010058, AMD, true, 0},    /* interrupt pending, SMI triggers, MMIO configuration base */
+	{0xc0010061, 0xc0010063, AMD, true, 0},    /* P-state limit, control, status */
+	{0xc0010064, 0xc001006b, AMD, true, 0},    /* P-state definitions: none enabled */
+	{0xc0010111, 0xc0010113, AMD, true, 0},    /* SMM base, address, mask */
+	{0xc0010114, 0xc0010114, AMD, true, 0x18}, /* VM_CR: SVM disabled and locked */
+	{0xc0010117, 0xc0010117, AMD, true, 0},    /* VM_HSAVE_PA */
+	{0xc0010140, 0xc0010141, AMD, true, 0},    /* OSVW: no erratum needs a workaround */
+	{0xc0010200, 0xc001020b, AMD, true, 0},    /* PERF_CTL0-5, PERF_CTR0-5 */
+	{0xc0011020, 0xc0011023, AMD, true, 0},    /* LS_CFG, IC_CFG, DC_CFG, BU_CFG */
+	{MSR_AMD_DE_CFG, MSR_AMD_DE_CFG, AMD, true, DE_CFG_LFENCE_SERIALISING},
+	{0xc001102a, 0xc001102d, AMD, true, 0}, /* BU_CFG2 and its neighbours */
+	{0xc0011030, 0xc001103d, AMD, true, 0}, /* instruction-based sampling: nothing is sampled */
 };
 
 static const struct msr_constant *constant_find(const struct x86_cpu *cpu, uint32_t msr)
@@ -106,7 +106,8 @@ static const struct msr_constant *constant_find(const struct x86_cpu *cpu, uint3
 	enum vendor vendor = cpu->model->intel ? INTEL : AMD;
 
 	for (unsigned i = 0; i < sizeof(constants) / sizeof(constants[0]); i++)
-		if (msr >= constants[i].first && msr <= constants[i].last && (constants[i].vendor == ANY || constants[i].vendor == vendor))
+		if (msr >= constants[i].first && msr <= constants[i].last &&
+		    (constants[i].vendor == ANY || constants[i].vendor == vendor))
 			return &constants[i];
 	return 0;
 }
@@ -190,7 +191,8 @@ static uint64_t *plain_word(struct x86_cpu *cpu, uint32_t msr, enum check *check
 	switch (msr) {
 	case X86_MSR_SYSENTER_CS: return &s->sysenter_cs;
 	case X86_MSR_SFMASK: return &s->sfmask;
-	case X86_MSR_TSC_AUX: return x86_has(cpu->model, X86_FEATURE_RDTSCP) || x86_has(cpu->model, X86_FEATURE_RDPID) ? &s->tsc_aux : 0;
+	case X86_MSR_TSC_AUX:
+		return x86_has(cpu->model, X86_FEATURE_RDTSCP) || x86_has(cpu->model, X86_FEATURE_RDPID) ? &s->tsc_aux : 0;
 	}
 	return 0;
 }
@@ -286,12 +288,14 @@ static bool own_write(struct x86_cpu *cpu, uint32_t msr, uint64_t value, bool *k
 
 	*known = true;
 	if (word)
-		return word_write(word, value, check == CANONICAL ? x86_canonical(cpu, value) : check != LOW_HALF || !(value >> 32));
+		return word_write(word, value,
+				  check == CANONICAL ? x86_canonical(cpu, value) : check != LOW_HALF || !(value >> 32));
 	word = mtrr_fixed(cpu, msr);
 	if (word)
 		return word_write(word, value, types_valid(value, false));
 	if (msr - MSR_MTRR_VARIABLE < 2 * MTRR_VARIABLE_PAIRS)
-		return word_write(&s->mtrr_variable[msr - MSR_MTRR_VARIABLE], value, mtrr_variable_valid(cpu, msr - MSR_MTRR_VARIABLE, value));
+		return word_write(&s->mtrr_variable[msr - MSR_MTRR_VARIABLE], value,
+				  mtrr_variable_valid(cpu, msr - MSR_MTRR_VARIABLE, value));
 	if (msr - MSR_MC0_CTL < 4 * MC_BANKS)
 		return machine_check_write(cpu, msr - MSR_MC0_CTL, value);
 	switch (msr) {

@@ -24,7 +24,7 @@ struct walk {
 	uint64_t linear;
 	enum x86_access access;
 	unsigned mode;
-	uint64_t rights;   /* U and W: the AND of all levels; NX: the OR */
+	uint64_t rights; /* U and W: the AND of all levels; NX: the OR */
 	struct x86_translation *out;
 	uint32_t error;
 };
@@ -33,7 +33,7 @@ enum walk_end { WALK_DONE, WALK_FAULT, WALK_AGAIN };
 
 struct entry {
 	uint64_t value;
-	uint8_t *hva;      /* NULL: not in RAM; its bits are not updated */
+	uint8_t *hva; /* NULL: not in RAM; its bits are not updated */
 	unsigned size;
 };
 
@@ -52,7 +52,8 @@ static void entry_read(struct x86_cpu *cpu, uint64_t gpa, unsigned size, struct 
 		hva = slot->hva + (gpa - slot->gpa);
 		if (!slot->readonly)
 			entry->hva = hva;
-		entry->value = size == 8 ? __atomic_load_n((uint64_t *)hva, __ATOMIC_RELAXED) : __atomic_load_n((uint32_t *)hva, __ATOMIC_RELAXED);
+		entry->value = size == 8 ? __atomic_load_n((uint64_t *)hva, __ATOMIC_RELAXED)
+					 : __atomic_load_n((uint32_t *)hva, __ATOMIC_RELAXED);
 		return;
 	}
 	entry->value = cpu->platform->mmio_read(cpu->machine, gpa, size);
@@ -69,12 +70,13 @@ static bool entry_set(struct x86_cpu *cpu, struct entry *entry, uint64_t bits)
 	if (entry->size == 8) {
 		uint64_t expected = entry->value;
 
-		swapped = __atomic_compare_exchange_n((uint64_t *)entry->hva, &expected, expected | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		swapped = __atomic_compare_exchange_n((uint64_t *)entry->hva, &expected, expected | bits, false, __ATOMIC_SEQ_CST,
+						      __ATOMIC_RELAXED);
 	} else {
 		uint32_t expected = (uint32_t)entry->value;
 
-		swapped = __atomic_compare_exchange_n((uint32_t *)entry->hva, &expected, expected | (uint32_t)bits, false, __ATOMIC_SEQ_CST,
-						      __ATOMIC_RELAXED);
+		swapped = __atomic_compare_exchange_n((uint32_t *)entry->hva, &expected, expected | (uint32_t)bits, false,
+						      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 	}
 	if (!swapped)
 		return false;
@@ -178,7 +180,8 @@ static enum walk_end walk_wide(struct walk *walk)
 			return fault(walk, X86_PF_P | X86_PF_RSVD);
 		walk->rights = (walk->rights & (entry.value | ENTRY_NX)) | (entry.value & ENTRY_NX);
 		if (last)
-			return leaf(walk, &entry, entry.value & ENTRY_ADDRESS & ~((UINT64_C(1) << shift) - 1), UINT64_C(1) << shift);
+			return leaf(walk, &entry, entry.value & ENTRY_ADDRESS & ~((UINT64_C(1) << shift) - 1),
+				    UINT64_C(1) << shift);
 		if (!entry_set(cpu, &entry, ENTRY_A))
 			return WALK_AGAIN;
 		table = entry.value & ENTRY_ADDRESS;
@@ -225,13 +228,14 @@ static uint32_t error_base(const struct x86_cpu *cpu, enum x86_access access, un
 	return error;
 }
 
-bool x86_page_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, unsigned mode, struct x86_translation *out, uint32_t *error)
+bool x86_page_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, unsigned mode, struct x86_translation *out,
+		   uint32_t *error)
 {
-	struct walk walk = { .cpu = cpu, .linear = linear, .access = access, .mode = mode, .out = out };
+	struct walk walk = {.cpu = cpu, .linear = linear, .access = access, .mode = mode, .out = out};
 	enum walk_end end;
 
 	if (!(cpu->s.cr0 & X86_CR0_PG)) {
-		*out = (struct x86_translation){ .gpa = linear & UINT32_MAX, .writable = true, .page_size = GUEST_PAGE_SIZE };
+		*out = (struct x86_translation){.gpa = linear & UINT32_MAX, .writable = true, .page_size = GUEST_PAGE_SIZE};
 		return true;
 	}
 	do {

@@ -23,7 +23,7 @@ static void permission_check(struct x86_cpu *cpu, uint16_t port, unsigned size)
 /* DR7's R/W field 2 means I/O when CR4.DE is set. */
 static void port_breakpoint_check(struct x86_cpu *cpu, uint16_t port, unsigned size)
 {
-	static const uint8_t lengths[4] = { 1, 2, 8, 4 };
+	static const uint8_t lengths[4] = {1, 2, 8, 4};
 
 	if (__builtin_expect(!(cpu->s.dr7 & 0xff), 1) || !(cpu->s.cr4 & X86_CR4_DE))
 		return;

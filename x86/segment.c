@@ -97,7 +97,8 @@ struct x86_segment x86_segment_of(const struct x86_descriptor *d, uint16_t selec
 
 struct x86_segment x86_segment_null(uint16_t selector, unsigned dpl)
 {
-	return (struct x86_segment){ .selector = selector, .attributes = (uint16_t)(X86_SEGMENT_UNUSABLE | dpl << X86_SEGMENT_DPL_SHIFT) };
+	return (struct x86_segment){.selector = selector,
+				    .attributes = (uint16_t)(X86_SEGMENT_UNUSABLE | dpl << X86_SEGMENT_DPL_SHIFT)};
 }
 
 /* Real mode changes selector and base only: limits and types stay as they were ("unreal mode"). */
@@ -116,7 +117,7 @@ struct x86_segment x86_segment_real(const struct x86_segment *before, uint16_t s
 
 struct x86_segment x86_segment_vm86(uint16_t selector)
 {
-	return (struct x86_segment){ .base = (uint32_t)selector << 4, .limit = 0xffff, .selector = selector, .attributes = 0xf3 };
+	return (struct x86_segment){.base = (uint32_t)selector << 4, .limit = 0xffff, .selector = selector, .attributes = 0xf3};
 }
 
 struct x86_segment x86_stack_segment(struct x86_cpu *cpu, uint16_t selector, unsigned cpl, unsigned vector)
@@ -176,13 +177,15 @@ void x86_segment_load(struct x86_cpu *cpu, unsigned segment, uint16_t selector)
 
 void x86_segments_outer(struct x86_cpu *cpu, unsigned cpl)
 {
-	static const uint8_t data[4] = { X86_ES, X86_DS, X86_FS, X86_GS };
+	static const uint8_t data[4] = {X86_ES, X86_DS, X86_FS, X86_GS};
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct x86_segment *segment = &cpu->s.segment[data[i]];
-		bool conforming = (segment->attributes & (X86_SEGMENT_CODE | X86_SEGMENT_CONFORMING)) == (X86_SEGMENT_CODE | X86_SEGMENT_CONFORMING);
+		bool conforming = (segment->attributes & (X86_SEGMENT_CODE | X86_SEGMENT_CONFORMING)) ==
+				  (X86_SEGMENT_CODE | X86_SEGMENT_CONFORMING);
 
-		if (!(segment->attributes & X86_SEGMENT_UNUSABLE) && !conforming && (segment->attributes & X86_SEGMENT_DPL) >> X86_SEGMENT_DPL_SHIFT < cpl)
+		if (!(segment->attributes & X86_SEGMENT_UNUSABLE) && !conforming &&
+		    (segment->attributes & X86_SEGMENT_DPL) >> X86_SEGMENT_DPL_SHIFT < cpl)
 			*segment = x86_segment_null(0, 0);
 	}
 }
@@ -195,7 +198,8 @@ void x86_ldtr_load(struct x86_cpu *cpu, uint16_t selector, unsigned vector)
 		cpu->s.ldtr = x86_segment_null(selector, 0);
 		return;
 	}
-	if (selector & 4 || !x86_descriptor_find(cpu, selector, &d) || x86_descriptor_type(&d) != X86_TYPE_LDT || !x86_descriptor_high(cpu, &d))
+	if (selector & 4 || !x86_descriptor_find(cpu, selector, &d) || x86_descriptor_type(&d) != X86_TYPE_LDT ||
+	    !x86_descriptor_high(cpu, &d))
 		x86_raise_error(cpu, vector, selector & 0xfffc);
 	if (!x86_descriptor_present(&d))
 		x86_raise_error(cpu, vector == X86_TS ? X86_TS : X86_NP, selector & 0xfffc);

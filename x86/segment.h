@@ -24,8 +24,8 @@
 #define X86_TYPE_TRAP_GATE32 15u
 
 struct x86_descriptor {
-	uint64_t low, high;  /* high: the second half of a 16-byte descriptor (IA-32e mode: LDT, TSS, call gate), else 0 */
-	uint64_t address;    /* linear */
+	uint64_t low, high; /* high: the second half of a 16-byte descriptor (IA-32e mode: LDT, TSS, call gate), else 0 */
+	uint64_t address;   /* linear */
 	uint16_t selector;
 };
 
@@ -95,10 +95,10 @@ struct x86_stack {
 	struct x86_cpu *cpu;
 	uint64_t pointer;
 	struct x86_segment segment;
-	unsigned size;       /* 2, 4, 8: how wide the pointer is */
-	unsigned mode;       /* enum x86_access_mode */
-	bool protected;      /* expand-down segments count */
-	uint32_t error;      /* of #SS: 0, or a new stack's selector */
+	unsigned size;  /* 2, 4, 8: how wide the pointer is */
+	unsigned mode;  /* enum x86_access_mode */
+	bool protected; /* expand-down segments count */
+	uint32_t error; /* of #SS: 0, or a new stack's selector */
 };
 
 /* The mode of explicit data accesses at this privilege. */
@@ -120,8 +120,8 @@ void x86_rflags_set(struct x86_cpu *cpu, uint64_t value, uint64_t allowed);
 
 /* transfer_task.c. `source`: what causes it. has_error pushes the error code on the new task's stack. */
 enum x86_task_source { X86_TASK_JMP, X86_TASK_CALL, X86_TASK_IRET, X86_TASK_EVENT };
-void x86_task_switch(struct x86_cpu *cpu, enum x86_task_source source, const struct x86_descriptor *tss, uint64_t return_rip, bool has_error,
-		     uint32_t error);
+void x86_task_switch(struct x86_cpu *cpu, enum x86_task_source source, const struct x86_descriptor *tss, uint64_t return_rip,
+		     bool has_error, uint32_t error);
 /* The stack for privilege `cpl` from a 16-bit or 32-bit TSS. */
 void x86_task_stack(struct x86_cpu *cpu, unsigned cpl, uint16_t *ss, uint32_t *esp);
 /* An RSP (index 0-2) or IST (1-7, at index 3 and up + ist) field of the 64-bit TSS at this offset. */

@@ -111,9 +111,9 @@ void x86_op_pop_sreg(struct x86_cpu *cpu, const struct x86_insn *insn)
 
 void x86_op_load_far_pointer(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	unsigned segment = insn->map == X86_MAP_1BYTE ? (insn->opcode == 0xc4 ? X86_ES : X86_DS) :
-			   insn->opcode == 0xb2	      ? X86_SS :
-							insn->opcode & 7; /* B4: FS, B5: GS */
+	unsigned segment = insn->map == X86_MAP_1BYTE ? (insn->opcode == 0xc4 ? X86_ES : X86_DS)
+			   : insn->opcode == 0xb2     ? X86_SS
+						      : insn->opcode & 7; /* B4: FS, B5: GS */
 	unsigned size = insn->operand_size;
 	uint64_t linear, offset;
 	uint16_t selector;

@@ -71,7 +71,8 @@ void x86_stack_reserve(struct x86_stack *stack, unsigned bytes)
 	}
 	/* The pointer wraps within these pushes: each is checked alone, in units that no push straddles. */
 	for (unsigned unit = 2; unit <= bytes; unit += 2)
-		x86_access_check(stack->cpu, stack_linear(stack, wrapped(stack, stack->pointer - unit), 2), 2, X86_WRITE, stack->mode);
+		x86_access_check(stack->cpu, stack_linear(stack, wrapped(stack, stack->pointer - unit), 2), 2, X86_WRITE,
+				 stack->mode);
 }
 
 void x86_stack_push(struct x86_stack *stack, unsigned bytes, uint64_t value)

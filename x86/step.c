@@ -58,20 +58,22 @@ static bool event_take(struct x86_cpu *cpu, struct x86_event *event)
 	int vector;
 
 	if (pending->valid) {
-		*event = (struct x86_event){ .type = (enum x86_event_type)pending->type, .vector = pending->vector, .has_error = pending->has_error,
-					     .error = pending->error };
-		*pending = (struct x86_pending_event){ 0 };
+		*event = (struct x86_event){.type = (enum x86_event_type)pending->type,
+					    .vector = pending->vector,
+					    .has_error = pending->has_error,
+					    .error = pending->error};
+		*pending = (struct x86_pending_event){0};
 		return true;
 	}
 	if (cpu->s.pending_debug && !(cpu->s.interrupt_shadow & X86_SHADOW_MOV_SS)) {
 		dr6_note(cpu, cpu->s.pending_debug & DR6_TRAPS);
 		cpu->s.pending_debug = 0;
-		*event = (struct x86_event){ .type = X86_EVENT_EXCEPTION, .vector = X86_DB };
+		*event = (struct x86_event){.type = X86_EVENT_EXCEPTION, .vector = X86_DB};
 		return true;
 	}
 	if (nmi_allowed(cpu)) {
 		cpu->s.nmi_pending = 0;
-		*event = (struct x86_event){ .type = X86_EVENT_NMI, .vector = X86_NMI };
+		*event = (struct x86_event){.type = X86_EVENT_NMI, .vector = X86_NMI};
 		return true;
 	}
 	if (!interrupt_allowed(cpu) || !cpu->apic_ops || cpu->apic_ops->pending(cpu->apic) < 0)
@@ -79,7 +81,7 @@ static bool event_take(struct x86_cpu *cpu, struct x86_event *event)
 	vector = cpu->apic_ops->accept(cpu->apic);
 	if (vector < 0)
 		return false;
-	*event = (struct x86_event){ .type = X86_EVENT_INTERRUPT, .vector = (uint8_t)vector };
+	*event = (struct x86_event){.type = X86_EVENT_INTERRUPT, .vector = (uint8_t)vector};
 	return true;
 }
 
@@ -98,7 +100,8 @@ bool x86_events_serve(struct x86_cpu *cpu)
 	}
 	if (cpu->s.rflags & X86_FLAG_TF)
 		cpu->step_armed = true;
-	if (cpu->s.interrupt_shadow || cpu->s.pending_debug || cpu->s.rflags & (X86_FLAG_TF | X86_FLAG_RF) || code_breakpoint_armed(cpu))
+	if (cpu->s.interrupt_shadow || cpu->s.pending_debug || cpu->s.rflags & (X86_FLAG_TF | X86_FLAG_RF) ||
+	    code_breakpoint_armed(cpu))
 		x86_attention(cpu, X86_ATTENTION_EVENT);
 	return taken;
 }

@@ -50,8 +50,8 @@ static uint16_t far_target(struct x86_cpu *cpu, const struct x86_insn *insn, uin
 /* Real and VM86 mode. */
 static void plain_transfer(struct x86_cpu *cpu, uint16_t selector, uint64_t offset, bool call, unsigned size)
 {
-	struct x86_segment code = cpu->s.rflags & X86_FLAG_VM ? x86_segment_vm86(selector) :
-								x86_segment_real(&cpu->s.segment[X86_CS], selector);
+	struct x86_segment code =
+		cpu->s.rflags & X86_FLAG_VM ? x86_segment_vm86(selector) : x86_segment_real(&cpu->s.segment[X86_CS], selector);
 	struct x86_stack stack;
 
 	x86_stack_current(cpu, &stack);
@@ -201,8 +201,8 @@ static void task_transfer(struct x86_cpu *cpu, struct x86_descriptor *d, bool ca
 
 static void protected_transfer(struct x86_cpu *cpu, uint16_t selector, uint64_t offset, bool call, unsigned size)
 {
-	uint32_t gates = x86_long_mode(cpu) ? 1u << X86_TYPE_CALL_GATE32 :
-					      1u << X86_TYPE_CALL_GATE16 | 1u << X86_TYPE_CALL_GATE32 | 1u << X86_TYPE_TASK_GATE |
+	uint32_t gates = x86_long_mode(cpu) ? 1u << X86_TYPE_CALL_GATE32
+					    : 1u << X86_TYPE_CALL_GATE16 | 1u << X86_TYPE_CALL_GATE32 | 1u << X86_TYPE_TASK_GATE |
 						      1u << X86_TYPE_TSS16 | 1u << X86_TYPE_TSS32;
 	struct x86_descriptor d;
 	unsigned type;
@@ -275,7 +275,8 @@ struct x86_segment x86_return_stack(struct x86_cpu *cpu, uint16_t selector, cons
 	return x86_segment_null(selector, cpl);
 }
 
-void x86_return_commit(struct x86_cpu *cpu, const struct x86_segment *code, uint64_t rip, const struct x86_segment *ss, uint64_t rsp)
+void x86_return_commit(struct x86_cpu *cpu, const struct x86_segment *code, uint64_t rip, const struct x86_segment *ss,
+		       uint64_t rsp)
 {
 	bool outer = (code->selector & 3) > cpu->cpl;
 
@@ -304,7 +305,8 @@ void x86_op_ret_far(struct x86_cpu *cpu, const struct x86_insn *insn)
 	selector = (uint16_t)x86_stack_pop(&stack, size);
 	stack.pointer += release;
 	if (!x86_protected(cpu)) {
-		code = cpu->s.rflags & X86_FLAG_VM ? x86_segment_vm86(selector) : x86_segment_real(&cpu->s.segment[X86_CS], selector);
+		code = cpu->s.rflags & X86_FLAG_VM ? x86_segment_vm86(selector)
+						   : x86_segment_real(&cpu->s.segment[X86_CS], selector);
 		x86_code_limit_check(cpu, &code, rip);
 		x86_stack_commit(&stack);
 		x86_code_enter(cpu, &code, rip);

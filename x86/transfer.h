@@ -10,6 +10,7 @@ void x86_return_code(struct x86_cpu *cpu, uint16_t selector, struct x86_segment 
 /* The stack segment that goes with it. */
 struct x86_segment x86_return_stack(struct x86_cpu *cpu, uint16_t selector, const struct x86_segment *code);
 /* Everything is checked: go there. */
-void x86_return_commit(struct x86_cpu *cpu, const struct x86_segment *code, uint64_t rip, const struct x86_segment *ss, uint64_t rsp);
+void x86_return_commit(struct x86_cpu *cpu, const struct x86_segment *code, uint64_t rip, const struct x86_segment *ss,
+		       uint64_t rsp);
 
 #endif

@@ -25,7 +25,7 @@ static struct x86_segment flat(uint16_t selector, unsigned dpl, bool code, bool 
 	if (code)
 		attributes |= X86_SEGMENT_CODE;
 	attributes |= code && wide ? X86_SEGMENT_L : X86_SEGMENT_DB;
-	return (struct x86_segment){ .limit = UINT32_MAX, .selector = selector, .attributes = attributes };
+	return (struct x86_segment){.limit = UINT32_MAX, .selector = selector, .attributes = attributes};
 }
 
 static void enter(struct x86_cpu *cpu, uint16_t cs, uint16_t ss, unsigned cpl, bool wide, uint64_t rip)

@@ -111,7 +111,7 @@ static void task_iret(struct x86_cpu *cpu)
 
 static void vm86_return(struct x86_cpu *cpu, struct x86_stack *stack, uint64_t rip, uint16_t selector, uint64_t flags)
 {
-	static const uint8_t order[5] = { X86_SS, X86_ES, X86_DS, X86_FS, X86_GS };
+	static const uint8_t order[5] = {X86_SS, X86_ES, X86_DS, X86_FS, X86_GS};
 	uint16_t selectors[5];
 	uint64_t rsp = x86_stack_pop(stack, 4);
 
@@ -123,7 +123,8 @@ static void vm86_return(struct x86_cpu *cpu, struct x86_stack *stack, uint64_t r
 		cpu->s.segment[order[i]] = x86_segment_vm86(selectors[i]);
 	cpu->reg[X86_RSP] = (uint32_t)rsp;
 	cpu->s.segment[X86_CS] = x86_segment_vm86(selector);
-	x86_rflags_set(cpu, flags, FLAGS_ALWAYS | FLAGS_WIDE | X86_FLAG_IOPL | X86_FLAG_IF | X86_FLAG_VIF | X86_FLAG_VIP | X86_FLAG_VM);
+	x86_rflags_set(cpu, flags,
+		       FLAGS_ALWAYS | FLAGS_WIDE | X86_FLAG_IOPL | X86_FLAG_IF | X86_FLAG_VIF | X86_FLAG_VIP | X86_FLAG_VM);
 	x86_code_enter(cpu, &cpu->s.segment[X86_CS], rip);
 }
 

@@ -97,7 +97,8 @@ static void task_code_load(struct x86_cpu *cpu, uint16_t selector)
 	struct x86_descriptor d;
 
 	x86_descriptor_need(cpu, selector, &d, X86_TS);
-	if (!x86_descriptor_code(&d) || (x86_descriptor_conforming(&d) ? x86_descriptor_dpl(&d) > rpl : x86_descriptor_dpl(&d) != rpl))
+	if (!x86_descriptor_code(&d) ||
+	    (x86_descriptor_conforming(&d) ? x86_descriptor_dpl(&d) > rpl : x86_descriptor_dpl(&d) != rpl))
 		x86_raise_error(cpu, X86_TS, selector & 0xfffc);
 	if (!x86_descriptor_present(&d))
 		x86_raise_error(cpu, X86_NP, selector & 0xfffc);
@@ -129,8 +130,8 @@ static void task_segments_load(struct x86_cpu *cpu, const struct task *task)
 
 	/* The selectors are in place whatever faults. */
 	for (unsigned i = 0; i < 6; i++)
-		cpu->s.segment[i] = task->eflags & X86_FLAG_VM ? x86_segment_vm86(task->segment[i]) :
-								 x86_segment_null(task->segment[i], i == X86_SS ? cpl : 0);
+		cpu->s.segment[i] = task->eflags & X86_FLAG_VM ? x86_segment_vm86(task->segment[i])
+							       : x86_segment_null(task->segment[i], i == X86_SS ? cpl : 0);
 	cpu->s.ldtr = x86_segment_null(task->ldt, 0);
 	x86_cpu_mode_changed(cpu);
 	x86_ldtr_load(cpu, task->ldt, X86_TS);
@@ -161,11 +162,13 @@ static void task_registers_load(struct x86_cpu *cpu, const struct task *task, bo
 	for (unsigned i = 0; i < 8; i++)
 		cpu->reg[i] = task->gpr[i];
 	/* A 16-bit TSS has no upper flags: they become 0. */
-	x86_rflags_set(cpu, task->eflags, X86_FLAGS_STATUS | X86_FLAG_TF | X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_IOPL | X86_FLAG_NT | X86_FLAG_RF |
-					  X86_FLAG_VM | X86_FLAG_AC | X86_FLAG_VIF | X86_FLAG_VIP | X86_FLAG_ID);
+	x86_rflags_set(cpu, task->eflags,
+		       X86_FLAGS_STATUS | X86_FLAG_TF | X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_IOPL | X86_FLAG_NT | X86_FLAG_RF |
+			       X86_FLAG_VM | X86_FLAG_AC | X86_FLAG_VIF | X86_FLAG_VIP | X86_FLAG_ID);
 }
 
-static void commit(struct x86_cpu *cpu, enum x86_task_source source, const struct x86_descriptor *tss, uint64_t return_rip, struct task *task)
+static void commit(struct x86_cpu *cpu, enum x86_task_source source, const struct x86_descriptor *tss, uint64_t return_rip,
+		   struct task *task)
 {
 	uint64_t eflags = x86_rflags(cpu), base = x86_segment_of(tss, 0).base;
 	uint16_t old = cpu->s.tr.selector;
@@ -189,8 +192,8 @@ static void commit(struct x86_cpu *cpu, enum x86_task_source source, const struc
 	cpu->s.dr7 &= ~UINT64_C(0x155);
 }
 
-void x86_task_switch(struct x86_cpu *cpu, enum x86_task_source source, const struct x86_descriptor *tss, uint64_t return_rip, bool has_error,
-		     uint32_t error)
+void x86_task_switch(struct x86_cpu *cpu, enum x86_task_source source, const struct x86_descriptor *tss, uint64_t return_rip,
+		     bool has_error, uint32_t error)
 {
 	struct x86_segment segment = x86_segment_of(tss, tss->selector);
 	bool wide = is_tss32(x86_descriptor_type(tss)), old_wide = is_tss32(cpu->s.tr.attributes & X86_SEGMENT_TYPE);

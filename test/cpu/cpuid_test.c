@@ -21,7 +21,7 @@ static struct x86_cpuid_leaf ask(uint32_t leaf, uint32_t subleaf)
 static void test_unknown_model_is_refused_by_name(void **state)
 {
 	struct x86_cpu_model model;
-	struct reason why = { "" };
+	struct reason why = {""};
 
 	(void)state;
 	assert_int_equal(x86_cpu_model_find(&model, "pentium", 1, 1000000, &why), STATUS_NOT_FOUND);
@@ -35,15 +35,15 @@ static void test_levels_have_what_the_psabi_says(void **state)
 	(void)state;
 	machine_create("x86-64-v2");
 	assert_int_equal(ask(1, 0).ecx & 0x00982201, 0x00982201); /* SSE3 SSSE3 CX16 SSE4.1 SSE4.2 POPCNT */
-	assert_int_equal(ask(0x80000001, 0).ecx & 1, 1);	  /* LAHF-SAHF */
+	assert_int_equal(ask(0x80000001, 0).ecx & 1, 1);          /* LAHF-SAHF */
 	assert_int_equal(ask(1, 0).edx & 0x07808111, 0x07808111); /* FPU TSC CX8 CMOV MMX FXSR SSE SSE2 */
-	assert_int_equal(ask(1, 0).ecx & 0x1000, 0);		  /* no FMA */
+	assert_int_equal(ask(1, 0).ecx & 0x1000, 0);              /* no FMA */
 	machine_destroy();
 	machine_create("x86-64-v3");
 	assert_int_equal(ask(1, 0).ecx & 0x34c01000, 0x34400000 | (ask(1, 0).ecx & 0x00801000)); /* AVX F16C XSAVE MOVBE */
-	assert_int_equal(ask(1, 0).ecx & 0x1000, 0x1000);					    /* FMA */
-	assert_int_equal(ask(7, 0).ebx & 0x128, 0x128);						    /* BMI1 AVX2 BMI2 */
-	assert_int_equal(ask(0x80000001, 0).ecx & 0x20, 0x20);					    /* LZCNT */
+	assert_int_equal(ask(1, 0).ecx & 0x1000, 0x1000);                                        /* FMA */
+	assert_int_equal(ask(7, 0).ebx & 0x128, 0x128);                                          /* BMI1 AVX2 BMI2 */
+	assert_int_equal(ask(0x80000001, 0).ecx & 0x20, 0x20);                                   /* LZCNT */
 	machine_destroy();
 }
 
@@ -80,8 +80,8 @@ static void test_hypervisor_leaves(void **state)
 
 static void test_frequency_leaves(void **state)
 {
-	static const uint32_t khz[] = { 1000000, 2994373, 2445420, 4000000, 4999937, 1000100, 100000, 3700013 };
-	static const uint32_t parts[] = { 1000000, 500000, 500000, 1000000, 70000, 8000, 1000000, 200000 }; /* one in so many */
+	static const uint32_t khz[] = {1000000, 2994373, 2445420, 4000000, 4999937, 1000100, 100000, 3700013};
+	static const uint32_t parts[] = {1000000, 500000, 500000, 1000000, 70000, 8000, 1000000, 200000}; /* one in so many */
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(khz) / sizeof(khz[0]); i++) {
@@ -153,18 +153,18 @@ static void test_cr4_allows_what_cpuid_offers(void **state)
 		uint32_t leaf, reg, bit;
 		uint64_t cr4;
 	} rules[] = {
-		{ 1, 2, 17, X86_CR4_PCIDE }, { 1, 2, 26, X86_CR4_OSXSAVE }, { 7, 1, 0, X86_CR4_FSGSBASE }, { 7, 1, 7, X86_CR4_SMEP },
-		{ 7, 1, 20, X86_CR4_SMAP },  { 7, 2, 2, X86_CR4_UMIP },	     { 7, 2, 3, X86_CR4_PKE },	    { 7, 2, 16, X86_CR4_LA57 },
-		{ 1, 3, 1, X86_CR4_VME },
+		{1, 2, 17, X86_CR4_PCIDE}, {1, 2, 26, X86_CR4_OSXSAVE}, {7, 1, 0, X86_CR4_FSGSBASE},
+		{7, 1, 7, X86_CR4_SMEP},   {7, 1, 20, X86_CR4_SMAP},    {7, 2, 2, X86_CR4_UMIP},
+		{7, 2, 3, X86_CR4_PKE},    {7, 2, 16, X86_CR4_LA57},    {1, 3, 1, X86_CR4_VME},
 	};
-	static const char *const names[] = { "x86-64-v2", "x86-64-v3", "host", "max" };
+	static const char *const names[] = {"x86-64-v2", "x86-64-v3", "host", "max"};
 
 	(void)state;
 	for (unsigned n = 0; n < 4; n++) {
 		machine_create(names[n]);
 		for (unsigned i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
 			struct x86_cpuid_leaf leaf = ask(rules[i].leaf, 0);
-			uint32_t reg[4] = { leaf.eax, leaf.ebx, leaf.ecx, leaf.edx };
+			uint32_t reg[4] = {leaf.eax, leaf.ebx, leaf.ecx, leaf.edx};
 
 			assert_int_equal(reg[rules[i].reg] >> rules[i].bit & 1, !!(m.model.cr4_allowed & rules[i].cr4));
 		}
@@ -218,13 +218,13 @@ static void test_instructions_refuse_what_is_not_offered(void **state)
 		uint8_t bytes[4];
 		unsigned vector;
 	} rows[] = {
-		{ { 0x0f, 0x01, 0xc8 }, X86_UD }, /* MONITOR */
-		{ { 0x0f, 0x01, 0xc9 }, X86_UD }, /* MWAIT */
-		{ { 0x0f, 0x33 }, X86_GP },	  /* RDPMC */
-		{ { 0x0f, 0x01, 0xd0 }, X86_UD }, /* XGETBV without OSXSAVE */
-		{ { 0x0f, 0x01, 0xee }, X86_UD }, /* RDPKRU without PKE */
-		{ { 0xf3, 0x0f, 0xae, 0xc0 }, X86_UD }, /* RDFSBASE without FSGSBASE */
-		{ { 0x0f, 0x22, 0xc8 }, X86_UD }, /* MOV CR1 */
+		{{0x0f, 0x01, 0xc8}, X86_UD},       /* MONITOR */
+		{{0x0f, 0x01, 0xc9}, X86_UD},       /* MWAIT */
+		{{0x0f, 0x33}, X86_GP},             /* RDPMC */
+		{{0x0f, 0x01, 0xd0}, X86_UD},       /* XGETBV without OSXSAVE */
+		{{0x0f, 0x01, 0xee}, X86_UD},       /* RDPKRU without PKE */
+		{{0xf3, 0x0f, 0xae, 0xc0}, X86_UD}, /* RDFSBASE without FSGSBASE */
+		{{0x0f, 0x22, 0xc8}, X86_UD},       /* MOV CR1 */
 	};
 
 	(void)state;

@@ -30,7 +30,7 @@ static void test_long_mode_fault_frame(void **state)
 {
 	(void)state;
 	machine_long(0);
-	RSP = STACK_TOP - 4; /* the frame is aligned to 16 */
+	RSP = STACK_TOP - 4;         /* the frame is aligned to 16 */
 	CODE(CODE_BASE, 0x0f, 0x0b); /* UD2 */
 	m.cpu.s.rflags |= X86_FLAG_IF;
 	machine_step(1);
@@ -143,7 +143,7 @@ static void test_sti_shadow_lasts_one_instruction(void **state)
 	assert_false(x86_events_deliverable(&m.cpu));
 	assert_false(x86_events_serve(&m.cpu));
 	assert_false(x86_events_serve(&m.cpu)); /* looking does not age it */
-	x86_instruction_done(&m.cpu);		/* nor does an engine that reports twice */
+	x86_instruction_done(&m.cpu);           /* nor does an engine that reports twice */
 	assert_false(x86_events_serve(&m.cpu));
 	machine_step(1);
 	assert_true(x86_events_deliverable(&m.cpu));
@@ -326,11 +326,11 @@ static void test_vm86_round_trip(void **state)
 	(void)state;
 	machine_protected(0);
 	RSP = STACK_TOP - 36;
-	machine_write(RSP, 4, 0x100);			   /* IP */
-	machine_write(RSP + 4, 4, 0x0900);		   /* CS */
+	machine_write(RSP, 4, 0x100);                             /* IP */
+	machine_write(RSP + 4, 4, 0x0900);                        /* CS */
 	machine_write(RSP + 8, 4, X86_FLAG_VM | X86_FLAG_IF | 2); /* IOPL 0 */
-	machine_write(RSP + 12, 4, 0x1f0);		   /* SP */
-	machine_write(RSP + 16, 4, 0x0680);		   /* SS ES DS FS GS */
+	machine_write(RSP + 12, 4, 0x1f0);                        /* SP */
+	machine_write(RSP + 16, 4, 0x0680);                       /* SS ES DS FS GS */
 	for (unsigned i = 0; i < 4; i++)
 		machine_write(RSP + 20 + i * 4, 4, 0x1000 + i);
 	CODE(CODE_BASE, 0xcf);
@@ -425,7 +425,8 @@ static void test_pending_event_of_a_snapshot(void **state)
 	(void)state;
 	machine_long(0);
 	x86_cpu_get(&m.cpu, &s);
-	s.pending = (struct x86_pending_event){ .valid = 1, .vector = X86_GP, .type = X86_EVENT_EXCEPTION, .has_error = 1, .error = 0x18 };
+	s.pending = (struct x86_pending_event){
+		.valid = 1, .vector = X86_GP, .type = X86_EVENT_EXCEPTION, .has_error = 1, .error = 0x18};
 	assert_int_equal(x86_cpu_set(&m.cpu, &s), STATUS_OK);
 	assert_true(x86_events_serve(&m.cpu));
 	assert_true(in_handler(X86_GP));

@@ -166,7 +166,7 @@ static void code_written(void *engine, uint64_t page, unsigned offset, unsigned 
 
 void machine_create(const char *model)
 {
-	struct reason why = { "" };
+	struct reason why = {""};
 
 	memset(&m, 0, sizeof(m));
 	if (x86_cpu_model_find(&m.model, model, 4, 2994373, &why) != STATUS_OK)
@@ -176,11 +176,13 @@ void machine_create(const char *model)
 	memset(m.ram, 0, MACHINE_RAM);
 	assert_int_equal(guest_memory_init(&m.memory, m.ram, MACHINE_RAM), STATUS_OK);
 	assert_int_equal(guest_memory_slot_add(&m.memory, 0, MACHINE_RAM - GUEST_PAGE_SIZE, 0, false), STATUS_OK);
-	assert_int_equal(guest_memory_slot_add(&m.memory, MACHINE_ROM, GUEST_PAGE_SIZE, MACHINE_RAM - GUEST_PAGE_SIZE, true), STATUS_OK);
+	assert_int_equal(guest_memory_slot_add(&m.memory, MACHINE_ROM, GUEST_PAGE_SIZE, MACHINE_RAM - GUEST_PAGE_SIZE, true),
+			 STATUS_OK);
 	m.memory.code_written = code_written;
-	m.platform = (struct x86_platform){ port_read, port_write, mmio_read, mmio_write, tsc, msr_read, msr_write, exclusive };
-	m.apic_ops = (struct local_apic_ops){ apic_pending, apic_accept, apic_tpr_get, apic_tpr_set, apic_msr_read, apic_msr_write, apic_mmio_read,
-					      apic_mmio_write, apic_base, apic_init, apic_get, apic_set };
+	m.platform = (struct x86_platform){port_read, port_write, mmio_read, mmio_write, tsc, msr_read, msr_write, exclusive};
+	m.apic_ops =
+		(struct local_apic_ops){apic_pending,   apic_accept,     apic_tpr_get, apic_tpr_set, apic_msr_read, apic_msr_write,
+					apic_mmio_read, apic_mmio_write, apic_base,    apic_init,    apic_get,      apic_set};
 	m.interrupt = -1;
 	m.apic_base = MACHINE_APIC;
 	m.cpu.platform = &m.platform;
@@ -233,14 +235,15 @@ void machine_code(uint64_t gpa, const void *bytes, unsigned length)
 
 uint64_t descriptor(uint32_t base, uint32_t limit, uint16_t attributes)
 {
-	return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(attributes & 0xff) << 40 | (uint64_t)(limit >> 16 & 15) << 48 |
-	       (uint64_t)(attributes >> 12) << 52 | (uint64_t)(base >> 24) << 56;
+	return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(attributes & 0xff) << 40 |
+	       (uint64_t)(limit >> 16 & 15) << 48 | (uint64_t)(attributes >> 12) << 52 | (uint64_t)(base >> 24) << 56;
 }
 
 void machine_gate(unsigned vector, uint16_t selector, uint64_t offset, uint8_t attributes, unsigned ist)
 {
 	bool wide = m.cpu.s.efer & X86_EFER_LMA;
-	uint64_t low = (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)ist << 32 | (uint64_t)attributes << 40 | (offset >> 16 & 0xffff) << 48;
+	uint64_t low = (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)ist << 32 | (uint64_t)attributes << 40 |
+		       (offset >> 16 & 0xffff) << 48;
 
 	machine_write(IDT_BASE + vector * (wide ? 16 : 8), 8, low);
 	if (wide)
@@ -259,8 +262,8 @@ void machine_tables(bool wide)
 {
 	static const struct {
 		uint16_t selector, attributes;
-	} flat[] = { { SEL_CODE64, 0xa09b }, { SEL_DATA, 0xc093 }, { SEL_CODE32, 0xc09b }, { SEL_USER_CODE32, 0xc0fb }, { SEL_USER_DATA, 0xc0f3 },
-		     { SEL_USER_CODE64, 0xa0fb } };
+	} flat[] = {{SEL_CODE64, 0xa09b},      {SEL_DATA, 0xc093},      {SEL_CODE32, 0xc09b},
+		    {SEL_USER_CODE32, 0xc0fb}, {SEL_USER_DATA, 0xc0f3}, {SEL_USER_CODE64, 0xa0fb}};
 
 	for (unsigned i = 0; i < sizeof(flat) / sizeof(flat[0]); i++)
 		machine_write(GDT_BASE + (flat[i].selector & 0xfff8), 8, descriptor(0, 0xfffff, flat[i].attributes));
@@ -282,8 +285,8 @@ static void segment_set(struct x86_state *s, unsigned segment, uint16_t selector
 {
 	uint64_t d = machine_read(GDT_BASE + (selector & 0xfff8), 8);
 
-	s->segment[segment] = (struct x86_segment){ .limit = UINT32_MAX, .selector = selector,
-						    .attributes = (uint16_t)((d >> 40 & 0xff) | (d >> 52 & 15) << 12) };
+	s->segment[segment] = (struct x86_segment){
+		.limit = UINT32_MAX, .selector = selector, .attributes = (uint16_t)((d >> 40 & 0xff) | (d >> 52 & 15) << 12)};
 }
 
 static void flat_state(struct x86_state *s, unsigned cpl, bool wide)
@@ -295,10 +298,10 @@ static void flat_state(struct x86_state *s, unsigned cpl, bool wide)
 	for (unsigned i = 0; i < 6; i++)
 		if (i != X86_CS)
 			segment_set(s, i, cpl ? SEL_USER_DATA : SEL_DATA);
-	s->gdtr = (struct x86_table){ GDT_BASE, GDT_SIZE - 1 };
-	s->idtr = (struct x86_table){ IDT_BASE, 0xfff };
-	s->tr = (struct x86_segment){ .base = TSS_BASE, .limit = 0x7ff, .selector = SEL_TSS, .attributes = 0x8b };
-	s->ldtr = (struct x86_segment){ .attributes = X86_SEGMENT_UNUSABLE };
+	s->gdtr = (struct x86_table){GDT_BASE, GDT_SIZE - 1};
+	s->idtr = (struct x86_table){IDT_BASE, 0xfff};
+	s->tr = (struct x86_segment){.base = TSS_BASE, .limit = 0x7ff, .selector = SEL_TSS, .attributes = 0x8b};
+	s->ldtr = (struct x86_segment){.attributes = X86_SEGMENT_UNUSABLE};
 	s->gpr[X86_RSP] = STACK_TOP;
 	s->rip = CODE_BASE;
 }
@@ -309,8 +312,8 @@ void machine_real(void)
 
 	x86_cpu_reset(&m.cpu, true);
 	x86_cpu_get(&m.cpu, &s);
-	s.segment[X86_CS] = (struct x86_segment){ .limit = 0xffff, .attributes = 0x9b };
-	s.idtr = (struct x86_table){ 0, 0x3ff };
+	s.segment[X86_CS] = (struct x86_segment){.limit = 0xffff, .attributes = 0x9b};
+	s.idtr = (struct x86_table){0, 0x3ff};
 	s.gpr[X86_RSP] = STACK_TOP;
 	s.rip = CODE_BASE;
 	assert_int_equal(x86_cpu_set(&m.cpu, &s), STATUS_OK);
@@ -414,7 +417,7 @@ int try_read(uint64_t linear, unsigned size, uint64_t *value)
 {
 	int vector;
 
-	attempt = (struct attempt){ linear, 0, size };
+	attempt = (struct attempt){linear, 0, size};
 	vector = try_call(attempt_read);
 	if (value)
 		*value = attempt.value;
@@ -423,13 +426,13 @@ int try_read(uint64_t linear, unsigned size, uint64_t *value)
 
 int try_write(uint64_t linear, unsigned size, uint64_t value)
 {
-	attempt = (struct attempt){ linear, value, size };
+	attempt = (struct attempt){linear, value, size};
 	return try_call(attempt_write);
 }
 
 int try_fetch(uint64_t linear)
 {
-	attempt = (struct attempt){ linear, 0, 0 };
+	attempt = (struct attempt){linear, 0, 0};
 	return try_call(attempt_fetch);
 }
 

@@ -57,7 +57,7 @@ struct machine {
 	uint16_t port;
 	/* the APIC */
 	struct local_apic_ops apic_ops;
-	int interrupt;      /* the vector that it announces, or -1 */
+	int interrupt; /* the vector that it announces, or -1 */
 	uint64_t apic_base;
 	uint8_t tpr;
 	unsigned apic_writes;
@@ -78,7 +78,7 @@ int machine_teardown(void **state);
 uint64_t machine_read(uint64_t gpa, unsigned size);
 void machine_write(uint64_t gpa, unsigned size, uint64_t value);
 void machine_code(uint64_t gpa, const void *bytes, unsigned length);
-#define CODE(gpa, ...) machine_code(gpa, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+#define CODE(gpa, ...) machine_code(gpa, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
 /* Descriptor tables as above, and a TSS with stacks. wide: for IA-32e mode. */
 void machine_tables(bool wide);

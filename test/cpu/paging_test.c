@@ -77,22 +77,29 @@ static void test_permissions_follow_the_model(void **state)
 		for (unsigned trial = 0; trial < 20000; trial++) {
 			uint32_t r = random32(), key = random32() & 15, access = random32() % 3, error = 0;
 			uint64_t upper = machine_read(PAGE_TABLES, 8), rights;
-			uint64_t leaf = TARGET | (r & 1 ? P : 0) | (r & 2 ? W : 0) | (r & 4 ? U : 0) | (r & 8 ? NX : 0) | (uint64_t)key << 59;
+			uint64_t leaf = TARGET | (r & 1 ? P : 0) | (r & 2 ? W : 0) | (r & 4 ? U : 0) | (r & 8 ? NX : 0) |
+					(uint64_t)key << 59;
 			int vector, expected;
 
-			upper = (upper & ~(uint64_t)(W | U) & ~NX) | (r & 0x30 ? W : 0) | (r & 0xc0 ? U : 0) | ((r & 0x700) == 0x700 ? NX : 0);
+			upper = (upper & ~(uint64_t)(W | U) & ~NX) | (r & 0x30 ? W : 0) | (r & 0xc0 ? U : 0) |
+				((r & 0x700) == 0x700 ? NX : 0);
 			machine_write(PAGE_TABLES, 8, upper);
 			machine_map(GVA, leaf);
 			m.cpu.s.pkru = random32();
 			control_set(r & 0x1000 ? X86_CR0_WP : 0,
-				    (r & 0x2000 ? X86_CR4_SMEP : 0) | (r & 0x4000 ? X86_CR4_SMAP : 0) | (r & 0x8000 ? X86_CR4_PKE : 0),
+				    (r & 0x2000 ? X86_CR4_SMEP : 0) | (r & 0x4000 ? X86_CR4_SMAP : 0) |
+					    (r & 0x8000 ? X86_CR4_PKE : 0),
 				    r & 0x10000 ? X86_FLAG_AC : 0);
 			rights = (leaf & upper & (W | U)) | ((leaf | upper) & NX);
-			expected = leaf & P && model_allows(rights, (enum x86_access)access, cpl == 3, m.cpu.s.pkru >> key * 2 & 3) ? -1 : X86_PF;
-			vector = access == X86_FETCH ? try_fetch(GVA + 5) : access == X86_WRITE ? try_write(GVA + 8, 4, 7) : try_read(GVA, 8, NULL);
+			expected = leaf & P && model_allows(rights, (enum x86_access)access, cpl == 3, m.cpu.s.pkru >> key * 2 & 3)
+					   ? -1
+					   : X86_PF;
+			vector = access == X86_FETCH   ? try_fetch(GVA + 5)
+				 : access == X86_WRITE ? try_write(GVA + 8, 4, 7)
+						       : try_read(GVA, 8, NULL);
 			if (vector != expected)
-				fail_msg("leaf %llx upper %llx cr4 %llx access %u: %d, not %d", (unsigned long long)leaf, (unsigned long long)upper,
-					 (unsigned long long)m.cpu.s.cr4, access, vector, expected);
+				fail_msg("leaf %llx upper %llx cr4 %llx access %u: %d, not %d", (unsigned long long)leaf,
+					 (unsigned long long)upper, (unsigned long long)m.cpu.s.cr4, access, vector, expected);
 			if (vector == X86_PF) {
 				uint32_t denied = m.cpu.s.pkru >> key * 2 & 3;
 				bool wp = m.cpu.s.cr0 & X86_CR0_WP;
@@ -457,8 +464,8 @@ static void test_alignment_check(void **state)
 
 static void test_addresses_must_be_canonical(void **state)
 {
-	static const struct x86_opcode move = { .name = "mov", .traits = X86_MODRM };
-	struct x86_insn insn = { .row = &move, .segment = X86_DS };
+	static const struct x86_opcode move = {.name = "mov", .traits = X86_MODRM};
+	struct x86_insn insn = {.row = &move, .segment = X86_DS};
 
 	(void)state;
 	machine_long(0);

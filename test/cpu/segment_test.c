@@ -56,15 +56,15 @@ static void test_data_segment_loads(void **state)
 	assert_int_equal(load_ds(0, SEL_FREE, descriptor(0, 0xfffff, 0x8090)), -1);
 	assert_int_equal(m.cpu.s.segment[X86_DS].limit, UINT32_MAX);
 	assert_int_equal(load_ds(0, SEL_FREE, descriptor(0, 0xfff, 0x0012)), X86_NP);
-	assert_int_equal(load_ds(0, SEL_FREE, descriptor(0, 0xfff, 0x0098)), X86_GP);  /* execute-only */
-	assert_int_equal(load_ds(0, SEL_FREE, descriptor(0, 0xfff, 0x009a)), -1);      /* readable code */
-	assert_int_equal(load_ds(0, SEL_FREE, descriptor(0, 0xfff, 0x0089)), X86_GP);  /* a TSS */
-	assert_int_equal(load_ds(3, SEL_FREE, descriptor(0, 0xfff, 0x0092)), X86_GP);  /* DPL 0 */
+	assert_int_equal(load_ds(0, SEL_FREE, descriptor(0, 0xfff, 0x0098)), X86_GP); /* execute-only */
+	assert_int_equal(load_ds(0, SEL_FREE, descriptor(0, 0xfff, 0x009a)), -1);     /* readable code */
+	assert_int_equal(load_ds(0, SEL_FREE, descriptor(0, 0xfff, 0x0089)), X86_GP); /* a TSS */
+	assert_int_equal(load_ds(3, SEL_FREE, descriptor(0, 0xfff, 0x0092)), X86_GP); /* DPL 0 */
 	assert_int_equal(load_ds(3, SEL_FREE | 3, descriptor(0, 0xfff, 0x00f2)), -1);
-	assert_int_equal(load_ds(3, SEL_FREE | 3, descriptor(0, 0xfff, 0x009e)), -1);  /* conforming code: no DPL check */
+	assert_int_equal(load_ds(3, SEL_FREE | 3, descriptor(0, 0xfff, 0x009e)), -1);     /* conforming code: no DPL check */
 	assert_int_equal(load_ds(0, SEL_FREE | 3, descriptor(0, 0xfff, 0x0092)), X86_GP); /* RPL 3 */
-	assert_int_equal(load_ds(0, GDT_SIZE, descriptor(0, 0xfff, 0x0092)), X86_GP);  /* beyond the limit */
-	assert_int_equal(load_ds(0, SEL_FREE | 4, 0), X86_GP);			       /* no LDT */
+	assert_int_equal(load_ds(0, GDT_SIZE, descriptor(0, 0xfff, 0x0092)), X86_GP);     /* beyond the limit */
+	assert_int_equal(load_ds(0, SEL_FREE | 4, 0), X86_GP);                            /* no LDT */
 }
 
 static uint64_t offset, width;
@@ -118,7 +118,8 @@ static void test_lar_lsl_verr(void **state)
 	machine_protected(3);
 	gdt(SEL_FREE, descriptor(0, 0x12345, 0x80f2));
 	m.cpu.reg[X86_RBX] = SEL_FREE | 3;
-	CODE(CODE_BASE, 0x0f, 0x02, 0xc3, 0x0f, 0x03, 0xcb, 0x0f, 0x00, 0xe3, 0x0f, 0x00, 0xeb); /* LAR EAX,EBX; LSL ECX,EBX; VERR BX; VERW BX */
+	CODE(CODE_BASE, 0x0f, 0x02, 0xc3, 0x0f, 0x03, 0xcb, 0x0f, 0x00, 0xe3, 0x0f, 0x00,
+	     0xeb); /* LAR EAX,EBX; LSL ECX,EBX; VERR BX; VERW BX */
 	machine_step(4);
 	assert_int_equal(m.cpu.reg[X86_RAX], 0x0080f200 | 1 << 16);
 	assert_int_equal(m.cpu.reg[X86_RCX], 0x12345fff);
@@ -136,7 +137,8 @@ static void test_call_gate_with_parameters(void **state)
 {
 	(void)state;
 	machine_protected(3);
-	gdt(SEL_FREE, (uint64_t)SEL_CODE32 << 16 | 0xa000 | UINT64_C(0xec02) << 32); /* present, DPL 3, call gate 32, 2 parameters */
+	gdt(SEL_FREE,
+	    (uint64_t)SEL_CODE32 << 16 | 0xa000 | UINT64_C(0xec02) << 32); /* present, DPL 3, call gate 32, 2 parameters */
 	machine_write(STACK_TOP, 4, 0x11111111);
 	machine_write(STACK_TOP + 4, 4, 0x22222222);
 	CODE(CODE_BASE, 0x9a, 0, 0, 0, 0, SEL_FREE | 3, 0);
@@ -402,7 +404,8 @@ static void test_swapgs_and_bases(void **state)
 	machine_long(0);
 	m.cpu.s.kernel_gs_base = 0x12345;
 	m.cpu.s.cr4 |= X86_CR4_FSGSBASE;
-	CODE(CODE_BASE, 0x0f, 0x01, 0xf8, 0xf3, 0x48, 0x0f, 0xae, 0xc8, 0xf3, 0x48, 0x0f, 0xae, 0xd3); /* SWAPGS; RDGSBASE RAX; WRFSBASE RBX */
+	CODE(CODE_BASE, 0x0f, 0x01, 0xf8, 0xf3, 0x48, 0x0f, 0xae, 0xc8, 0xf3, 0x48, 0x0f, 0xae,
+	     0xd3); /* SWAPGS; RDGSBASE RAX; WRFSBASE RBX */
 	m.cpu.reg[X86_RBX] = UINT64_C(0x7fff00001000);
 	machine_step(3);
 	assert_int_equal(m.cpu.reg[X86_RAX], 0x12345);
@@ -418,23 +421,23 @@ static void test_swapgs_and_bases(void **state)
 static void test_the_way_to_long_mode(void **state)
 {
 	static const uint8_t real[] = {
-		0x66, 0xb8, 0x20, 0x00, 0x00, 0x00, /* MOV EAX, PAE */
-		0x0f, 0x22, 0xe0,		    /* MOV CR4, EAX */
-		0x66, 0xb8, 0x00, 0x00, 0x01, 0x00, /* MOV EAX, PAGE_TABLES */
-		0x0f, 0x22, 0xd8,		    /* MOV CR3, EAX */
-		0x66, 0xb9, 0x80, 0x00, 0x00, 0xc0, /* MOV ECX, EFER */
-		0x0f, 0x32,			    /* RDMSR */
-		0x66, 0x0d, 0x00, 0x01, 0x00, 0x00, /* OR EAX, LME */
-		0x0f, 0x30,			    /* WRMSR */
-		0x66, 0xb8, 0x01, 0x00, 0x00, 0x80, /* MOV EAX, PG | PE */
-		0x0f, 0x22, 0xc0,		    /* MOV CR0, EAX */
-		0x66, 0xea, 0x00, 0xa0, 0, 0, SEL_CODE64, 0, /* JMP 8:A000 */
+		0x66, 0xb8, 0x20, 0x00, 0x00, 0x00,                /* MOV EAX, PAE */
+		0x0f, 0x22, 0xe0,                                  /* MOV CR4, EAX */
+		0x66, 0xb8, 0x00, 0x00, 0x01, 0x00,                /* MOV EAX, PAGE_TABLES */
+		0x0f, 0x22, 0xd8,                                  /* MOV CR3, EAX */
+		0x66, 0xb9, 0x80, 0x00, 0x00, 0xc0,                /* MOV ECX, EFER */
+		0x0f, 0x32,                                        /* RDMSR */
+		0x66, 0x0d, 0x00, 0x01, 0x00, 0x00,                /* OR EAX, LME */
+		0x0f, 0x30,                                        /* WRMSR */
+		0x66, 0xb8, 0x01, 0x00, 0x00, 0x80,                /* MOV EAX, PG | PE */
+		0x0f, 0x22, 0xc0,                                  /* MOV CR0, EAX */
+		0x66, 0xea, 0x00, 0xa0, 0,    0,    SEL_CODE64, 0, /* JMP 8:A000 */
 	};
 
 	(void)state;
 	machine_long(0); /* for its tables */
 	machine_real();
-	m.cpu.s.gdtr = (struct x86_table){ GDT_BASE, GDT_SIZE - 1 };
+	m.cpu.s.gdtr = (struct x86_table){GDT_BASE, GDT_SIZE - 1};
 	machine_code(CODE_BASE, real, sizeof(real));
 	machine_step(11);
 	assert_int_equal(RIP, 0xa000);
@@ -443,7 +446,7 @@ static void test_the_way_to_long_mode(void **state)
 	/* Paging cannot go off in 64-bit mode, nor PAE. */
 	CODE(0xa000, 0x0f, 0x22, 0xe0);
 	m.cpu.reg[X86_RAX] = 0;
-	m.cpu.s.idtr = (struct x86_table){ IDT_BASE, 0xfff };
+	m.cpu.s.idtr = (struct x86_table){IDT_BASE, 0xfff};
 	m.cpu.s.segment[X86_SS].limit = UINT32_MAX;
 	machine_write(GDT_BASE + SEL_DATA, 8, descriptor(0, 0xfffff, 0xc093));
 	machine_step(1);

@@ -25,8 +25,8 @@ static void rich_state(struct x86_state *s)
 	x86_cpu_get(&m.cpu, s);
 	fill(s->gpr, sizeof(s->gpr), 1);
 	s->rip = UINT64_C(0x123456789a);
-	s->rflags = X86_FLAG_FIXED | X86_FLAG_CF | X86_FLAG_PF | X86_FLAG_AF | X86_FLAG_ZF | X86_FLAG_SF | X86_FLAG_OF | X86_FLAG_IF | X86_FLAG_DF |
-		    X86_FLAG_TF | X86_FLAG_AC | X86_FLAG_ID | X86_FLAG_RF;
+	s->rflags = X86_FLAG_FIXED | X86_FLAG_CF | X86_FLAG_PF | X86_FLAG_AF | X86_FLAG_ZF | X86_FLAG_SF | X86_FLAG_OF |
+		    X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_TF | X86_FLAG_AC | X86_FLAG_ID | X86_FLAG_RF;
 	s->segment[X86_FS].base = UINT64_C(0x7f0000001000);
 	s->cr2 = UINT64_C(0xdeadbeef0000);
 	s->cr4 |= X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_OSFXSR | X86_CR4_OSXSAVE;
@@ -54,7 +54,7 @@ static void rich_state(struct x86_state *s)
 	s->nmi_pending = 1;
 	s->sipi_vector = 0x9a;
 	s->pending_debug = X86_DR6_BS | 2;
-	s->pending = (struct x86_pending_event){ .valid = 1, .vector = 0x30, .type = X86_EVENT_INTERRUPT };
+	s->pending = (struct x86_pending_event){.valid = 1, .vector = 0x30, .type = X86_EVENT_INTERRUPT};
 	fill(&s->apic, sizeof(s->apic), 5);
 	m.tpr = 9;
 }
@@ -99,15 +99,15 @@ static void test_every_mode_survives(void **state)
 	}
 }
 
-#define REFUSED(change)                                                        \
-	do {                                                                   \
-		struct x86_state s, kept, now;                                 \
-		rich_state(&s);                                                \
-		x86_cpu_get(&m.cpu, &kept);                                    \
-		change;                                                        \
-		assert_int_equal(x86_cpu_set(&m.cpu, &s), STATUS_INVALID);     \
-		x86_cpu_get(&m.cpu, &now);                                     \
-		assert_memory_equal(&kept, &now, sizeof(now));                 \
+#define REFUSED(change)                                                    \
+	do {                                                               \
+		struct x86_state s, kept, now;                             \
+		rich_state(&s);                                            \
+		x86_cpu_get(&m.cpu, &kept);                                \
+		change;                                                    \
+		assert_int_equal(x86_cpu_set(&m.cpu, &s), STATUS_INVALID); \
+		x86_cpu_get(&m.cpu, &now);                                 \
+		assert_memory_equal(&kept, &now, sizeof(now));             \
 	} while (0)
 
 static void test_impossible_states_are_refused(void **state)
@@ -140,7 +140,7 @@ static void test_impossible_states_are_refused(void **state)
 	REFUSED(s.activity = 4);
 	REFUSED(s.interrupt_shadow = 0x80);
 	REFUSED(s.pending.type = 7);
-	REFUSED(s.pending = ((struct x86_pending_event){ .valid = 1, .type = X86_EVENT_EXCEPTION, .vector = 32 }));
+	REFUSED(s.pending = ((struct x86_pending_event){.valid = 1, .type = X86_EVENT_EXCEPTION, .vector = 32}));
 	REFUSED(s.dr7 = UINT64_C(1) << 32);
 	REFUSED(s.dr6 = 0);
 	REFUSED(s.xss = 1);
