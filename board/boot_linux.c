@@ -203,9 +203,9 @@ enum status boot_linux_enter(struct boot *boot, const uint8_t *header, uint64_t 
 
 /*
  * The vmlinux in the payload, decompressed; its trailing four bytes say how long it is. `why` only tells the debug log
- * why the plain way is taken.
+ * why the plain way is taken, unless the payload is `damaged`: of a format that is known, and broken. Then the guest could not unpack it either.
  */
-static enum status payload_decompress(struct boot *boot, const struct linux_kernel *bz, struct reason *why)
+static enum status payload_decompress(struct boot *boot, const struct linux_kernel *bz, bool *damaged, struct reason *why)
 {
 	struct boot_plan *plan = &boot->plan;
 	uint64_t offset, length;
@@ -221,6 +221,7 @@ static enum status payload_decompress(struct boot *boot, const struct linux_kern
 		return reason_give(why, STATUS_INVALID, "the payload is said to be too large");
 	status = boot->input.decompress(bz->code + offset, length, &plan->image, &plan->image_size, why);
 	if (status != STATUS_OK) {
+		*damaged = status == STATUS_INVALID;
 		plan->image = NULL;
 		return status;
 	}
@@ -230,13 +231,14 @@ static enum status payload_decompress(struct boot *boot, const struct linux_kern
 }
 
 /* Plans the decompressed kernel's segments; on failure the plan is as empty as before. */
-static enum status vmlinux_load(struct boot *boot, const struct linux_kernel *bz, uint64_t *entry, struct reason *why)
+static enum status vmlinux_load(struct boot *boot, const struct linux_kernel *bz, uint64_t *entry, bool *damaged,
+				struct reason *why)
 {
 	struct boot_plan *plan = &boot->plan;
 	struct elf_file elf;
 	enum status status;
 
-	status = payload_decompress(boot, bz, why);
+	status = payload_decompress(boot, bz, damaged, why);
 	if (status == STATUS_OK)
 		status = elf_open(&elf, plan->image, plan->image_size, boot->input.kernel.path, why);
 	if (status == STATUS_OK && (!elf.is64 || elf.type != ELF_ET_EXEC))
@@ -321,6 +323,7 @@ enum status boot_linux_plan(struct boot *boot, bool *mine, struct reason *why)
 	struct reason plain = {""};
 	struct linux_kernel bz;
 	enum status status;
+	bool damaged = false;
 	uint64_t entry;
 
 	if (!linux_detect(&boot->input.kernel))
@@ -333,8 +336,10 @@ enum status boot_linux_plan(struct boot *boot, bool *mine, struct reason *why)
 		return reason_give(
 			why, STATUS_USAGE, "kernel %s: its command line holds %llu bytes, --cmdline has %llu; shorten it",
 			boot->input.kernel.path, (unsigned long long)bz.cmdline_size, (unsigned long long)cmdline_length(boot));
-	if (bz.entry64 && vmlinux_load(boot, &bz, &entry, &plain) == STATUS_OK)
+	if (bz.entry64 && vmlinux_load(boot, &bz, &entry, &damaged, &plain) == STATUS_OK)
 		return boot_linux_enter(boot, bz.header, bz.header_last, bz.initrd_max, entry, why);
+	if (damaged)
+		return reason_give(why, STATUS_INVALID, "kernel %s: %s", boot->input.kernel.path, plain.text);
 	if (plain.text[0])
 		host_log(HOST_LOG_DEBUG, "kernel %s: the guest decompresses it: %s", boot->input.kernel.path, plain.text);
 	return plain_plan(boot, &bz, why);

@@ -28,6 +28,7 @@
 struct run {
 	struct vm_config config;
 	const struct engine *engine;
+	struct reason engine_found; /* why --engine auto took it */
 	struct vm vm;
 	bool vm_made;
 	uint8_t *ram;
@@ -76,7 +77,7 @@ static enum status engine_take(struct run *run, const char *name, struct reason 
 	if (run->engine) {
 		status = run->engine->probe(&found);
 		if (status)
-			reason_give(why, status, "--engine %s: %s; --engine auto takes one that works here", name, found.text);
+			reason_give(why, status, "--engine %s; --engine auto takes one that works here", found.text);
 		return status;
 	}
 	for (i = 0; i < sizeof(engine_names) / sizeof(engine_names[0]); i++)
@@ -85,21 +86,17 @@ static enum status engine_take(struct run *run, const char *name, struct reason 
 	return reason_give(why, STATUS_USAGE, "--engine %s: unknown engine; there are auto, interp, jit and kvm", name);
 }
 
-/* `--engine auto`: the first of the table that works here, and says why. */
+/* `--engine auto`: the first of the table that works here. Why is said once nothing else can be wrong with what the user named. */
 static enum status engine_choose(struct run *run, struct reason *why)
 {
-	struct reason found = {""};
 	unsigned i;
 
 	for (i = 0; engines[i]; i++) {
-		found.text[0] = 0;
-		if (!engines[i]->probe(&found)) {
+		if (!engines[i]->probe(&run->engine_found)) {
 			run->engine = engines[i];
-			host_log(HOST_LOG_INFO, "engine %s: %s", engines[i]->name,
-				 found.text[0] ? found.text : "the best that works here");
 			return STATUS_OK;
 		}
-		host_log(HOST_LOG_INFO, "engine %s: not here: %s", engines[i]->name, found.text);
+		host_log(HOST_LOG_INFO, "not engine %s", run->engine_found.text);
 	}
 	return reason_give(why, STATUS_UNSUPPORTED, "--engine auto: no engine works on this host; the lines above say why");
 }
@@ -120,8 +117,7 @@ static enum status model_check(struct run *run, struct reason *why)
 	if (!status)
 		return STATUS_OK;
 	/* A name that is not there is a wrong word, not a missing file. */
-	return reason_give(why, status == STATUS_NOT_FOUND ? STATUS_USAGE : status, "--cpu %s: %s", run->config.cpu_model,
-			   found.text);
+	return reason_give(why, status == STATUS_NOT_FOUND ? STATUS_USAGE : status, "%s", found.text);
 }
 
 static enum status image_map(struct board_image *image, const char *path, const char *what, struct reason *why)
@@ -229,6 +225,8 @@ static enum status machine_make(struct run *run, struct reason *why)
 		status = board_create(&run->board, &run->vm, &run->backends, why);
 	if (!status)
 		status = vm_vcpus_create(&run->vm, why);
+	if (!status && run->engine_found.text[0])
+		host_log(HOST_LOG_INFO, "engine %s", run->engine_found.text);
 	if (!status) {
 		status = host_thread_start(&run->signals, "signals", signals_main, run);
 		if (status)

@@ -37,7 +37,7 @@ struct engine_stats {
 
 struct engine {
 	const char *name;
-	/* Can it run a 64-bit guest here? `why` says what was found, good or bad. */
+	/* Can it run a 64-bit guest here? `why` says what was found, good or bad, as "NAME: ...". */
 	enum status (*probe)(struct reason *why);
 	enum status (*vm_attach)(struct vm *vm, struct reason *why);
 	void (*vm_detach)(struct vm *vm);

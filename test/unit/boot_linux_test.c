@@ -18,7 +18,7 @@ static enum status decompress(const uint8_t *in, uint64_t in_length, uint8_t **o
 {
 	decompressions++;
 	if (in_length != PAYLOAD_SIZE || in[0] != 'P')
-		return reason_give(why, STATUS_UNSUPPORTED, "not this format");
+		return reason_give(why, in[0] == 'D' ? STATUS_INVALID : STATUS_UNSUPPORTED, "not this format, or damaged");
 	*out = malloc(image_size);
 	memcpy(*out, image, image_size);
 	*out_length = image_size;
@@ -270,7 +270,7 @@ static void virtual_entry_becomes_physical(void **unused)
 	machine_free(machine);
 }
 
-/* Whatever is wrong with the payload, the guest's decompressor gets its chance. */
+/* Whatever else is wrong with the payload, the guest's decompressor gets its chance. */
 static void odd_payload_takes_the_plain_way(void **unused)
 {
 	struct machine *machine = machine_new(64 * MIB);
@@ -296,6 +296,22 @@ static void odd_payload_takes_the_plain_way(void **unused)
 		assert_int_equal(machine->state.rip, 16 * MIB + 0x200);
 		assert_int_equal(images_out, 0);
 	}
+	machine_free(machine);
+}
+
+static void damaged_payload_is_refused(void **unused)
+{
+	struct machine *machine = machine_new(64 * MIB);
+	uint8_t kernel[KERNEL_SIZE];
+
+	(void)unused;
+	vmlinux_draw();
+	bzimage_draw(kernel);
+	kernel[SETUP_SIZE + PAYLOAD] = 'D';
+	kernel_set(machine, kernel, sizeof(kernel));
+	machine->boot.input.decompress = decompress;
+	machine->boot.input.decompress_free = decompress_free;
+	machine_refuses(machine, STATUS_INVALID, "kernel /k: not this format, or damaged");
 	machine_free(machine);
 }
 
@@ -373,6 +389,7 @@ int main(void)
 		cmocka_unit_test(payload_is_loaded_where_it_was_linked),
 		cmocka_unit_test(virtual_entry_becomes_physical),
 		cmocka_unit_test(odd_payload_takes_the_plain_way),
+		cmocka_unit_test(damaged_payload_is_refused),
 		cmocka_unit_test(vmlinux_by_itself_is_entered_at_64_bits),
 		cmocka_unit_test(bad_files_are_refused_with_a_reason),
 		cmocka_unit_test(mutated_headers_are_refused_or_sound),
