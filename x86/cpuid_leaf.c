@@ -13,6 +13,7 @@
 
 /* FPU DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 */
 #define LEAF1_EDX 0x078bfbfdu
+#define LEAF1_EDX_APIC X86_BIT(9)
 #define LEAF1_EDX_HTT X86_BIT(28)
 #define LEAF1_ECX_OSXSAVE X86_BIT(27)
 #define LEAF1_ECX_HYPERVISOR X86_BIT(31)
@@ -262,11 +263,22 @@ static bool has_subleaves(uint32_t leaf)
 	return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f || leaf == 0x8000001d;
 }
 
+#define APIC_BASE_ENABLED X86_BIT(11)
+
+static bool apic_enabled(const struct x86_cpu *cpu)
+{
+	uint64_t base;
+
+	return !cpu->apic_ops || !cpu->apic_ops->msr_read(cpu->apic, X86_MSR_APIC_BASE, &base) || base & APIC_BASE_ENABLED;
+}
+
 static void patch(const struct x86_cpu *cpu, struct x86_cpuid_leaf *leaf)
 {
 	switch (leaf->leaf) {
 	case 1:
 		leaf->ebx |= cpu->id << 24;
+		if (!apic_enabled(cpu))
+			leaf->edx &= ~(uint32_t)LEAF1_EDX_APIC;
 		if (cpu->s.cr4 & X86_CR4_OSXSAVE)
 			leaf->ecx |= (uint32_t)LEAF1_ECX_OSXSAVE;
 		break;
@@ -281,6 +293,10 @@ static void patch(const struct x86_cpu *cpu, struct x86_cpuid_leaf *leaf)
 			leaf->ebx = xsave_size(cpu->s.xcr0, false);
 		else if (leaf->subleaf == 1 && x86_has(cpu->model, X86_FEATURE_XSAVEC))
 			leaf->ebx = xsave_size(cpu->s.xcr0, true);
+		break;
+	case 0x80000001:
+		if (!apic_enabled(cpu))
+			leaf->edx &= ~(uint32_t)LEAF1_EDX_APIC; /* AMD's alias */
 		break;
 	case 0x8000001e:
 		leaf->eax = cpu->id;

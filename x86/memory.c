@@ -308,6 +308,15 @@ void x86_write_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size, uint64_
 	x86_debug_access(cpu, linear, size, true);
 }
 
+/* Long accesses are checked where the SDM names an alignment: scalars, and 80-bit floating-point values by 8 (vol. 3, table 6-7). */
+static void long_alignment_check(struct x86_cpu *cpu, uint64_t linear, unsigned size)
+{
+	if (size == 10)
+		alignment_check(cpu, linear, 8, cpu->mode);
+	else if (size <= 8 && !(size & (size - 1)))
+		alignment_check(cpu, linear, size, cpu->mode);
+}
+
 /* One page's part of a long access. */
 static unsigned part(uint64_t linear, unsigned size)
 {
@@ -325,6 +334,10 @@ void x86_read_bytes(struct x86_cpu *cpu, uint64_t linear, void *buffer, unsigned
 		return;
 	}
 	linear = linear_of(cpu, linear, size);
+	if (__builtin_expect(cpu->tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS], 0)) {
+		x86_read_check(cpu, linear, size);
+		long_alignment_check(cpu, linear, size);
+	}
 	x86_debug_access(cpu, linear, size, false);
 	for (uint8_t *out = buffer; size;) {
 		unsigned now = part(linear, size);
@@ -351,6 +364,7 @@ void x86_write_bytes(struct x86_cpu *cpu, uint64_t linear, const void *buffer, u
 	}
 	linear = linear_of(cpu, linear, size);
 	x86_access_check(cpu, linear, size, X86_WRITE, cpu->mode);
+	long_alignment_check(cpu, linear, size);
 	x86_debug_access(cpu, linear, size, true);
 	while (size) {
 		first = part(linear, size);

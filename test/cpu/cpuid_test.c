@@ -145,6 +145,9 @@ static void test_dynamic_bits(void **state)
 	/* Undefined basic leaves: the highest one's data. */
 	assert_int_equal(ask(0x12345, 1).ebx, ask(0x1f, 1).ebx);
 	m.cpu.id = 0;
+	assert_true(ask(1, 0).edx & X86_BIT(9));
+	m.apic_base = UINT64_MAX; /* disabled */
+	assert_false(ask(1, 0).edx & X86_BIT(9));
 }
 
 static void test_cr4_allows_what_cpuid_offers(void **state)

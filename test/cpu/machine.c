@@ -104,7 +104,7 @@ static bool apic_msr_read(void *apic, uint32_t msr, uint64_t *value)
 {
 	(void)apic;
 	(void)msr;
-	*value = m.apic_base | 0x900;
+	*value = m.apic_base == UINT64_MAX ? MACHINE_APIC | 0x100 : m.apic_base | 0x900;
 	return true;
 }
 

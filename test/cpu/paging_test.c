@@ -445,6 +445,20 @@ static void test_data_breakpoints(void **state)
 	assert_int_equal(m.cpu.debug_hits, 2);
 }
 
+static unsigned bytes_size;
+static void bytes_read(void)
+{
+	uint8_t buffer[16];
+
+	x86_read_bytes(&m.cpu, TARGET + 4, buffer, bytes_size);
+}
+
+static int try_bytes(unsigned size)
+{
+	bytes_size = size;
+	return try_call(bytes_read);
+}
+
 static void test_alignment_check(void **state)
 {
 	(void)state;
@@ -456,6 +470,10 @@ static void test_alignment_check(void **state)
 	assert_int_equal(try_read(TARGET + 4, 4, NULL), -1);
 	assert_int_equal(try_read(TARGET + 1, 1, NULL), -1);
 	assert_int_equal(try_read(TARGET + 0xfff, 2, NULL), X86_AC);
+	assert_int_equal(try_bytes(4), -1);
+	assert_int_equal(try_bytes(8), X86_AC);
+	assert_int_equal(try_bytes(10), X86_AC);
+	assert_int_equal(try_bytes(16), -1); /* MOVUPS */
 	/* Implicit supervisor accesses are not checked. */
 	assert_int_equal(x86_read32_system(&m.cpu, TARGET + 1), 0);
 	control_set(X86_CR0_WP | X86_CR0_AM, 0, 0);
