@@ -72,7 +72,7 @@ __asm__(".text\n"
 static bool was_hit(unsigned number, const void *rip, uint64_t dr6, const char *what)
 {
 	return check(number < hits && hit[number].rip == (uint64_t)rip && hit[number].dr6 == (DR6_FIXED | dr6), "%s", what) ||
-	       (print("# %u hits; rip %lx dr6 %lx, not %lx %lx\n", hits, hit[number % HITS].rip, hit[number % HITS].dr6, (uint64_t)rip, DR6_FIXED | dr6), false);
+	       (print("# %u hits; rip %lx dr6 %lx, not %lx %lx\n", hits, hit[number % HITS].rip, hit[number % HITS].dr6, (uint64_t)rip, (uint64_t)(DR6_FIXED | dr6)), false);
 }
 
 static void single_step(void)
