@@ -37,6 +37,16 @@ void interrupt_handle(struct frame *frame)
 	guest_exit(2);
 }
 
+_Noreturn void trap_end(unsigned vector, uint32_t error)
+{
+	uint32_t esp = trap_esp;
+
+	trap.vector = vector;
+	trap.error = error;
+	trap_esp = 0;
+	trap_escape(esp);
+}
+
 int trap_run(void (*fn)(void *argument), void *argument)
 {
 	if (trap_enter(&trap_esp, fn, argument)) {

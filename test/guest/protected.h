@@ -44,6 +44,8 @@ uint64_t call_gate(unsigned selector, uint32_t offset, unsigned parameters, unsi
 extern struct frame trap;
 extern uint32_t trap_cr2;
 extern uint32_t trap_esp_at; /* where the CPU's frame lay */
+/* For handlers that are no interrupt gates: ends the trap_run that is under way. */
+_Noreturn void trap_end(unsigned vector, uint32_t error);
 int trap_run(void (*fn)(void *argument), void *argument); /* -1: it returned */
 bool check_trap(int got, int vector, uint32_t error, const char *what);
 #define NO_TRAP (-1)
