@@ -17,22 +17,35 @@ struct cursor {
 	const uint8_t *at, *end; /* end: of what is there, at most 15 bytes */
 	const uint8_t *readable; /* end of what may be read: `available` bytes */
 	const uint8_t *start;
-	uint8_t rex;             /* the bits W R X B, of REX or VEX */
+	uint8_t rex; /* the bits W R X B, of REX or VEX */
 };
 
 /* What a step of the walk comes to; the steps hand on what is not STEP_OK. */
 enum step { STEP_OK, STEP_SHORT, STEP_UNDEFINED };
 
-static const struct x86_opcode undefined_row = { .name = "(undefined)", .traits = X86_UNDEFINED | X86_ENDS_BLOCK };
-static const struct x86_opcode too_long_row = { .name = "(too long)", .traits = X86_UNDEFINED | X86_ENDS_BLOCK };
+static const struct x86_opcode undefined_row = {.name = "(undefined)", .traits = X86_UNDEFINED | X86_ENDS_BLOCK};
+static const struct x86_opcode too_long_row = {.name = "(too long)", .traits = X86_UNDEFINED | X86_ENDS_BLOCK};
 
-enum prefix { PREFIX_NONE, PREFIX_66, PREFIX_67, PREFIX_LOCK, PREFIX_F2, PREFIX_F3, PREFIX_REX, PREFIX_ES, PREFIX_CS, PREFIX_SS, PREFIX_DS,
-	      PREFIX_FS, PREFIX_GS };
+enum prefix {
+	PREFIX_NONE,
+	PREFIX_66,
+	PREFIX_67,
+	PREFIX_LOCK,
+	PREFIX_F2,
+	PREFIX_F3,
+	PREFIX_REX,
+	PREFIX_ES,
+	PREFIX_CS,
+	PREFIX_SS,
+	PREFIX_DS,
+	PREFIX_FS,
+	PREFIX_GS
+};
 
 static const uint8_t prefix_of[256] = {
-	[0x26] = PREFIX_ES, [0x2e] = PREFIX_CS, [0x36] = PREFIX_SS, [0x3e] = PREFIX_DS, [0x64] = PREFIX_FS, [0x65] = PREFIX_GS,
-	[0x66] = PREFIX_66, [0x67] = PREFIX_67, [0xf0] = PREFIX_LOCK, [0xf2] = PREFIX_F2, [0xf3] = PREFIX_F3,
-	[0x40 ... 0x4f] = PREFIX_REX,
+	[0x26] = PREFIX_ES,   [0x2e] = PREFIX_CS, [0x36] = PREFIX_SS, [0x3e] = PREFIX_DS,
+	[0x64] = PREFIX_FS,   [0x65] = PREFIX_GS, [0x66] = PREFIX_66, [0x67] = PREFIX_67,
+	[0xf0] = PREFIX_LOCK, [0xf2] = PREFIX_F2, [0xf3] = PREFIX_F3, [0x40 ... 0x4f] = PREFIX_REX,
 };
 
 static inline bool fetch8(struct cursor *c, uint8_t *value)
@@ -77,8 +90,14 @@ static enum step decode_prefixes_any(struct cursor *c, struct x86_insn *insn, un
 		case PREFIX_66: insn->prefixes |= X86_PREFIX_66; break;
 		case PREFIX_67: insn->prefixes |= X86_PREFIX_67; break;
 		case PREFIX_LOCK: insn->prefixes |= X86_PREFIX_LOCK; break;
-		case PREFIX_F2: insn->prefixes |= X86_PREFIX_REPNE; insn->pp = X86_PP_F2; break;
-		case PREFIX_F3: insn->prefixes |= X86_PREFIX_REP; insn->pp = X86_PP_F3; break;
+		case PREFIX_F2:
+			insn->prefixes |= X86_PREFIX_REPNE;
+			insn->pp = X86_PP_F2;
+			break;
+		case PREFIX_F3:
+			insn->prefixes |= X86_PREFIX_REP;
+			insn->pp = X86_PP_F3;
+			break;
 		default:
 			if (code_size == 8 && prefix < PREFIX_FS)
 				break; /* ES CS SS DS: without effect */
@@ -106,7 +125,8 @@ static inline enum step decode_prefixes(struct cursor *c, struct x86_insn *insn,
 		step = decode_prefixes_any(c, insn, code_size);
 	} else {
 		rex = ((c->at[0] & 0xf0) == 0x40) & (code_size == 8);
-		if (__builtin_expect(prefix_of[c->at[rex]] != PREFIX_NONE && (code_size == 8 || prefix_of[c->at[rex]] != PREFIX_REX), 0)) {
+		if (__builtin_expect(
+			    prefix_of[c->at[rex]] != PREFIX_NONE && (code_size == 8 || prefix_of[c->at[rex]] != PREFIX_REX), 0)) {
 			step = decode_prefixes_any(c, insn, code_size);
 		} else {
 			c->rex = (uint8_t)(c->at[0] & -rex);
@@ -142,7 +162,7 @@ static enum step decode_vex(struct cursor *c, struct x86_insn *insn, unsigned co
 			return STEP_UNDEFINED;
 		if (!fetch8(c, &second))
 			return STEP_SHORT;
-		c->rex |= (uint8_t)(~first >> 5 & 3) | (uint8_t)(second >> 7 << 3);
+		c->rex = (uint8_t)(c->rex | (~first >> 5 & 3) | (second >> 7 << 3));
 		insn->w = second >> 7;
 	}
 	insn->vvvv = ~second >> 3 & 15;
@@ -159,7 +179,8 @@ static enum step decode_vex(struct cursor *c, struct x86_insn *insn, unsigned co
 }
 
 /* The opcode's bytes after the first; finds the table entry to start from (NULL: the vector decoder's). */
-static inline enum step decode_opcode(struct cursor *c, struct x86_insn *insn, unsigned code_size, const struct opcode_entry **entry)
+static inline enum step decode_opcode(struct cursor *c, struct x86_insn *insn, unsigned code_size,
+				      const struct opcode_entry **entry)
 {
 	enum step step;
 
@@ -207,7 +228,8 @@ static inline enum step decode_opcode(struct cursor *c, struct x86_insn *insn, u
 }
 
 /* Follows sub-tables until a plain entry, or one that is the vector decoder's. */
-static inline enum step decode_entry(const struct cursor *c, const struct x86_insn *insn, unsigned code_size, const struct opcode_entry **found)
+static inline enum step decode_entry(const struct cursor *c, const struct x86_insn *insn, unsigned code_size,
+				     const struct opcode_entry **found)
 {
 	const struct opcode_entry *entry = *found;
 
@@ -238,16 +260,12 @@ static inline enum step decode_entry(const struct cursor *c, const struct x86_in
 
 /* By rule, code size (2, 4, 8), 66, W. */
 #define SIZES(rule, c16, c16_66, c32, c32_66, c64, c64_w, c64_66, c64_66_w) \
-	[rule] = { { c16, c16, c16_66, c16_66 }, { c32, c32, c32_66, c32_66 }, { c64, c64_w, c64_66, c64_66_w } }
+	[rule] = {{c16, c16, c16_66, c16_66}, {c32, c32, c32_66, c32_66}, {c64, c64_w, c64_66, c64_66_w}}
 static const uint8_t operand_sizes[8][3][4] = {
-	SIZES(SIZE_V, 2, 4, 4, 2, 4, 8, 2, 8),
-	SIZES(SIZE_BYTE, 1, 1, 1, 1, 1, 1, 1, 1),
-	SIZES(SIZE_WORD, 2, 2, 2, 2, 2, 2, 2, 2),
-	SIZES(SIZE_Z, 2, 4, 4, 2, 4, 4, 2, 2),
-	SIZES(SIZE_Y, 4, 4, 4, 4, 4, 8, 4, 8),
-	SIZES(SIZE_STACK, 2, 4, 4, 2, 8, 8, 2, 8),
-	SIZES(SIZE_NEAR, 2, 4, 4, 2, 8, 8, 8, 8),
-	SIZES(SIZE_NATIVE, 4, 4, 4, 4, 8, 8, 8, 8),
+	SIZES(SIZE_V, 2, 4, 4, 2, 4, 8, 2, 8),    SIZES(SIZE_BYTE, 1, 1, 1, 1, 1, 1, 1, 1),
+	SIZES(SIZE_WORD, 2, 2, 2, 2, 2, 2, 2, 2), SIZES(SIZE_Z, 2, 4, 4, 2, 4, 4, 2, 2),
+	SIZES(SIZE_Y, 4, 4, 4, 4, 4, 8, 4, 8),    SIZES(SIZE_STACK, 2, 4, 4, 2, 8, 8, 2, 8),
+	SIZES(SIZE_NEAR, 2, 4, 4, 2, 8, 8, 8, 8), SIZES(SIZE_NATIVE, 4, 4, 4, 4, 8, 8, 8, 8),
 };
 
 static inline uint8_t operand_size(enum opcode_size rule, const struct x86_insn *insn, unsigned code_size)
@@ -258,8 +276,8 @@ _Static_assert(X86_PREFIX_66 >> 2 == 2, "operand_sizes' index");
 
 static enum step decode_address16(struct cursor *c, struct x86_insn *insn, uint8_t rm)
 {
-	static const uint8_t base[8] = { X86_RBX, X86_RBX, X86_RBP, X86_RBP, X86_RSI, X86_RDI, X86_RBP, X86_RBX };
-	static const uint8_t index[8] = { X86_RSI, X86_RDI, X86_RSI, X86_RDI, X86_NO_REG, X86_NO_REG, X86_NO_REG, X86_NO_REG };
+	static const uint8_t base[8] = {X86_RBX, X86_RBX, X86_RBP, X86_RBP, X86_RSI, X86_RDI, X86_RBP, X86_RBX};
+	static const uint8_t index[8] = {X86_RSI, X86_RDI, X86_RSI, X86_RDI, X86_NO_REG, X86_NO_REG, X86_NO_REG, X86_NO_REG};
 	uint64_t disp = 0;
 
 	insn->base = base[rm];
@@ -329,8 +347,8 @@ static inline enum step decode_modrm(struct cursor *c, struct x86_insn *insn, un
 
 /* Bytes of an immediate by kind and log2 of the operand size. */
 static const uint8_t immediate_sizes[][4] = {
-	[IMM_NONE] = { 0, 0, 0, 0 }, [IMM_8] = { 1, 1, 1, 1 }, [IMM_U8] = { 1, 1, 1, 1 }, [IMM_U16] = { 2, 2, 2, 2 },
-	[IMM_Z] = { 1, 2, 4, 4 }, [IMM_V] = { 1, 2, 4, 8 }, [IMM_NEAR] = { 0, 2, 4, 4 },
+	[IMM_NONE] = {0, 0, 0, 0}, [IMM_8] = {1, 1, 1, 1}, [IMM_U8] = {1, 1, 1, 1},   [IMM_U16] = {2, 2, 2, 2},
+	[IMM_Z] = {1, 2, 4, 4},    [IMM_V] = {1, 2, 4, 8}, [IMM_NEAR] = {0, 2, 4, 4},
 };
 
 static bool decode_immediate_long(struct cursor *c, struct x86_insn *insn, enum opcode_immediate kind)
@@ -372,10 +390,11 @@ static inline bool decode_immediate(struct cursor *c, struct x86_insn *insn, enu
 	return true;
 }
 
-static const uint8_t log2_of[9] = { [1] = 0, [2] = 1, [4] = 2, [8] = 3 };
+static const uint8_t log2_of[9] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3};
 
 /* An entry of the integer tables. */
-static inline enum step decode_integer(struct cursor *c, struct x86_insn *insn, const struct opcode_entry *entry, unsigned code_size)
+static inline enum step decode_integer(struct cursor *c, struct x86_insn *insn, const struct opcode_entry *entry,
+				       unsigned code_size)
 {
 	x86_handler *const *handlers;
 	enum step step;
@@ -442,12 +461,15 @@ static enum step decode_vector(struct cursor *c, struct x86_insn *insn, unsigned
 
 enum x86_decode_status x86_decode(struct x86_insn *insn, const uint8_t *bytes, unsigned available, unsigned code_size)
 {
-	struct cursor c = { .at = bytes, .start = bytes, .readable = bytes + available, .end = bytes + (available < MAX_LENGTH ? available : MAX_LENGTH) };
+	struct cursor c = {.at = bytes,
+			   .start = bytes,
+			   .readable = bytes + available,
+			   .end = bytes + (available < MAX_LENGTH ? available : MAX_LENGTH)};
 	const struct opcode_entry *entry = NULL;
 	enum step step;
 
-	*insn = (struct x86_insn){ .code_size = (uint8_t)code_size, .mod = 3, .base = X86_NO_REG, .index = X86_NO_REG,
-				   .segment = X86_NO_REG };
+	*insn = (struct x86_insn){
+		.code_size = (uint8_t)code_size, .mod = 3, .base = X86_NO_REG, .index = X86_NO_REG, .segment = X86_NO_REG};
 	step = decode_prefixes(&c, insn, code_size);
 	if (step == STEP_OK)
 		step = decode_opcode(&c, insn, code_size, &entry);

@@ -8,6 +8,9 @@
 #include "x86/integer.h"
 #include "x86/operand.h"
 
+/* Functions made by macros, laid out by hand. */
+// clang-format off
+
 #define CARRY_NONE ""
 
 /* op: the host's mnemonic. ax_in: how AX comes in ("=&a" not at all, "+&a" as the flags); before: what to do with it first. */

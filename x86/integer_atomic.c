@@ -8,6 +8,9 @@
 #include "x86/integer.h"
 #include "x86/operand.h"
 
+/* Functions made by macros, laid out by hand. */
+// clang-format off
+
 /* RAX is moved in and out around the flags' use of AX. */
 #define CMPXCHG_ASM(text) FLAGS_RESTORE "mov %[rax], %%rax\n\t" text "\n\tmov %%rax, %[rax]" FLAGS_SAVE
 

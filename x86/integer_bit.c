@@ -8,6 +8,9 @@
 #include "x86/integer.h"
 #include "x86/operand.h"
 
+/* Functions made by macros, laid out by hand. */
+// clang-format off
+
 /* Linear address of the word that has bit `bit` (signed) of the memory operand. */
 static inline uint64_t bit_word(struct x86_cpu *cpu, const struct x86_insn *insn, int64_t bit, unsigned size, bool write)
 {

@@ -5,6 +5,9 @@
 #include "x86/integer.h"
 #include "x86/operand.h"
 
+/* Functions made by macros, laid out by hand. */
+// clang-format off
+
 #define CMOV(n, bits)                                                                                                 \
 	/* A 32-bit destination is extended even if nothing moves. */                                                 \
 	static void cmov##n##_reg##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                             \

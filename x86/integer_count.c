@@ -8,6 +8,9 @@
 #include "x86/integer.h"
 #include "x86/operand.h"
 
+/* Functions made by macros, laid out by hand. */
+// clang-format off
+
 #define THREE(name) { [1] = name##16, name##32, name##64 }
 #define TWO(name) { [2] = name##32, name##64 }
 

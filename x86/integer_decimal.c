@@ -11,8 +11,8 @@
 /* CF, AF and what a byte result says of SF ZF PF. */
 static uint16_t flags_of(uint8_t result, bool carry, bool adjust)
 {
-	return (uint16_t)((carry ? STATUS_CF : 0) | (adjust ? STATUS_AF : 0) | (result & 0x80 ? STATUS_SF : 0) | (result ? 0 : STATUS_ZF) |
-			  (__builtin_parity(result) ? 0 : STATUS_PF) | 0x200);
+	return (uint16_t)((carry ? STATUS_CF : 0) | (adjust ? STATUS_AF : 0) | (result & 0x80 ? STATUS_SF : 0) |
+			  (result ? 0 : STATUS_ZF) | (__builtin_parity(result) ? 0 : STATUS_PF) | 0x200);
 }
 
 static void ascii_adjust(struct x86_cpu *cpu, const struct x86_insn *insn, int step)
@@ -85,9 +85,9 @@ static void aad(struct x86_cpu *cpu, const struct x86_insn *insn)
 	cpu->flags = flags_of(al, false, false);
 }
 
-const struct x86_handlers x86_integer_aaa = { .reg = { aaa } };
-const struct x86_handlers x86_integer_aas = { .reg = { aas } };
-const struct x86_handlers x86_integer_daa = { .reg = { daa } };
-const struct x86_handlers x86_integer_das = { .reg = { das } };
-const struct x86_handlers x86_integer_aam = { .reg = { aam } };
-const struct x86_handlers x86_integer_aad = { .reg = { aad } };
+const struct x86_handlers x86_integer_aaa = {.reg = {aaa}};
+const struct x86_handlers x86_integer_aas = {.reg = {aas}};
+const struct x86_handlers x86_integer_daa = {.reg = {daa}};
+const struct x86_handlers x86_integer_das = {.reg = {das}};
+const struct x86_handlers x86_integer_aam = {.reg = {aam}};
+const struct x86_handlers x86_integer_aad = {.reg = {aad}};

@@ -57,7 +57,10 @@ static void salc(struct x86_cpu *cpu, const struct x86_insn *insn)
 	cpu->reg[X86_RAX] = (cpu->reg[X86_RAX] & ~UINT64_C(0xff)) | (cpu->flags & STATUS_CF ? 0xff : 0);
 }
 
-#define ANY_SIZE(fn) { .reg = { fn, fn, fn, fn } }
+#define ANY_SIZE(fn)                      \
+	{                                 \
+		.reg = { fn, fn, fn, fn } \
+	}
 const struct x86_handlers x86_integer_lahf = ANY_SIZE(lahf);
 const struct x86_handlers x86_integer_sahf = ANY_SIZE(sahf);
 const struct x86_handlers x86_integer_clc = ANY_SIZE(clc);

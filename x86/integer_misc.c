@@ -36,7 +36,7 @@ static void exclusive_run(struct x86_cpu *cpu, void *argument)
 
 void x86_integer_exclusive(struct x86_cpu *cpu, const struct x86_insn *insn, x86_handler *plain)
 {
-	struct exclusive exclusive = { insn, plain };
+	struct exclusive exclusive = {insn, plain};
 
 	x86_exclusive(cpu, exclusive_run, &exclusive);
 }
@@ -143,17 +143,20 @@ static void rdseed(struct x86_cpu *cpu, const struct x86_insn *insn)
 	random(cpu, insn);
 }
 
-#define ANY(fn) { .reg = { fn, fn, fn, fn }, .mem = { fn, fn, fn, fn } }
+#define ANY(fn)                                                    \
+	{                                                          \
+		.reg = {fn, fn, fn, fn}, .mem = { fn, fn, fn, fn } \
+	}
 const struct x86_handlers x86_integer_nop = ANY(nop);
-const struct x86_handlers x86_integer_prefetch = { .reg = { prefetch_register, prefetch_register, prefetch_register, prefetch_register },
-						   .mem = { nop, nop, nop, nop } };
+const struct x86_handlers x86_integer_prefetch = {
+	.reg = {prefetch_register, prefetch_register, prefetch_register, prefetch_register}, .mem = {nop, nop, nop, nop}};
 const struct x86_handlers x86_integer_pause = ANY(pause);
 const struct x86_handlers x86_integer_mfence = ANY(mfence);
 const struct x86_handlers x86_integer_lfence = ANY(lfence);
 const struct x86_handlers x86_integer_sfence = ANY(sfence);
-const struct x86_handlers x86_integer_cache_line = { .mem = { cache_line } };
-const struct x86_handlers x86_integer_clflushopt = { .mem = { clflushopt } };
-const struct x86_handlers x86_integer_clwb = { .mem = { clwb } };
-const struct x86_handlers x86_integer_bound = { .mem = { [1] = bound16, bound32 } };
-const struct x86_handlers x86_integer_rdrand = { .reg = { [1] = rdrand, rdrand, rdrand } };
-const struct x86_handlers x86_integer_rdseed = { .reg = { [1] = rdseed, rdseed, rdseed } };
+const struct x86_handlers x86_integer_cache_line = {.mem = {cache_line}};
+const struct x86_handlers x86_integer_clflushopt = {.mem = {clflushopt}};
+const struct x86_handlers x86_integer_clwb = {.mem = {clwb}};
+const struct x86_handlers x86_integer_bound = {.mem = {[1] = bound16, bound32}};
+const struct x86_handlers x86_integer_rdrand = {.reg = {[1] = rdrand, rdrand, rdrand}};
+const struct x86_handlers x86_integer_rdseed = {.reg = {[1] = rdseed, rdseed, rdseed}};

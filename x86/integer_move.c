@@ -5,6 +5,9 @@
 #include "x86/integer.h"
 #include "x86/operand.h"
 
+/* Functions made by macros, laid out by hand. */
+// clang-format off
+
 #define FOUR(name) { name##8, name##16, name##32, name##64 }
 #define THREE(name) { [1] = name##16, name##32, name##64 }
 #define HANDLERS(name) { .reg = FOUR(name##_reg), .mem = FOUR(name##_mem) }

@@ -8,6 +8,9 @@
 #include "x86/integer.h"
 #include "x86/operand.h"
 
+/* Functions made by macros, laid out by hand. */
+// clang-format off
+
 /* In the wide forms rAX holds flags when the asm begins and ends, and the operand in between; MOV leaves flags alone. */
 #define WIDE_ASM(op, rax) FLAGS_RESTORE "mov %[low], %%" rax "\n\t" op " %[source]\n\tmov %%" rax ", %[low]" FLAGS_SAVE
 

@@ -8,6 +8,9 @@
 #include "x86/integer.h"
 #include "x86/operand.h"
 
+/* Functions made by macros, laid out by hand. */
+// clang-format off
+
 #define SHIFT(op, bits)                                                                                               \
 	static inline uint##bits##_t op##_value##bits(uint##bits##_t a, uint8_t count, uint16_t *flags)               \
 	{                                                                                                             \

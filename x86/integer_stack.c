@@ -31,49 +31,52 @@ static void stack_write_check(struct x86_cpu *cpu, uint64_t offset, unsigned siz
 	x86_write_check(cpu, linear, size);
 }
 
-#define PUSH_POP(bits)                                                                                                \
-	static void push_r##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                    \
-	{                                                                                                             \
-		stack_push(cpu, bits / 8, cpu->reg[insn->rm]);                                                        \
-	}                                                                                                             \
-	static void push_mem##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                  \
-	{                                                                                                             \
-		stack_push(cpu, bits / 8, operand_read##bits(cpu, insn));                                             \
-	}                                                                                                             \
-	static void push_imm##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                  \
-	{                                                                                                             \
-		stack_push(cpu, bits / 8, insn->imm);                                                                 \
-	}                                                                                                             \
-	/* POP rSP leaves what was popped. */                                                                         \
-	static void pop_r##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                     \
-	{                                                                                                             \
-		uint##bits##_t value = (uint##bits##_t)stack_read(cpu, stack_offset(cpu, 0), bits / 8);               \
-                                                                                                                      \
-		stack_set(cpu, stack_offset(cpu, bits / 8));                                                          \
-		reg_set##bits(cpu, insn, insn->rm, value);                                                            \
-	}                                                                                                             \
+#define PUSH_POP(bits)                                                                                                         \
+	static void push_r##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                             \
+	{                                                                                                                      \
+		stack_push(cpu, bits / 8, cpu->reg[insn->rm]);                                                                 \
+	}                                                                                                                      \
+	static void push_mem##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                           \
+	{                                                                                                                      \
+		stack_push(cpu, bits / 8, operand_read##bits(cpu, insn));                                                      \
+	}                                                                                                                      \
+	static void push_imm##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                           \
+	{                                                                                                                      \
+		stack_push(cpu, bits / 8, insn->imm);                                                                          \
+	}                                                                                                                      \
+	/* POP rSP leaves what was popped. */                                                                                  \
+	static void pop_r##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                              \
+	{                                                                                                                      \
+		uint##bits##_t value = (uint##bits##_t)stack_read(cpu, stack_offset(cpu, 0), bits / 8);                        \
+                                                                                                                               \
+		stack_set(cpu, stack_offset(cpu, bits / 8));                                                                   \
+		reg_set##bits(cpu, insn, insn->rm, value);                                                                     \
+	}                                                                                                                      \
 	/* An address with rSP in it counts with rSP after the pop; rSP itself must not change before the write is through. */ \
-	static void pop_mem##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                   \
-	{                                                                                                             \
-		uint64_t old = cpu->reg[X86_RSP], offset;                                                             \
-		uint##bits##_t value = (uint##bits##_t)stack_read(cpu, stack_offset(cpu, 0), bits / 8);               \
-                                                                                                                      \
-		stack_set(cpu, stack_offset(cpu, bits / 8));                                                          \
-		offset = x86_offset(cpu, insn);                                                                       \
-		cpu->reg[X86_RSP] = old;                                                                              \
-		x86_write##bits(cpu, x86_linear(cpu, insn->segment, offset, bits / 8, true), value);                  \
-		stack_set(cpu, stack_offset(cpu, bits / 8));                                                          \
+	static void pop_mem##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                            \
+	{                                                                                                                      \
+		uint64_t old = cpu->reg[X86_RSP], offset;                                                                      \
+		uint##bits##_t value = (uint##bits##_t)stack_read(cpu, stack_offset(cpu, 0), bits / 8);                        \
+                                                                                                                               \
+		stack_set(cpu, stack_offset(cpu, bits / 8));                                                                   \
+		offset = x86_offset(cpu, insn);                                                                                \
+		cpu->reg[X86_RSP] = old;                                                                                       \
+		x86_write##bits(cpu, x86_linear(cpu, insn->segment, offset, bits / 8, true), value);                           \
+		stack_set(cpu, stack_offset(cpu, bits / 8));                                                                   \
 	}
 PUSH_POP(16)
 PUSH_POP(32)
 PUSH_POP(64)
 
-#define THREE(name) { [1] = name##16, name##32, name##64 }
-const struct x86_handlers x86_integer_push_r = { .reg = THREE(push_r) };
-const struct x86_handlers x86_integer_push_imm = { .reg = THREE(push_imm) };
-const struct x86_handlers x86_integer_push_rm = { .reg = THREE(push_r), .mem = THREE(push_mem) };
-const struct x86_handlers x86_integer_pop_r = { .reg = THREE(pop_r) };
-const struct x86_handlers x86_integer_pop_rm = { .reg = THREE(pop_r), .mem = THREE(pop_mem) };
+#define THREE(name)                                \
+	{                                          \
+		[1] = name##16, name##32, name##64 \
+	}
+const struct x86_handlers x86_integer_push_r = {.reg = THREE(push_r)};
+const struct x86_handlers x86_integer_push_imm = {.reg = THREE(push_imm)};
+const struct x86_handlers x86_integer_push_rm = {.reg = THREE(push_r), .mem = THREE(push_mem)};
+const struct x86_handlers x86_integer_pop_r = {.reg = THREE(pop_r)};
+const struct x86_handlers x86_integer_pop_rm = {.reg = THREE(pop_r), .mem = THREE(pop_mem)};
 
 /* rSP as it was before is what PUSHA pushes for rSP; POPA skips that. */
 static void pusha(struct x86_cpu *cpu, const struct x86_insn *insn)
@@ -103,7 +106,8 @@ static void popa(struct x86_cpu *cpu, const struct x86_insn *insn)
 	unsigned i;
 
 	for (i = 0; i < 8; i++)
-		values[i] = size == 2 ? stack_read(cpu, stack_offset(cpu, size * i), 2) : stack_read(cpu, stack_offset(cpu, size * i), 4);
+		values[i] = size == 2 ? stack_read(cpu, stack_offset(cpu, size * i), 2)
+				      : stack_read(cpu, stack_offset(cpu, size * i), 4);
 	stack_set(cpu, stack_offset(cpu, size * 8));
 	for (i = 0; i < 8; i++) {
 		if (7 - i != X86_RSP)
@@ -159,7 +163,10 @@ static void leave(struct x86_cpu *cpu, const struct x86_insn *insn)
 	reg_set_width(cpu, X86_RBP, size, value);
 }
 
-#define ANY_SIZE(fn) { .reg = { fn, fn, fn, fn } }
+#define ANY_SIZE(fn)                      \
+	{                                 \
+		.reg = { fn, fn, fn, fn } \
+	}
 const struct x86_handlers x86_integer_pusha = ANY_SIZE(pusha);
 const struct x86_handlers x86_integer_popa = ANY_SIZE(popa);
 const struct x86_handlers x86_integer_enter = ANY_SIZE(enter);

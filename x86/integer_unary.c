@@ -5,6 +5,9 @@
 #include "x86/integer.h"
 #include "x86/operand.h"
 
+/* Functions made by macros, laid out by hand. */
+// clang-format off
+
 /* CF is restored before: INC and DEC keep it. */
 #define UNARY(op, bits, suffix)                                                                                       \
 	static inline uint##bits##_t op##_value##bits(uint##bits##_t a, uint16_t *flags)                              \

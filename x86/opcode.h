@@ -17,44 +17,44 @@ struct x86_handlers {
 	x86_handler *reg[4], *mem[4], *lock[4];
 };
 
-#define X86_ONE_HANDLER(fn) ((const struct x86_handlers){ .reg = { fn, fn, fn, fn }, .mem = { fn, fn, fn, fn } })
-#define X86_REGISTER_HANDLER(fn) ((const struct x86_handlers){ .reg = { fn, fn, fn, fn } })
-#define X86_MEMORY_HANDLER(fn) ((const struct x86_handlers){ .mem = { fn, fn, fn, fn } })
+#define X86_ONE_HANDLER(fn) ((const struct x86_handlers){.reg = {fn, fn, fn, fn}, .mem = {fn, fn, fn, fn}})
+#define X86_REGISTER_HANDLER(fn) ((const struct x86_handlers){.reg = {fn, fn, fn, fn}})
+#define X86_MEMORY_HANDLER(fn) ((const struct x86_handlers){.mem = {fn, fn, fn, fn}})
 
 enum opcode_kind {
 	OPCODE_VECTOR, /* not ours: ask x86_vector_decode; also what a table leaves out */
 	OPCODE_PLAIN,
-	OPCODE_SHIFT,  /* plain; sub: the row to show when the count is 0 */
-	OPCODE_MODE,   /* sub[0]: 16 and 32-bit code, sub[1]: 64-bit code */
-	OPCODE_REP,    /* sub[0]: no F2 or F3, sub[1]: one of them */
-	OPCODE_PP,     /* sub[enum x86_mandatory] */
-	OPCODE_W,      /* sub[REX.W] */
-	OPCODE_B,      /* sub[REX.B] */
-	OPCODE_GROUP,  /* sub[ModRM.reg] */
-	OPCODE_MOD,    /* sub[0]: memory operand, sub[1]: register operand */
-	OPCODE_RM,     /* sub[ModRM.rm] */
+	OPCODE_SHIFT, /* plain; sub: the row to show when the count is 0 */
+	OPCODE_MODE,  /* sub[0]: 16 and 32-bit code, sub[1]: 64-bit code */
+	OPCODE_REP,   /* sub[0]: no F2 or F3, sub[1]: one of them */
+	OPCODE_PP,    /* sub[enum x86_mandatory] */
+	OPCODE_W,     /* sub[REX.W] */
+	OPCODE_B,     /* sub[REX.B] */
+	OPCODE_GROUP, /* sub[ModRM.reg] */
+	OPCODE_MOD,   /* sub[0]: memory operand, sub[1]: register operand */
+	OPCODE_RM,    /* sub[ModRM.rm] */
 };
 
 /* How operand_size comes about. */
 enum opcode_size {
-	SIZE_V,     /* 2, 4, 8: by 66, REX.W and the code size */
+	SIZE_V, /* 2, 4, 8: by 66, REX.W and the code size */
 	SIZE_BYTE,
 	SIZE_WORD,
-	SIZE_Z,     /* 2, 4: REX.W has no meaning */
-	SIZE_Y,     /* 4, 8: 66 has no meaning */
-	SIZE_STACK, /* as V, but 8 is the default in 64-bit code and 4 does not exist there */
-	SIZE_NEAR,  /* near branches: always 8 in 64-bit code */
+	SIZE_Z,      /* 2, 4: REX.W has no meaning */
+	SIZE_Y,      /* 4, 8: 66 has no meaning */
+	SIZE_STACK,  /* as V, but 8 is the default in 64-bit code and 4 does not exist there */
+	SIZE_NEAR,   /* near branches: always 8 in 64-bit code */
 	SIZE_NATIVE, /* 8 in 64-bit code, 4 elsewhere */
 };
 
 enum opcode_immediate {
 	IMM_NONE,
-	IMM_8,    /* sign-extended */
+	IMM_8, /* sign-extended */
 	IMM_U8,
 	IMM_U16,
-	IMM_Z,    /* 2 or 4 bytes by operand size, sign-extended */
-	IMM_V,    /* 2, 4, 8 */
-	IMM_NEAR, /* displacement of a near branch: 4 in 64-bit code, else by operand size */
+	IMM_Z,      /* 2 or 4 bytes by operand size, sign-extended */
+	IMM_V,      /* 2, 4, 8 */
+	IMM_NEAR,   /* displacement of a near branch: 4 in 64-bit code, else by operand size */
 	IMM_OFFSET, /* by address size */
 	IMM_FAR,
 	IMM_ENTER,
@@ -87,6 +87,7 @@ extern const struct opcode_entry x86_opcode_vex_0f38_f0[16], x86_opcode_vex_0f3a
 #define F_INC (X86_FLAGS_STATUS & ~X86_FLAG_CF)
 #define F_BUT(flags) (X86_FLAGS_STATUS & ~(flags))
 
+// clang-format off
 #define OPCODE(name_, handlers_, size_, immediate_, traits_, read_, written_, undefined_) \
 	{ .kind = OPCODE_PLAIN, .size = (size_), .immediate = (immediate_), .handlers = &(handlers_), \
 	  .row = { .name = (name_), .traits = (traits_), .flags_read = (read_), .flags_written = (written_), .flags_undefined = (undefined_) } }

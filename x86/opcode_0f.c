@@ -7,6 +7,8 @@
 #include "x86/integer.h"
 #include "x86/system.h"
 
+/* Tables, laid out by hand. */
+// clang-format off
 #define R (X86_MODRM | X86_MEMORY_READ)
 #define W (X86_MODRM | X86_MEMORY_WRITE)
 #define RW (X86_MODRM | X86_MEMORY_READ | X86_MEMORY_WRITE)

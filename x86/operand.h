@@ -92,14 +92,14 @@ static inline void reg_set_width(struct x86_cpu *cpu, unsigned reg, unsigned siz
 }
 
 /* The value of the ModRM memory operand. */
-#define OPERAND_READ(bits)                                                                                       \
-	static inline uint##bits##_t operand_read##bits(struct x86_cpu *cpu, const struct x86_insn *insn)        \
-	{                                                                                                        \
-		return x86_read##bits(cpu, x86_operand(cpu, insn, bits / 8, false));                             \
-	}                                                                                                        \
+#define OPERAND_READ(bits)                                                                                             \
+	static inline uint##bits##_t operand_read##bits(struct x86_cpu *cpu, const struct x86_insn *insn)              \
+	{                                                                                                              \
+		return x86_read##bits(cpu, x86_operand(cpu, insn, bits / 8, false));                                   \
+	}                                                                                                              \
 	static inline void operand_write##bits(struct x86_cpu *cpu, const struct x86_insn *insn, uint##bits##_t value) \
-	{                                                                                                        \
-		x86_write##bits(cpu, x86_operand(cpu, insn, bits / 8, true), value);                             \
+	{                                                                                                              \
+		x86_write##bits(cpu, x86_operand(cpu, insn, bits / 8, true), value);                                   \
 	}
 OPERAND_READ(8)
 OPERAND_READ(16)

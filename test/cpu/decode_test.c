@@ -37,26 +37,32 @@ static uint64_t random_next(void)
 
 /* Instruction set extensions that this CPU has not: Zydis knows them, x86_decode must not. */
 static const ZydisISAExt absent_extensions[] = {
-	ZYDIS_ISA_EXT_AMD3DNOW, ZYDIS_ISA_EXT_AMD_INVLPGB, ZYDIS_ISA_EXT_AMX_BF16, ZYDIS_ISA_EXT_AMX_INT8, ZYDIS_ISA_EXT_AMX_TILE,
-	ZYDIS_ISA_EXT_AVX512EVEX, ZYDIS_ISA_EXT_AVX512VEX, ZYDIS_ISA_EXT_AVX_VNNI, ZYDIS_ISA_EXT_CLZERO, ZYDIS_ISA_EXT_ENQCMD,
-	ZYDIS_ISA_EXT_FMA4, ZYDIS_ISA_EXT_GFNI, ZYDIS_ISA_EXT_HRESET, ZYDIS_ISA_EXT_KEYLOCKER, ZYDIS_ISA_EXT_KEYLOCKER_WIDE,
-	ZYDIS_ISA_EXT_KNC, ZYDIS_ISA_EXT_KNCE, ZYDIS_ISA_EXT_KNCV, ZYDIS_ISA_EXT_MCOMMIT, ZYDIS_ISA_EXT_MONITORX, ZYDIS_ISA_EXT_MOVDIR,
-	ZYDIS_ISA_EXT_PADLOCK, ZYDIS_ISA_EXT_PCONFIG, ZYDIS_ISA_EXT_PT, ZYDIS_ISA_EXT_RDPRU, ZYDIS_ISA_EXT_RTM, ZYDIS_ISA_EXT_SERIALIZE,
-	ZYDIS_ISA_EXT_SGX, ZYDIS_ISA_EXT_SGX_ENCLV, ZYDIS_ISA_EXT_SMX, ZYDIS_ISA_EXT_SNP, ZYDIS_ISA_EXT_SVM, ZYDIS_ISA_EXT_TBM,
-	ZYDIS_ISA_EXT_TDX, ZYDIS_ISA_EXT_TSX_LDTRK, ZYDIS_ISA_EXT_UINTR, ZYDIS_ISA_EXT_VMFUNC, ZYDIS_ISA_EXT_VTX, ZYDIS_ISA_EXT_WAITPKG,
-	ZYDIS_ISA_EXT_XOP, ZYDIS_ISA_EXT_SSE4A, ZYDIS_ISA_EXT_XSAVES,
+	ZYDIS_ISA_EXT_AMD3DNOW,  ZYDIS_ISA_EXT_AMD_INVLPGB, ZYDIS_ISA_EXT_AMX_BF16,
+	ZYDIS_ISA_EXT_AMX_INT8,  ZYDIS_ISA_EXT_AMX_TILE,    ZYDIS_ISA_EXT_AVX512EVEX,
+	ZYDIS_ISA_EXT_AVX512VEX, ZYDIS_ISA_EXT_AVX_VNNI,    ZYDIS_ISA_EXT_CLZERO,
+	ZYDIS_ISA_EXT_ENQCMD,    ZYDIS_ISA_EXT_FMA4,        ZYDIS_ISA_EXT_GFNI,
+	ZYDIS_ISA_EXT_HRESET,    ZYDIS_ISA_EXT_KEYLOCKER,   ZYDIS_ISA_EXT_KEYLOCKER_WIDE,
+	ZYDIS_ISA_EXT_KNC,       ZYDIS_ISA_EXT_KNCE,        ZYDIS_ISA_EXT_KNCV,
+	ZYDIS_ISA_EXT_MCOMMIT,   ZYDIS_ISA_EXT_MONITORX,    ZYDIS_ISA_EXT_MOVDIR,
+	ZYDIS_ISA_EXT_PADLOCK,   ZYDIS_ISA_EXT_PCONFIG,     ZYDIS_ISA_EXT_PT,
+	ZYDIS_ISA_EXT_RDPRU,     ZYDIS_ISA_EXT_RTM,         ZYDIS_ISA_EXT_SERIALIZE,
+	ZYDIS_ISA_EXT_SGX,       ZYDIS_ISA_EXT_SGX_ENCLV,   ZYDIS_ISA_EXT_SMX,
+	ZYDIS_ISA_EXT_SNP,       ZYDIS_ISA_EXT_SVM,         ZYDIS_ISA_EXT_TBM,
+	ZYDIS_ISA_EXT_TDX,       ZYDIS_ISA_EXT_TSX_LDTRK,   ZYDIS_ISA_EXT_UINTR,
+	ZYDIS_ISA_EXT_VMFUNC,    ZYDIS_ISA_EXT_VTX,         ZYDIS_ISA_EXT_WAITPKG,
+	ZYDIS_ISA_EXT_XOP,       ZYDIS_ISA_EXT_SSE4A,       ZYDIS_ISA_EXT_XSAVES,
 };
 
 /* Single instructions that this CPU has not, or has as something else. */
 static const ZydisMnemonic absent[] = {
-	ZYDIS_MNEMONIC_RSM,
-	ZYDIS_MNEMONIC_RDSSPD, ZYDIS_MNEMONIC_RDSSPQ, /* NOPs where there is no CET */
-	ZYDIS_MNEMONIC_INCSSPD, ZYDIS_MNEMONIC_INCSSPQ, ZYDIS_MNEMONIC_SAVEPREVSSP, ZYDIS_MNEMONIC_RSTORSSP, ZYDIS_MNEMONIC_WRSSD,
-	ZYDIS_MNEMONIC_WRSSQ, ZYDIS_MNEMONIC_WRUSSD, ZYDIS_MNEMONIC_WRUSSQ, ZYDIS_MNEMONIC_SETSSBSY, ZYDIS_MNEMONIC_CLRSSBSY,
+	ZYDIS_MNEMONIC_RSM,      ZYDIS_MNEMONIC_RDSSPD,   ZYDIS_MNEMONIC_RDSSPQ, /* NOPs where there is no CET */
+	ZYDIS_MNEMONIC_INCSSPD,  ZYDIS_MNEMONIC_INCSSPQ,  ZYDIS_MNEMONIC_SAVEPREVSSP, ZYDIS_MNEMONIC_RSTORSSP,
+	ZYDIS_MNEMONIC_WRSSD,    ZYDIS_MNEMONIC_WRSSQ,    ZYDIS_MNEMONIC_WRUSSD,      ZYDIS_MNEMONIC_WRUSSQ,
+	ZYDIS_MNEMONIC_SETSSBSY, ZYDIS_MNEMONIC_CLRSSBSY,
 };
 
 /* VMCALL and VMMCALL are hypercalls here, of whichever extension. */
-static const ZydisMnemonic present[] = { ZYDIS_MNEMONIC_VMCALL, ZYDIS_MNEMONIC_VMMCALL };
+static const ZydisMnemonic present[] = {ZYDIS_MNEMONIC_VMCALL, ZYDIS_MNEMONIC_VMMCALL};
 
 static bool is_absent(const ZydisDecodedInstruction *z)
 {
@@ -79,17 +85,55 @@ static bool is_absent(const ZydisDecodedInstruction *z)
 
 /* Zydis's names where they are not the SDM's first ones, or have the width in them. */
 static const char *const names[][2] = {
-	{ "jz", "je" }, { "jnz", "jne" }, { "jnb", "jae" }, { "jnbe", "ja" }, { "jnl", "jge" }, { "jnle", "jg" },
-	{ "setz", "sete" }, { "setnz", "setne" }, { "setnb", "setae" }, { "setnbe", "seta" }, { "setnl", "setge" }, { "setnle", "setg" },
-	{ "cmovz", "cmove" }, { "cmovnz", "cmovne" }, { "cmovnb", "cmovae" }, { "cmovnbe", "cmova" }, { "cmovnl", "cmovge" },
-	{ "cmovnle", "cmovg" },
-	{ "cwde", "cbw" }, { "cdqe", "cbw" }, { "cdq", "cwd" }, { "cqo", "cwd" },
-	{ "jecxz", "jcxz" }, { "jrcxz", "jcxz" }, { "pushad", "pusha" }, { "popad", "popa" },
-	{ "pushfd", "pushf" }, { "pushfq", "pushf" }, { "popfd", "popf" }, { "popfq", "popf" }, { "iretd", "iret" }, { "iretq", "iret" },
-	{ "prefetchw", "prefetch" }, { "prefetchwt1", "prefetch" }, { "prefetcht0", "nop" }, { "prefetcht1", "nop" },
-	{ "prefetcht2", "nop" }, { "prefetchnta", "nop" }, { "endbr32", "nop" }, { "endbr64", "nop" }, { "cldemote", "nop" },
-	{ "bndmk", "nop" }, { "bndcl", "nop" }, { "bndcu", "nop" }, { "bndcn", "nop" }, { "bndmov", "nop" }, { "bndldx", "nop" },
-	{ "bndstx", "nop" }, { "wbnoinvd", "wbinvd" },
+	{"jz", "je"},
+	{"jnz", "jne"},
+	{"jnb", "jae"},
+	{"jnbe", "ja"},
+	{"jnl", "jge"},
+	{"jnle", "jg"},
+	{"setz", "sete"},
+	{"setnz", "setne"},
+	{"setnb", "setae"},
+	{"setnbe", "seta"},
+	{"setnl", "setge"},
+	{"setnle", "setg"},
+	{"cmovz", "cmove"},
+	{"cmovnz", "cmovne"},
+	{"cmovnb", "cmovae"},
+	{"cmovnbe", "cmova"},
+	{"cmovnl", "cmovge"},
+	{"cmovnle", "cmovg"},
+	{"cwde", "cbw"},
+	{"cdqe", "cbw"},
+	{"cdq", "cwd"},
+	{"cqo", "cwd"},
+	{"jecxz", "jcxz"},
+	{"jrcxz", "jcxz"},
+	{"pushad", "pusha"},
+	{"popad", "popa"},
+	{"pushfd", "pushf"},
+	{"pushfq", "pushf"},
+	{"popfd", "popf"},
+	{"popfq", "popf"},
+	{"iretd", "iret"},
+	{"iretq", "iret"},
+	{"prefetchw", "prefetch"},
+	{"prefetchwt1", "prefetch"},
+	{"prefetcht0", "nop"},
+	{"prefetcht1", "nop"},
+	{"prefetcht2", "nop"},
+	{"prefetchnta", "nop"},
+	{"endbr32", "nop"},
+	{"endbr64", "nop"},
+	{"cldemote", "nop"},
+	{"bndmk", "nop"},
+	{"bndcl", "nop"},
+	{"bndcu", "nop"},
+	{"bndcn", "nop"},
+	{"bndmov", "nop"},
+	{"bndldx", "nop"},
+	{"bndstx", "nop"},
+	{"wbnoinvd", "wbinvd"},
 };
 
 static bool same_name(const char *zydis, const struct x86_insn *insn)
@@ -132,7 +176,7 @@ static uint8_t register_number(ZydisRegister reg)
 
 static bool same_memory(const ZydisDecodedOperand *operand, const struct x86_insn *insn, char *why)
 {
-	static const uint8_t scales[9] = { [1] = 0, [2] = 1, [4] = 2, [8] = 3 };
+	static const uint8_t scales[9] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3};
 	uint8_t base = register_number(operand->mem.base), index = register_number(operand->mem.index);
 	uint8_t segment = (uint8_t)(operand->mem.segment - ZYDIS_REGISTER_ES);
 
@@ -176,7 +220,7 @@ static bool same_register(const ZydisDecodedOperand *operand, const struct x86_i
 	default: return true;
 	}
 	if (class == ZYDIS_REGCLASS_GPR8 && number >= 4) { /* AL CL DL BL AH.. BH SPL.. DIL R8B.. */
-		static const uint8_t encoded[20] = { 0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+		static const uint8_t encoded[20] = {0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 		bool rex = number >= 8;
 
 		number = encoded[number];
@@ -218,17 +262,22 @@ static bool may_differ(const ZydisDecodedInstruction *z, const struct x86_insn *
 	(void)insn;
 	switch (z->mnemonic) {
 	case ZYDIS_MNEMONIC_ENTER: /* two immediates: see test_immediates */
-	case ZYDIS_MNEMONIC_BNDMK: case ZYDIS_MNEMONIC_BNDCL: case ZYDIS_MNEMONIC_BNDCU: case ZYDIS_MNEMONIC_BNDCN:
-	case ZYDIS_MNEMONIC_BNDMOV: case ZYDIS_MNEMONIC_BNDLDX: case ZYDIS_MNEMONIC_BNDSTX: /* NOPs: operands without meaning */
-		return true;
-	case ZYDIS_MNEMONIC_CALL: case ZYDIS_MNEMONIC_JMP: /* Zydis takes 3E for CET's NOTRACK and no segment */
+	case ZYDIS_MNEMONIC_BNDMK:
+	case ZYDIS_MNEMONIC_BNDCL:
+	case ZYDIS_MNEMONIC_BNDCU:
+	case ZYDIS_MNEMONIC_BNDCN:
+	case ZYDIS_MNEMONIC_BNDMOV:
+	case ZYDIS_MNEMONIC_BNDLDX:
+	case ZYDIS_MNEMONIC_BNDSTX: /* NOPs: operands without meaning */ return true;
+	case ZYDIS_MNEMONIC_CALL:
+	case ZYDIS_MNEMONIC_JMP: /* Zydis takes 3E for CET's NOTRACK and no segment */
 		return insn->segment == X86_DS && insn->prefixes & X86_PREFIX_SEGMENT;
-	default:
-		return false;
+	default: return false;
 	}
 }
 
-static bool same_operands(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *operands, const struct x86_insn *insn, char *why)
+static bool same_operands(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *operands, const struct x86_insn *insn,
+			  char *why)
 {
 	unsigned i;
 
@@ -259,8 +308,7 @@ static bool same_operands(const ZydisDecodedInstruction *z, const ZydisDecodedOp
 			    !same_immediate(operand, insn, why))
 				return false;
 			break;
-		default:
-			break;
+		default: break;
 		}
 	}
 	return true;
@@ -274,15 +322,25 @@ static bool same_size(const ZydisDecodedInstruction *z, const ZydisDecodedOperan
 	if (insn->row->operand_size || z->operand_count_visible == 0 || operand->visibility != ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
 		return true;
 	switch (z->mnemonic) {
-	case ZYDIS_MNEMONIC_CALL: case ZYDIS_MNEMONIC_JMP: /* far pointers' operands have a size of their own */
-	case ZYDIS_MNEMONIC_LGDT: case ZYDIS_MNEMONIC_LIDT: case ZYDIS_MNEMONIC_SGDT: case ZYDIS_MNEMONIC_SIDT:
+	case ZYDIS_MNEMONIC_CALL:
+	case ZYDIS_MNEMONIC_JMP: /* far pointers' operands have a size of their own */
+	case ZYDIS_MNEMONIC_LGDT:
+	case ZYDIS_MNEMONIC_LIDT:
+	case ZYDIS_MNEMONIC_SGDT:
+	case ZYDIS_MNEMONIC_SIDT:
 	case ZYDIS_MNEMONIC_CRC32:
-	case ZYDIS_MNEMONIC_OUT: case ZYDIS_MNEMONIC_LAR: case ZYDIS_MNEMONIC_LSL:
-	case ZYDIS_MNEMONIC_PREFETCH: case ZYDIS_MNEMONIC_PREFETCHW: case ZYDIS_MNEMONIC_PREFETCHWT1:
-	case ZYDIS_MNEMONIC_UD0: case ZYDIS_MNEMONIC_UD1: case ZYDIS_MNEMONIC_NOP: case ZYDIS_MNEMONIC_MONITOR: case ZYDIS_MNEMONIC_INVLPG:
-		return true;
-	default:
-		break;
+	case ZYDIS_MNEMONIC_OUT:
+	case ZYDIS_MNEMONIC_LAR:
+	case ZYDIS_MNEMONIC_LSL:
+	case ZYDIS_MNEMONIC_PREFETCH:
+	case ZYDIS_MNEMONIC_PREFETCHW:
+	case ZYDIS_MNEMONIC_PREFETCHWT1:
+	case ZYDIS_MNEMONIC_UD0:
+	case ZYDIS_MNEMONIC_UD1:
+	case ZYDIS_MNEMONIC_NOP:
+	case ZYDIS_MNEMONIC_MONITOR:
+	case ZYDIS_MNEMONIC_INVLPG: return true;
+	default: break;
 	}
 	if (insn->map != X86_MAP_1BYTE && !strcmp(insn->row->name, "nop"))
 		return true;
@@ -352,7 +410,8 @@ static void compare(struct oracle *oracle, const uint8_t *bytes)
 	name = takes ? ZydisMnemonicGetString(z.mnemonic) : "(undefined)";
 	if (takes == undefined) {
 		if (!validity_may_differ(&insn, takes, bytes)) {
-			sprintf(what, "we say %s, Zydis %s (%#x, %s)", insn.row->name, ZYAN_SUCCESS(status) ? ZydisMnemonicGetString(z.mnemonic) : name, status,
+			sprintf(what, "we say %s, Zydis %s (%#x, %s)", insn.row->name,
+				ZYAN_SUCCESS(status) ? ZydisMnemonicGetString(z.mnemonic) : name, status,
 				ZYAN_SUCCESS(status) ? ZydisISAExtGetString(z.meta.isa_ext) : "");
 			mismatch(oracle, bytes, 15, what);
 		}
@@ -374,7 +433,8 @@ static void compare(struct oracle *oracle, const uint8_t *bytes)
 
 static uint8_t random_prefix(void)
 {
-	static const uint8_t prefixes[] = { 0x66, 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x64, 0x65, 0x41, 0x48, 0x4f, 0x44, 0x40, 0x26, 0x3e };
+	static const uint8_t prefixes[] = {0x66, 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x64,
+					   0x65, 0x41, 0x48, 0x4f, 0x44, 0x40, 0x26, 0x3e};
 
 	return prefixes[random_next() % sizeof(prefixes)];
 }
@@ -400,7 +460,10 @@ static void random_bytes(uint8_t bytes[16])
 	case 0:
 	case 1:
 	case 2: bytes[at] = 0x0f; break;
-	case 3: bytes[at] = 0x0f; bytes[at + 1] = choice & 256 ? 0x38 : 0x3a; break;
+	case 3:
+		bytes[at] = 0x0f;
+		bytes[at + 1] = choice & 256 ? 0x38 : 0x3a;
+		break;
 	case 4: bytes[at] = choice & 256 ? 0xc4 : 0xc5; break;
 	default: break;
 	}
@@ -408,7 +471,7 @@ static void random_bytes(uint8_t bytes[16])
 
 static void compare_mode(ZydisMachineMode mode, ZydisStackWidth stack, unsigned code_size)
 {
-	struct oracle oracle = { .code_size = code_size };
+	struct oracle oracle = {.code_size = code_size};
 	uint8_t bytes[16];
 	unsigned i;
 
@@ -419,7 +482,10 @@ static void compare_mode(ZydisMachineMode mode, ZydisStackWidth stack, unsigned 
 	}
 	/* Every opcode of the legacy maps with every ModRM byte, under some prefixes. */
 	for (i = 0; i < 4 * 65536; i++) {
-		static const struct { unsigned length; uint8_t bytes[2]; } escapes[4] = { { 0 }, { 1, { 0x0f } }, { 2, { 0x0f, 0x38 } }, { 2, { 0x0f, 0x3a } } };
+		static const struct {
+			unsigned length;
+			uint8_t bytes[2];
+		} escapes[4] = {{0}, {1, {0x0f}}, {2, {0x0f, 0x38}}, {2, {0x0f, 0x3a}}};
 		unsigned map = i >> 16, at;
 
 		random_bytes(bytes);
@@ -457,7 +523,7 @@ static void test_random_bytes_64(void **state)
 static struct x86_insn decode(const char *bytes, unsigned length, unsigned code_size)
 {
 	struct x86_insn insn;
-	uint8_t padded[16] = { 0 };
+	uint8_t padded[16] = {0};
 
 	memcpy(padded, bytes, length);
 	assert_int_equal(x86_decode(&insn, padded, 15, code_size), X86_DECODE_OK);
@@ -492,12 +558,12 @@ static void test_immediates(void **state)
 static void test_stack_segment_is_the_default_for_stack_bases(void **state)
 {
 	(void)state;
-	assert_int_equal(DECODE("\x8b\x04\x24", 8).segment, X86_SS);         /* [RSP] */
-	assert_int_equal(DECODE("\x8b\x45\x00", 8).segment, X86_SS);         /* [RBP] */
-	assert_int_equal(DECODE("\x41\x8b\x45\x00", 8).segment, X86_DS);    /* [R13] */
-	assert_int_equal(DECODE("\x8b\x44\x28\x00", 8).segment, X86_DS);    /* [RAX + RBP] */
+	assert_int_equal(DECODE("\x8b\x04\x24", 8).segment, X86_SS);     /* [RSP] */
+	assert_int_equal(DECODE("\x8b\x45\x00", 8).segment, X86_SS);     /* [RBP] */
+	assert_int_equal(DECODE("\x41\x8b\x45\x00", 8).segment, X86_DS); /* [R13] */
+	assert_int_equal(DECODE("\x8b\x44\x28\x00", 8).segment, X86_DS); /* [RAX + RBP] */
 	assert_int_equal(DECODE("\x64\x8b\x45\x00", 8).segment, X86_FS);
-	assert_int_equal(DECODE("\x2e\x8b\x45\x00", 8).segment, X86_SS);    /* CS: is ignored in 64-bit code */
+	assert_int_equal(DECODE("\x2e\x8b\x45\x00", 8).segment, X86_SS); /* CS: is ignored in 64-bit code */
 	assert_int_equal(DECODE("\x2e\x8b\x45\x00", 4).segment, X86_CS);
 	assert_int_equal(DECODE("\x64\x2e\x8b\x00", 8).segment, X86_FS);
 	assert_int_equal(DECODE("\x50", 8).segment, X86_SS);
@@ -506,10 +572,16 @@ static void test_stack_segment_is_the_default_for_stack_bases(void **state)
 static void test_short_input_asks_for_more_and_never_reads_on(void **state)
 {
 	static const char *const instructions[] = {
-		"\x48\x81\x84\x8b\x44\x33\x22\x11\x44\x33\x22\x11", "\xc4\xe2\x78\xf2\xc1", "\x0f\x38\xf0\x00", "\x66\x0f\x3a\x0f\xc1\x01",
-		"\x48\xb8\x88\x77\x66\x55\x44\x33\x22\x81", "\xc8\x01\x01\x01", "\xf3\xa4", "\x0f\x0b",
+		"\x48\x81\x84\x8b\x44\x33\x22\x11\x44\x33\x22\x11",
+		"\xc4\xe2\x78\xf2\xc1",
+		"\x0f\x38\xf0\x00",
+		"\x66\x0f\x3a\x0f\xc1\x01",
+		"\x48\xb8\x88\x77\x66\x55\x44\x33\x22\x81",
+		"\xc8\x01\x01\x01",
+		"\xf3\xa4",
+		"\x0f\x0b",
 	};
-	static const unsigned lengths[] = { 12, 5, 4, 6, 10, 4, 2, 2 };
+	static const unsigned lengths[] = {12, 5, 4, 6, 10, 4, 2, 2};
 	struct x86_insn insn;
 	unsigned i, available;
 

@@ -132,9 +132,16 @@ static void division_faults_before_anything_changes(void **state)
 		uint64_t rdx, rax, divisor;
 		bool sign, fits;
 	} cases[] = {
-		{0, 5, 0, false, false}, {1, 0, 1, false, false}, {0, UINT64_MAX, 1, false, true}, {4, 0, 5, false, true}, {5, 0, 5, false, false},
-		{UINT64_MAX, UINT64_C(1) << 63, UINT64_MAX, true, false}, {UINT64_MAX, UINT64_C(1) << 63, 1, true, true},
-		{UINT64_C(1) << 63, 0, UINT64_MAX, true, false}, {0, 7, 0, true, false}, {UINT64_C(1) << 62, 0, UINT64_C(1) << 63, true, true},
+		{0, 5, 0, false, false},
+		{1, 0, 1, false, false},
+		{0, UINT64_MAX, 1, false, true},
+		{4, 0, 5, false, true},
+		{5, 0, 5, false, false},
+		{UINT64_MAX, UINT64_C(1) << 63, UINT64_MAX, true, false},
+		{UINT64_MAX, UINT64_C(1) << 63, 1, true, true},
+		{UINT64_C(1) << 63, 0, UINT64_MAX, true, false},
+		{0, 7, 0, true, false},
+		{UINT64_C(1) << 62, 0, UINT64_C(1) << 63, true, true},
 		{UINT64_C(1) << 62, 0, UINT64_MAX >> 1, true, false},
 	};
 
@@ -390,11 +397,11 @@ static void models_refuse_what_they_lack(void **state)
 	mode(8);
 	cpu.reg[X86_RCX] = 0x10;
 	cpu_model.features = 0;
-	assert_int_equal(RUN("\xf3\x0f\xb8\xc1"), X86_UD);         /* POPCNT */
-	assert_int_equal(RUN("\x0f\xc7\xf0"), X86_UD);             /* RDRAND */
-	assert_int_equal(RUN("\xc4\xe2\x78\xf2\xc1"), X86_UD);     /* ANDN */
-	assert_int_equal(RUN("\x66\x0f\x38\xf6\xc1"), X86_UD);     /* ADCX */
-	OK("\xf3\x0f\xbd\xc1");                                    /* LZCNT is BSR */
+	assert_int_equal(RUN("\xf3\x0f\xb8\xc1"), X86_UD);     /* POPCNT */
+	assert_int_equal(RUN("\x0f\xc7\xf0"), X86_UD);         /* RDRAND */
+	assert_int_equal(RUN("\xc4\xe2\x78\xf2\xc1"), X86_UD); /* ANDN */
+	assert_int_equal(RUN("\x66\x0f\x38\xf6\xc1"), X86_UD); /* ADCX */
+	OK("\xf3\x0f\xbd\xc1");                                /* LZCNT is BSR */
 	assert_int_equal(cpu.reg[X86_RAX], 4);
 	cpu_model.features = all;
 	OK("\xf3\x0f\xbd\xc1");

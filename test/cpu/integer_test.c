@@ -57,18 +57,21 @@ static bool comparable(const struct x86_insn *insn)
 	static const char *const elsewhere[] = {"rdrand", "rdseed", "pause"};
 	bool byte = insn->row->traits & X86_BYTE_OPERANDS && !(insn->prefixes & X86_PREFIX_REX);
 
-	if (insn->row->traits & (X86_UNDEFINED | X86_ENDS_BLOCK | X86_STACK | X86_STRING | X86_PRIVILEGED | X86_SSE | X86_AVX | X86_X87 | X86_MMX | X86_WAITING) ||
+	if (insn->row->traits & (X86_UNDEFINED | X86_ENDS_BLOCK | X86_STACK | X86_STRING | X86_PRIVILEGED | X86_SSE | X86_AVX |
+				 X86_X87 | X86_MMX | X86_WAITING) ||
 	    insn->row->reg_kind || insn->row->rm_kind || insn->prefixes & X86_PREFIX_SEGMENT)
 		return false;
 	for (unsigned i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++)
 		if (!strcmp(insn->row->name, elsewhere[i]))
 			return false;
-	if ((insn->map == X86_MAP_1BYTE && (insn->opcode == 0x8c || (insn->opcode & 0xfc) == 0xa0 || insn->opcode == 0xd7 || insn->opcode == 0xfd ||
-					    (insn->opcode & 0xf4) == 0xe4)) ||
-	    (insn->map == X86_MAP_0F && (insn->opcode < 0x0d || (insn->opcode >= 0x30 && insn->opcode < 0x38) || insn->opcode == 0xae)) ||
+	if ((insn->map == X86_MAP_1BYTE && (insn->opcode == 0x8c || (insn->opcode & 0xfc) == 0xa0 || insn->opcode == 0xd7 ||
+					    insn->opcode == 0xfd || (insn->opcode & 0xf4) == 0xe4)) ||
+	    (insn->map == X86_MAP_0F &&
+	     (insn->opcode < 0x0d || (insn->opcode >= 0x30 && insn->opcode < 0x38) || insn->opcode == 0xae)) ||
 	    (insn->map == X86_MAP_0F && insn->opcode == 0xc7 && insn->mod == 3))
 		return false;
-	if (insn->base == X86_RSP || insn->base == X86_RIP || insn->vvvv == X86_RSP || (!byte && (insn->reg == X86_RSP || insn->rm == X86_RSP)))
+	if (insn->base == X86_RSP || insn->base == X86_RIP || insn->vvvv == X86_RSP ||
+	    (!byte && (insn->reg == X86_RSP || insn->rm == X86_RSP)))
 		return false;
 	/* SETcc, MOVZX: bytes without X86_BYTE_OPERANDS on both operands */
 	return true;
@@ -199,11 +202,13 @@ static void strings_do_what_the_host_does(void **state)
 		native.rflags |= random_below(3) ? 0 : X86_FLAG_DF;
 		native.gpr[X86_RCX] = random_below(span);
 		native.gpr[X86_RSI] = (uintptr_t)native_area + random_below(NATIVE_AREA);
-		native.gpr[X86_RDI] = random_below(2) ? (uintptr_t)native_area + random_below(NATIVE_AREA) : native.gpr[X86_RSI] + random_below(40) - 20;
+		native.gpr[X86_RDI] = random_below(2) ? (uintptr_t)native_area + random_below(NATIVE_AREA)
+						      : native.gpr[X86_RSI] + random_below(40) - 20;
 		if (random_below(3) == 0) { /* equal runs for CMPS and SCAS */
 			unsigned from = random_below(NATIVE_AREA / 2);
 
-			memset(native_area + from, (int)(native.gpr[X86_RAX] = random_below(2) ? 0 : 0x0101010101010101), NATIVE_AREA / 2);
+			memset(native_area + from, (int)(native.gpr[X86_RAX] = random_below(2) ? 0 : 0x0101010101010101),
+			       NATIVE_AREA / 2);
 		}
 		compare(bytes, &insn);
 	}
