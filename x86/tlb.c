@@ -33,11 +33,11 @@ static void jump_flush(struct x86_jump_array *jump)
 /* Jump targets stand only while their page is in the fetch array of their privilege. */
 static void jumps_flush(struct x86_tlb *tlb, bool user)
 {
-	if (user) {
-		jump_flush(&tlb->jump[X86_MODE_USER]);
-	} else {
-		jump_flush(&tlb->jump[X86_MODE_SUPERVISOR]);
-		jump_flush(&tlb->jump[X86_MODE_SUPERVISOR_SMAP]);
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+		if ((mode == X86_MODE_USER) != user)
+			continue;
+		jump_flush(&tlb->jump[mode]);
+		jump_flush(&tlb->ret[mode]);
 	}
 }
 
@@ -64,6 +64,25 @@ void x86_tlb_jumps_flush(struct x86_cpu *cpu)
 	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++)
 		for (unsigned user = 0; user < 2; user++)
 			jumps_flush(&cpu->tlb_contexts[context], user);
+}
+
+static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
+{
+	if (jump->used > X86_JUMP_LOG)
+		jump_flush(jump);
+	/* What is dropped stays in the log: it may be set again before the next flush, and then appears there twice. */
+	for (unsigned i = 0; i < jump->used; i++)
+		if (jump->page[jump->log[i]] == page)
+			jump->tag[jump->log[i]] = 0;
+}
+
+void x86_tlb_jumps_flush_page(struct x86_cpu *cpu, uint64_t page)
+{
+	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++)
+		for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+			jump_flush_page(&cpu->tlb_contexts[context].jump[mode], page);
+			jump_flush_page(&cpu->tlb_contexts[context].ret[mode], page);
+		}
 }
 
 static void context_start(struct x86_cpu *cpu, unsigned context, uint16_t pcid)

@@ -30,15 +30,18 @@ struct x86_tlb_array {
 };
 
 /*
- * The jump cache: guest-virtual targets of jumps to an engine's code for them, by RIP's bits in X86_JUMP_MASK; an array an access mode. An entry
- * stands only while the fetch array has an entry for its page, so whoever drops that one empties the cache.
+ * The jump cache: guest-virtual targets to an engine's code for them. Two arrays an access mode, for returns by RIP's low bits and for
+ * calls and jumps, whose targets are often aligned, by others. An entry stands only while the fetch array has an entry for its page and
+ * the page's code stands, so whoever drops one of the two drops the entries.
  */
-#define X86_JUMP_MASK UINT64_C(0xf3ff)
+#define X86_RETURN_MASK UINT64_C(0x3fff)
+#define X86_JUMP_MASK UINT64_C(0x1fff8)
 #define X86_JUMP_ENTRIES (1u << 14)
-#define X86_JUMP_LOG 1024
+#define X86_JUMP_LOG 2048
 struct x86_jump_array {
 	uint64_t tag[X86_JUMP_ENTRIES];    /* minus RIP; 0: RIP 0, which has index 0, or nothing */
 	uint64_t target[X86_JUMP_ENTRIES];
+	uint32_t page[X86_JUMP_ENTRIES];   /* the RAM page of the code */
 	uint32_t used;                     /* how many of `log`; more than X86_JUMP_LOG: all may be in use */
 	uint16_t log[X86_JUMP_LOG];
 };
@@ -51,7 +54,7 @@ struct x86_tlb {
 	struct x86_tlb_array read[X86_TLB_MODES];
 	struct x86_tlb_array write[X86_TLB_MODES];
 	struct x86_tlb_array fetch[2];     /* supervisor, user */
-	struct x86_jump_array jump[X86_TLB_MODES];
+	struct x86_jump_array jump[X86_TLB_MODES], ret[X86_TLB_MODES];
 	/* What is in use, so that a flush touches no more than that: a bit an index, all arrays alike. */
 	uint64_t used[X86_TLB_ENTRIES / 64];
 	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index is not global */
@@ -82,23 +85,25 @@ void x86_tlb_pkru_written(struct x86_cpu *cpu);
 void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, unsigned mode, const struct x86_translation *translation, bool write);
 /* Empties the jump caches of every context. */
 void x86_tlb_jumps_flush(struct x86_cpu *cpu);
+/* Drops the jump caches' entries for code on a RAM page. */
+void x86_tlb_jumps_flush_page(struct x86_cpu *cpu, uint64_t page);
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation);
 
-/* index: RIP's bits in X86_JUMP_MASK. Index 0 is never used: the engine has its own target there. */
-static inline void x86_tlb_jump_set(struct x86_tlb *tlb, unsigned mode, unsigned index, uint64_t rip, const void *target)
+/* index: RIP's bits in the array's mask. Index 0 is never used (false): the engine has its own target there. */
+static inline bool x86_tlb_jump_set(struct x86_jump_array *array, unsigned index, uint64_t rip, const void *target, uint64_t page)
 {
-	struct x86_jump_array *jump = &tlb->jump[mode];
-
 	if (!index)
-		return;
-	if (!jump->tag[index]) {
-		if (jump->used < X86_JUMP_LOG)
-			jump->log[jump->used] = (uint16_t)index;
-		if (jump->used <= X86_JUMP_LOG)
-			jump->used++;
+		return false;
+	if (!array->tag[index]) {
+		if (array->used < X86_JUMP_LOG)
+			array->log[array->used] = (uint16_t)index;
+		if (array->used <= X86_JUMP_LOG)
+			array->used++;
 	}
-	jump->tag[index] = 0 - rip;
-	jump->target[index] = (uintptr_t)target;
+	array->tag[index] = 0 - rip;
+	array->target[index] = (uintptr_t)target;
+	array->page[index] = (uint32_t)page;
+	return true;
 }
 
 #endif

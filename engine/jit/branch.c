@@ -9,31 +9,51 @@
  */
 #include "engine/jit/translate.h"
 
-/* R14 is the target's address. If it is known RSP moves by `stack`; else `miss` is called, which leaves to C with `offset`. */
-static void lookup(struct translation *t, int32_t stack, int32_t miss, unsigned offset)
+static int32_t lookup_array(const struct translation *t, bool ret)
+{
+	return (ret ? JIT_TLB(ret) : JIT_TLB(jump)) + (int32_t)(t->mode * sizeof(struct x86_jump_array));
+}
+
+static int32_t lookup_mask(bool ret)
+{
+	return ret ? JIT_OFFSET(return_mask) : JIT_OFFSET(jump_mask);
+}
+
+/* R14 is the target's address. If its code is not there the thunk looks for it, or leaves to C with `offset`. */
+static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigned offset)
 {
 	struct emitter *e = &t->e;
-	int32_t array = JIT_TLB(jump) + (int32_t)(t->mode * sizeof(struct x86_jump_array));
 	uint8_t *branch;
 
-	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(jump_mask));
-	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, array + (int32_t)offsetof(struct x86_jump_array, tag));
+	emit_pext(e, HOST_RCX, HOST_R14, lookup_mask(ret));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, tag));
 	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, 0);
 	emit8(e, 0xe3); /* jrcxz */
 	emit8(e, 0);
 	branch = e->p;
-	translate_call_site(t, miss, offset, 1);
+	translate_call_site(t, thunk, offset, 1);
 	branch[-1] = (uint8_t)(e->p - branch);
+}
+
+/* The jump itself; RSP moves by `stack` at last. */
+static void lookup_jump(struct translation *t, bool ret, int32_t stack)
+{
 	if (stack)
 		stack_adjust(t, stack);
-	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(jump_mask));
-	emit_jump_table(e, HOST_RCX, array + (int32_t)offsetof(struct x86_jump_array, target));
+	emit_pext(&t->e, HOST_RCX, HOST_R14, lookup_mask(ret));
+	emit_jump_table(&t->e, HOST_RCX, lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, target));
+}
+
+static void lookup(struct translation *t, bool ret, int32_t stack, int32_t thunk, unsigned offset)
+{
+	lookup_check(t, ret, thunk, offset);
+	lookup_jump(t, ret, stack);
 }
 
 /* The current instruction jumps to R14. A miss leaves it undone. */
 static void jump_lookup(struct translation *t, int32_t stack)
 {
-	lookup(t, stack, JIT_OFFSET(exit_step), t->offset);
+	lookup(t, false, stack, JIT_OFFSET(jump_fill), t->offset);
 }
 
 /* R14 = code_base + target. */
@@ -99,7 +119,7 @@ void branch_on(struct translation *t)
 	}
 	/* The last instruction has been executed: a miss goes on behind it. */
 	target_address(t, t->next);
-	lookup(t, 0, JIT_OFFSET(exit_poll), t->next);
+	lookup(t, false, 0, JIT_OFFSET(exit_poll), t->next);
 }
 
 static void jump_conditional(struct translation *t, const struct x86_insn *insn)
@@ -165,14 +185,26 @@ static bool indirect_target(struct translation *t, const struct x86_insn *insn)
 	return true;
 }
 
+/*
+ * The push may overwrite the target's place in memory, and a lookup that misses executes the instruction again: so the return address is stored
+ * when the target is known. `spill` has the target meanwhile, `place` where the return address goes.
+ */
 static bool call_indirect(struct translation *t, const struct x86_insn *insn)
 {
 	if (!indirect_target(t, insn))
 		return false;
 	emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
-	push_return(t);
+	stack_push_check(t, t->wide ? 8 : 4);
+	operand_fold(t);
+	emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(place));
 	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
-	jump_lookup(t, t->wide ? -8 : -4);
+	lookup_check(t, false, JIT_OFFSET(jump_fill), t->offset);
+	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(code_base));
+	emit_lea(&t->e, HOST_RCX, HOST_RCX, (int32_t)t->next);
+	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(place));
+	emit_memory(&t->e, t->wide, EMIT_STORE, HOST_RCX, HOST_R14, HOST_NONE, 0, 0);
+	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
+	lookup_jump(t, false, t->wide ? -8 : -4);
 	return true;
 }
 
@@ -183,7 +215,7 @@ static void return_near(struct translation *t, const struct x86_insn *insn)
 	emit_move(&t->e, HOST_R14, HOST_R15);
 	operand_check(t, size, false);
 	emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_R14, HOST_R14, HOST_RCX, 0, 0);
-	jump_lookup(t, (int32_t)size + (insn->opcode == 0xc2 ? (int32_t)(uint16_t)insn->imm : 0));
+	lookup(t, true, (int32_t)size + (insn->opcode == 0xc2 ? (int32_t)(uint16_t)insn->imm : 0), JIT_OFFSET(return_fill), t->offset);
 }
 
 bool translate_branch(struct translation *t, const struct x86_insn *insn)

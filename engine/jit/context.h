@@ -19,7 +19,7 @@
 
 /* Why translated code came back. */
 enum jit_exit {
-	JIT_EXIT_STEP = 1, /* the instruction at the site is for x86_step: a fault, a device, a page crossing, a jump to an unknown target */
+	JIT_EXIT_STEP = 1, /* the instruction at the site is for x86_step: a fault, a device, a page crossing, a jump to code that is not there yet */
 	JIT_EXIT_LINK,     /* a direct jump inside the page that is not linked yet */
 	JIT_EXIT_POLL,     /* attention, at a backward jump: go on at the site's target */
 	JIT_EXIT_NEXT,     /* a handler has left RIP where to go on */
@@ -39,27 +39,32 @@ struct jit_context {
 	/* Flag-free constants for PEXT. */
 	uint64_t page_mask;      /* bits 12-23: a TLB index */
 	uint64_t high_mask;      /* bits 12-63: 0 left if a tag matches */
-	uint64_t jump_mask;      /* which bits of RIP index the jump cache; 0 while attention is wanted: every lookup misses, every poll leaves */
+	uint64_t jump_mask;      /* which bits of RIP index the jump cache: calls and jumps, */
+	uint64_t return_mask;    /* and returns; 0 while attention is wanted: every lookup misses, every poll leaves */
 	uint64_t code_base;      /* guest-virtual address of the page that runs */
 	uint64_t r11, r14, r15;  /* the guest's */
 	uint64_t fs_base, gs_base;
 	uint64_t vector_out;     /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
 	uint64_t spill;
 	/* thunks: call [rsp + x] */
-	void (*fill_read)(void), (*fill_write)(void), (*handler)(void), (*vector_load)(void);
+	void (*fill_read)(void), (*fill_write)(void), (*handler)(void);
 	/* --- 128 --- */
-	void (*exit_step)(void), (*exit_link)(void), (*exit_poll)(void), (*handler_end)(void);
+	void (*jump_fill)(void), (*return_fill)(void), (*vector_load)(void), (*handler_end)(void);
+	void (*exit_link)(void), (*exit_poll)(void);
 	uint64_t count;          /* instructions, if the translation counts them */
 	struct x86_cpu *cpu;
 	uint64_t host_rsp;       /* jit_enter's frame */
 	uint64_t target;         /* where jit_enter goes */
 	const uint32_t *site;    /* of the exit */
+	uint64_t place;          /* where an indirect call stores its return address */
 	uint64_t linear;         /* of the access that missed */
 	uint64_t trap_pc;
 	uint64_t saved[8];       /* caller-saved guest registers around a fill */
 	uint16_t flags;
 };
 _Static_assert(sizeof(struct jit_context) <= X86_TLB_ENGINE, "the TLB reserves this much");
+
+enum jit_fill { JIT_FILL_READ, JIT_FILL_WRITE, JIT_FILL_JUMP, JIT_FILL_RETURN };
 
 #define JIT_OFFSET(member) ((int32_t)offsetof(struct jit_context, member))
 /* From RSP to the arrays. */
@@ -77,7 +82,8 @@ void jit_thunk_fill_write(void);
 void jit_thunk_handler(void);
 void jit_thunk_handler_end(void);
 void jit_thunk_vector_load(void);
-void jit_thunk_exit_step(void);
+void jit_thunk_jump_fill(void);
+void jit_thunk_return_fill(void);
 void jit_thunk_exit_link(void);
 void jit_thunk_exit_poll(void);
 void jit_thunk_trap(void);
@@ -86,7 +92,8 @@ void jit_thunk_jump_poll(void);
 void jit_vector_store(struct x86_state *state);
 
 /* jit.c; called by thunks on the thread's own stack, guest vector registers still in the host's. */
-bool jit_fill(struct jit_context *context, uint64_t linear, uint32_t site, bool write);
+/* kind: enum jit_fill. true: what was looked up is there now. */
+bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsigned kind);
 bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint32_t site);
 
 #endif

@@ -22,6 +22,8 @@
 #define PAGE_MASK ((uint64_t)(X86_TLB_ENTRIES - 1) << GUEST_PAGE_SHIFT)
 #define HIGH_MASK (~(uint64_t)(GUEST_PAGE_SIZE - 1))
 
+#define JIT_STALE 16
+
 struct jit_vm {
 	struct x86_code_pages pages;
 };
@@ -34,20 +36,13 @@ struct jit_vcpu {
 	struct attend_counts counts;
 	struct vm_clock *counted;      /* the clock if it counts instructions */
 	uint8_t jump_key[X86_TLB_MODES]; /* what the jump caches' entries were translated for */
-	_Atomic bool jumps_stale;      /* some page's code has gone stale: empty the jump caches */
+	/* Pages whose code has gone stale, for this vcpu to drop from its jump caches; more than fit: all. Under the code pages' lock. */
+	uint32_t stale[JIT_STALE], stales;
 	uint64_t undone;               /* instructions counted by the last block and not executed */
 	uint64_t fills, steps, exceptions, translated_before;
 };
 
 /* --- what translated code calls --- */
-
-bool jit_fill(struct jit_context *context, uint64_t linear, uint32_t site, bool write)
-{
-	struct x86_cpu *cpu = context->cpu;
-
-	((struct jit_vcpu *)cpu->engine)->fills++;
-	return x86_tlb_refill(cpu, linear, JIT_SITE_SIZE(site), write ? X86_WRITE : X86_READ);
-}
 
 /* Before anything that may use the host's vector registers or look at the guest's. */
 static void vector_release(struct jit_context *context)
@@ -118,26 +113,57 @@ static bool translatable(const struct x86_cpu *cpu)
 	       cpu->s.segment[X86_CS].limit == UINT32_MAX;
 }
 
-static uint64_t jump_index(uint64_t rip)
+static uint64_t jump_index(uint64_t rip, uint64_t mask)
 {
 	uint64_t index;
 
-	__asm__("pext %2, %1, %0" : "=r"(index) : "r"(rip), "r"(X86_JUMP_MASK));
+	__asm__("pext %2, %1, %0" : "=r"(index) : "r"(rip), "r"(mask));
 	return index;
 }
 
-static const uint8_t *enter_at(struct jit_vcpu *self, const struct jit_block *block)
+/* The jump caches hold entries for one key a mode. */
+static void jump_key_set(struct jit_vcpu *self, unsigned key)
 {
 	struct x86_cpu *cpu = &self->cpu;
-	const uint8_t *code = self->cache.code.execute + block->code;
 
-	if (self->jump_key[cpu->mode] != block->key) {
-		x86_tlb_jumps_flush(cpu);
-		__builtin_memset(self->jump_key, 0xff, sizeof(self->jump_key));
-		self->jump_key[cpu->mode] = (uint8_t)block->key;
+	if (self->jump_key[cpu->mode] == key)
+		return;
+	x86_tlb_jumps_flush(cpu);
+	__builtin_memset(self->jump_key, 0xff, sizeof(self->jump_key));
+	self->jump_key[cpu->mode] = (uint8_t)key;
+}
+
+/* A block that is there already, for code whose page is in the fetch TLB: nothing can fault, no vector register is touched. */
+static struct jit_block *block_known(struct jit_vcpu *self, uint64_t linear, unsigned key)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
+
+	return hva ? jit_cache_find(&self->cache, cpu->memory, hva, key) : 0;
+}
+
+static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint64_t mask, uint64_t target)
+{
+	struct jit_block *block;
+
+	if (__atomic_load_n(&self->cpu.attention, __ATOMIC_RELAXED))
+		return false;
+	block = block_known(self, target, self->jump_key[self->cpu.mode]);
+	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, self->cache.code.execute + block->code, block->page);
+}
+
+bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsigned kind)
+{
+	struct x86_cpu *cpu = context->cpu;
+	struct jit_vcpu *self = cpu->engine;
+
+	switch ((enum jit_fill)kind) {
+	case JIT_FILL_JUMP: return jump_fill(self, &cpu->tlb->jump[cpu->mode], X86_JUMP_MASK, address);
+	case JIT_FILL_RETURN: return jump_fill(self, &cpu->tlb->ret[cpu->mode], X86_RETURN_MASK, address);
+	default: break;
 	}
-	x86_tlb_jump_set(cpu->tlb, cpu->mode, (unsigned)jump_index(cpu->reg[X86_RIP]), cpu->reg[X86_RIP], code);
-	return code;
+	self->fills++;
+	return x86_tlb_refill(cpu, address, JIT_SITE_SIZE(site), kind == JIT_FILL_WRITE ? X86_WRITE : X86_READ);
 }
 
 /* Finds by walking and translates; may unwind with the fetch's fault. NULL: only x86_step can execute what is at RIP. */
@@ -186,19 +212,12 @@ static __attribute__((noinline)) enum found block_find_slow(struct jit_vcpu *sel
 static enum found block_find(struct jit_vcpu *self, struct jit_block **block)
 {
 	struct x86_cpu *cpu = &self->cpu;
-	uint64_t linear = cpu->reg[X86_RIP];
 	unsigned key = key_of(cpu);
-	const uint8_t *hva;
 
 	if (!translatable(cpu))
 		return FOUND_STEP;
-	hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
-	if (hva) {
-		*block = jit_cache_find(&self->cache, cpu->memory, hva, key);
-		if (*block)
-			return FOUND;
-	}
-	return block_find_slow(self, linear, key, block);
+	*block = block_known(self, cpu->reg[X86_RIP], key);
+	return *block ? FOUND : block_find_slow(self, cpu->reg[X86_RIP], key, block);
 }
 
 /* The jump in front of a LINK stub goes straight to the block from now on, if both are still of one page. */
@@ -279,7 +298,8 @@ static void run(struct jit_vcpu *self)
 		if (link && flushes == self->cache.flushes)
 			jump_link(self, link, block);
 		link = 0;
-		reason = jit_enter(context, enter_at(self, block));
+		jump_key_set(self, block->key);
+		reason = jit_enter(context, self->cache.code.execute + block->code);
 		if (reason == JIT_EXIT_STEP)
 			self->undone = JIT_SITE_UNDONE(*context->site);
 		if (self->translation.counted)
@@ -311,9 +331,26 @@ static bool ready(struct jit_vcpu *self)
 	struct jit_context *context = jit_context(self->cpu.tlb);
 
 	/* The mask first: who wants attention sets the word and then clears the mask, so one of the two is seen. */
-	if (!__atomic_load_n(&context->jump_mask, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&context->jump_mask, __ATOMIC_RELAXED) || !__atomic_load_n(&context->return_mask, __ATOMIC_RELAXED)) {
 		__atomic_store_n(&context->jump_mask, X86_JUMP_MASK, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&context->return_mask, X86_RETURN_MASK, __ATOMIC_SEQ_CST);
+	}
 	return !__atomic_load_n(&self->cpu.attention, __ATOMIC_SEQ_CST);
+}
+
+static void stale_drop(struct jit_vcpu *self)
+{
+	struct x86_code_pages *pages = &self->vm->pages;
+
+	if (!__atomic_load_n(&self->stales, __ATOMIC_ACQUIRE))
+		return;
+	host_mutex_lock(&pages->lock);
+	if (self->stales > JIT_STALE)
+		x86_tlb_jumps_flush(&self->cpu);
+	for (unsigned i = 0; i < self->stales && i < JIT_STALE; i++)
+		x86_tlb_jumps_flush_page(&self->cpu, self->stale[i]);
+	__atomic_store_n(&self->stales, 0, __ATOMIC_RELEASE);
+	host_mutex_unlock(&pages->lock);
 }
 
 static enum run_end jit_vcpu_run(struct vcpu *vcpu)
@@ -336,8 +373,7 @@ static enum run_end jit_vcpu_run(struct vcpu *vcpu)
 		x86_instruction_done(cpu);
 		if (!attend(vcpu, cpu, &self->counts, &end))
 			break;
-		if (__atomic_exchange_n(&self->jumps_stale, false, __ATOMIC_SEQ_CST))
-			x86_tlb_jumps_flush(cpu);
+		stale_drop(self);
 	}
 	exclusive_vcpu_leave(vcpu);
 	return end;
@@ -347,8 +383,12 @@ static enum run_end jit_vcpu_run(struct vcpu *vcpu)
 static void interrupt(struct jit_vcpu *self, uint32_t why)
 {
 	x86_attention(&self->cpu, why);
-	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
-		__atomic_store_n(&jit_context(&self->cpu.tlb_contexts[i])->jump_mask, 0, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++) {
+		struct jit_context *context = jit_context(&self->cpu.tlb_contexts[i]);
+
+		__atomic_store_n(&context->return_mask, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&context->jump_mask, 0, __ATOMIC_SEQ_CST);
+	}
 }
 
 static void jit_vcpu_kick(struct vcpu *vcpu)
@@ -361,11 +401,13 @@ static void code_invalidated(void *engine, uint64_t page)
 {
 	struct jit_vm *vm = engine;
 
-	(void)page;
 	for (unsigned i = 0; i < vm->pages.cpus; i++) {
 		struct jit_vcpu *vcpu = vm->pages.cpu[i]->engine;
 
-		__atomic_store_n(&vcpu->jumps_stale, true, __ATOMIC_SEQ_CST);
+		if (vcpu->stales < JIT_STALE)
+			vcpu->stale[vcpu->stales] = (uint32_t)page;
+		if (vcpu->stales <= JIT_STALE)
+			__atomic_store_n(&vcpu->stales, vcpu->stales + 1, __ATOMIC_RELEASE);
 		interrupt(vcpu, X86_ATTENTION_CODE);
 	}
 }
@@ -432,7 +474,9 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 		.fill_write = jit_thunk_fill_write,
 		.handler = jit_thunk_handler,
 		.vector_load = jit_thunk_vector_load,
-		.exit_step = jit_thunk_exit_step,
+		.return_mask = X86_RETURN_MASK,
+		.jump_fill = jit_thunk_jump_fill,
+		.return_fill = jit_thunk_return_fill,
 		.exit_link = jit_thunk_exit_link,
 		.exit_poll = jit_thunk_exit_poll,
 		.handler_end = jit_thunk_handler_end,
@@ -440,7 +484,7 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 	};
 	/* No target has index 0 (x86_tlb_jump_set): a lookup gets there when the mask was cleared after its first half had hit. */
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
-		tlb->jump[mode].target[0] = (uintptr_t)jit_thunk_jump_poll;
+		tlb->jump[mode].target[0] = tlb->ret[mode].target[0] = (uintptr_t)jit_thunk_jump_poll;
 }
 
 static void jit_vcpu_destroy(struct vcpu *vcpu)

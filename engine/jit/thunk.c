@@ -125,7 +125,7 @@ static __attribute__((naked, used)) void jit_exit_common(void)
 				 :                                                                \
 				 : "i"(reason));                                                  \
 	}
-EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP)
+static __attribute__((used)) EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP)
 EXIT_THUNK(jit_thunk_exit_link, JIT_EXIT_LINK)
 EXIT_THUNK(jit_thunk_exit_poll, JIT_EXIT_POLL)
 
@@ -158,8 +158,8 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 	"leaq 8(%%rsp), %%rsp\n\t"       \
 	"jmpq *%%rcx\n\t"
 
-/* R14 = linear address. Comes back to the code behind the site with the TLB filled and R14 as it was, or leaves with STEP. */
-#define FILL_THUNK(name, write)                                                     \
+/* R14 = linear address, or a jump's target. Comes back to the code behind the site with its entry there and R14 as it was, or leaves with STEP. */
+#define FILL_THUNK(name, kind)                                                      \
 	__attribute__((naked)) void name(void)                                      \
 	{                                                                           \
 		__asm__ volatile("movq %%rax, 8+%c[saved]+0(%%rsp)\n\t"             \
@@ -178,7 +178,7 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 				 "movq %%r14, %%rsi\n\t"                            \
 				 "movq (%%rsp), %%rax\n\t"                          \
 				 "movl (%%rax), %%edx\n\t"                          \
-				 "movl %[is_write], %%ecx\n\t"                      \
+				 "movl %[fill], %%ecx\n\t"                      \
 				 "movq %%rsp, %%r14\n\t"                            \
 				 "movq %c[host](%%rdi), %%rsp\n\t"                  \
 				 "call jit_fill\n\t"                                \
@@ -200,10 +200,12 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 				 RETURN_BEHIND_SITE                                 \
 				 "1: jmp jit_thunk_exit_step\n\t"                   \
 				 :                                                  \
-				 : [saved] C(saved), [flags] C(flags), [linear] C(linear), [host] C(host_rsp), [is_write] "i"(write)); \
+				 : [saved] C(saved), [flags] C(flags), [linear] C(linear), [host] C(host_rsp), [fill] "i"(kind)); \
 	}
-FILL_THUNK(jit_thunk_fill_read, 0)
-FILL_THUNK(jit_thunk_fill_write, 1)
+FILL_THUNK(jit_thunk_fill_read, JIT_FILL_READ)
+FILL_THUNK(jit_thunk_fill_write, JIT_FILL_WRITE)
+FILL_THUNK(jit_thunk_jump_fill, JIT_FILL_JUMP)
+FILL_THUNK(jit_thunk_return_fill, JIT_FILL_RETURN)
 
 /* RCX = the decoded instruction. */
 #define CALL_HANDLER                              \
