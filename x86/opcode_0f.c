@@ -229,7 +229,7 @@ const struct opcode_entry x86_opcode_0f[256] = {
 	[0xb6] = EXTEND("movzx", x86_integer_movzx8, 1),
 	[0xb7] = EXTEND("movzx", x86_integer_movzx16, 2),
 	[0xb8] = OPCODE_SUB(OPCODE_PP, popcnt_pp),
-	[0xb9] = BOTH("ud1", x86_integer_undefined, SIZE_V, X86_MODRM | X86_UNDEFINED | ENDS),
+	[0xb9] = BOTH("ud1", x86_integer_undefined, SIZE_V, X86_UNDEFINED | ENDS), /* Intel fetches a ModRM, AMD does not: #UD is what counts */
 	[0xba] = OPCODE_SUB(OPCODE_GROUP, group8),
 	[0xbb] = OPCODE("btc", x86_integer_btc_r, SIZE_V, IMM_NONE, RWL, 0, CF, F_BUT(CF | ZF)),
 	[0xbc] = OPCODE_SUB(OPCODE_PP, bsf_pp),
@@ -241,7 +241,7 @@ const struct opcode_entry x86_opcode_0f[256] = {
 	[0xc3] = ONLY_NO_PREFIX(OPCODE_SYSTEM("movnti", x86_integer_movnti, SIZE_Y, IMM_NONE, W)),
 	[0xc7] = OPCODE_SUB(OPCODE_MOD, group9),
 	[0xc8 ... 0xcf] = OPCODE_SYSTEM("bswap", x86_integer_bswap, SIZE_V, IMM_NONE, 0),
-	[0xff] = BOTH("ud0", x86_integer_undefined, SIZE_V, X86_MODRM | X86_UNDEFINED | ENDS),
+	[0xff] = BOTH("ud0", x86_integer_undefined, SIZE_V, X86_UNDEFINED | ENDS),
 };
 
 const struct opcode_entry x86_opcode_0f38_80[8] = {
