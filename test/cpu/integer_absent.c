@@ -18,7 +18,7 @@
 		abort();                                          \
 	}
 /* No pointer where a slow access would do: the handlers' way for devices and page crossings. */
-	void *x86_pointer_slow(struct x86_cpu *c, uint64_t linear, unsigned size)
+void *x86_pointer_slow(struct x86_cpu *c, uint64_t linear, unsigned size)
 {
 	x86_write_check(c, linear, size);
 	return NULL;
