@@ -10,6 +10,7 @@
 #include "x86/vector.h"
 
 #define PAT_RESET UINT64_C(0x0007040600070406)
+#define HWCR_TSC_FREQ_SEL X86_BIT(24) /* the TSC counts at the P0 frequency: Linux complains otherwise */
 #define MISC_ENABLE_FAST_STRING X86_BIT(0)
 #define MISC_ENABLE_BTS_UNAVAILABLE X86_BIT(11)
 #define MISC_ENABLE_PEBS_UNAVAILABLE X86_BIT(12)
@@ -133,6 +134,8 @@ void x86_cpu_reset(struct x86_cpu *cpu, bool bsp)
 	cpu->s.xcr0 = X86_XCR0_X87;
 	cpu->s.pat = PAT_RESET;
 	cpu->s.misc_enable = MISC_ENABLE_FAST_STRING | MISC_ENABLE_BTS_UNAVAILABLE | MISC_ENABLE_PEBS_UNAVAILABLE;
+	if (!cpu->model->intel)
+		cpu->s.amd_hwcr = HWCR_TSC_FREQ_SEL;
 	x86_vector_reset(cpu);
 	activity_start(cpu, bsp);
 }

@@ -232,7 +232,7 @@ static bool own_read(struct x86_cpu *cpu, uint32_t msr, uint64_t *value)
 		*value = (uint64_t)(cpu->model->tsc_khz / 100000 & 0xff) << 8;
 		return cpu->model->intel;
 	case X86_MSR_ARCH_CAPABILITIES: *value = ARCH_CAPABILITIES; return cpu->model->intel;
-	case MSR_AMD_HWCR: *value = s->msr_reserved[0]; return !cpu->model->intel;
+	case MSR_AMD_HWCR: *value = s->amd_hwcr; return !cpu->model->intel;
 	default: return false;
 	}
 }
@@ -310,7 +310,7 @@ static bool own_write(struct x86_cpu *cpu, uint32_t msr, uint64_t value, bool *k
 	case MSR_MCG_STATUS: return word_write(&s->mcg_status, value, !(value & ~MCG_STATUS_DEFINED));
 	case MSR_DEBUGCTL: return word_write(&s->debugctl, value & DEBUGCTL_WRITABLE, true);
 	case MSR_BIOS_SIGN: return true; /* Intel's protocol for reading the revision writes 0 first */
-	case MSR_AMD_HWCR: return word_write(&s->msr_reserved[0], value, !cpu->model->intel);
+	case MSR_AMD_HWCR: return word_write(&s->amd_hwcr, value, !cpu->model->intel);
 	case MSR_MTRR_CAP:
 	case MSR_MCG_CAP:
 	case MSR_PLATFORM_INFO:

@@ -77,7 +77,8 @@ struct x86_state {
 	uint64_t mtrr_fixed[11], mtrr_variable[16];
 	uint64_t mcg_status, mcg_ctl, mc[16];
 	uint64_t debugctl, xss;
-	uint64_t msr_reserved[8];
+	uint64_t amd_hwcr;             /* c0010015 */
+	uint64_t msr_reserved[7];
 	uint64_t pvclock_msr;          /* kvmclock system time, 0: off */
 	/* x87, SSE, AVX */
 	struct x86_x87 x87;

@@ -42,6 +42,7 @@ static void rich_state(struct x86_state *s)
 	s->tsc_aux = 3;
 	s->mtrr_fixed[2] = UINT64_C(0x0606060606060606);
 	s->mtrr_variable[1] = 0x800;
+	s->amd_hwcr = 0x1000010;
 	s->pvclock_msr = 0x5001;
 	fill(&s->x87, sizeof(s->x87), 3);
 	s->x87.mxcsr = 0x1fa0;
