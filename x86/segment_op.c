@@ -202,24 +202,18 @@ void x86_op_verw(struct x86_cpu *cpu, const struct x86_insn *insn)
 void x86_op_arpl(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	uint16_t source = (uint16_t)cpu->reg[insn->reg] & 3, value;
-	uint64_t linear = 0;
 	bool raised;
 
 	need_protected(cpu);
-	if (insn->mod == 3) {
-		value = (uint16_t)cpu->reg[insn->rm];
-	} else {
-		linear = x86_operand(cpu, insn, 2, true);
-		x86_write_check(cpu, linear, 2);
-		value = x86_read16(cpu, linear);
-	}
+	/* Written, and asked for a writable place, only if it is raised. */
+	value = insn->mod == 3 ? (uint16_t)cpu->reg[insn->rm] : x86_read16(cpu, x86_operand(cpu, insn, 2, false));
 	raised = (value & 3) < source;
 	if (raised) {
 		value = (uint16_t)((value & ~3u) | source);
 		if (insn->mod == 3)
 			x86_gpr_write(cpu, insn->rm, 2, value);
 		else
-			x86_write16(cpu, linear, value);
+			x86_write16(cpu, x86_operand(cpu, insn, 2, true), value);
 	}
 	x86_zf_set(cpu, raised);
 }

@@ -38,6 +38,35 @@ static unsigned mask_element_size(const struct x86_insn *insn)
 	return insn->opcode >= 0x80 ? (insn->w ? 8 : 4) : (insn->opcode & 1 ? 8 : 4);
 }
 
+/* Masked moves report no #AC whatever the mask (SDM vol. 2, table 2-23): a misaligned element goes byte by byte where alignment is checked. */
+static bool element_unchecked(const struct x86_cpu *cpu, uint64_t linear, unsigned size)
+{
+	return (cpu->s.rflags & X86_FLAG_AC) && (linear & (size - 1));
+}
+
+static uint64_t element_load(struct x86_cpu *cpu, uint64_t linear, unsigned size)
+{
+	uint64_t value = 0;
+
+	if (!element_unchecked(cpu, linear, size))
+		return size == 8 ? x86_read64(cpu, linear) : x86_read32(cpu, linear);
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)x86_read8(cpu, linear + i) << 8 * i;
+	return value;
+}
+
+static void element_store(struct x86_cpu *cpu, uint64_t linear, unsigned size, uint64_t value)
+{
+	if (element_unchecked(cpu, linear, size)) {
+		for (unsigned i = 0; i < size; i++)
+			x86_write8(cpu, linear + i, (uint8_t)(value >> 8 * i));
+	} else if (size == 8) {
+		x86_write64(cpu, linear, value);
+	} else {
+		x86_write32(cpu, linear, (uint32_t)value);
+	}
+}
+
 void vector_mask_load(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	unsigned size = mask_element_size(insn), elements = insn->row->operand_size / size;
@@ -53,7 +82,7 @@ void vector_mask_load(struct x86_cpu *cpu, const struct x86_insn *insn)
 		if (!element_wanted(mask, size, i))
 			continue;
 		linear = element_linear(cpu, insn, offset + i * size, size, false);
-		value = size == 8 ? x86_read64(cpu, linear) : x86_read32(cpu, linear);
+		value = element_load(cpu, linear, size);
 		__builtin_memcpy(result + i * size, &value, size);
 	}
 	__builtin_memcpy(cpu->s.vector[insn->reg].byte, result, 32);
@@ -76,10 +105,7 @@ void vector_mask_store(struct x86_cpu *cpu, const struct x86_insn *insn)
 	for (unsigned i = 0; i < elements; i++) {
 		if (!element_wanted(mask, size, i))
 			continue;
-		if (size == 8)
-			x86_write64(cpu, linear[i], element_get(from, 8, i));
-		else
-			x86_write32(cpu, linear[i], (uint32_t)element_get(from, 4, i));
+		element_store(cpu, linear[i], size, element_get(from, size, i));
 	}
 }
 

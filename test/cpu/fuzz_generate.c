@@ -141,8 +141,9 @@ static bool rejected_mnemonic(ZydisMnemonic mnemonic)
 	case ZYDIS_MNEMONIC_PTWRITE:
 	case ZYDIS_MNEMONIC_SERIALIZE:
 	case ZYDIS_MNEMONIC_SALC:
-	/* AMD's has no ModRM byte. */
+	/* AMD's have no ModRM byte. */
 	case ZYDIS_MNEMONIC_UD0:
+	case ZYDIS_MNEMONIC_UD1:
 	/* A hypervisor below the host may get its RIP wrong; test/guest/debug_test.c has it. */
 	case ZYDIS_MNEMONIC_INT1:
 		return true;
@@ -273,7 +274,6 @@ static unsigned class_of(const ZydisDecodedInstruction *decoded)
 	default: break;
 	}
 	switch (decoded->mnemonic) {
-	case ZYDIS_MNEMONIC_UD1:
 	case ZYDIS_MNEMONIC_UD2:
 	case ZYDIS_MNEMONIC_CLI:
 	case ZYDIS_MNEMONIC_STI:
