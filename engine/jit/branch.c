@@ -31,7 +31,7 @@ static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigne
 	emit8(e, 0xe3); /* jrcxz */
 	emit8(e, 0);
 	branch = e->p;
-	translate_call_site(t, thunk, offset, 1);
+	translate_call_site(t, thunk, offset, 1, 0);
 	branch[-1] = (uint8_t)(e->p - branch);
 }
 
@@ -65,10 +65,10 @@ static void target_address(struct translation *t, int64_t target)
 
 static void jump_linked(struct translation *t, unsigned target)
 {
-	struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key);
+	struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key & ~JIT_KEY_CAREFUL);
 	uint8_t *displacement = emit_jump(&t->e);
 
-	if (target == t->start) {
+	if (target == t->start && !(t->key & JIT_KEY_CAREFUL)) {
 		emit_jump_set(displacement, t->near);
 	} else if (block && block->generation == t->generation) {
 		emit_jump_set(displacement, t->cache->code.write + block->near);
@@ -96,7 +96,7 @@ static void branch_to(struct translation *t, int64_t target)
 		emit8(&t->e, 0xe3); /* jrcxz behind the jump */
 		emit8(&t->e, 5);
 		jump_linked(t, (unsigned)target);
-		translate_call_site(t, JIT_OFFSET(exit_poll), (unsigned)target, 1);
+		translate_call_site(t, JIT_OFFSET(exit_poll), (unsigned)target, 1, 0);
 		return;
 	}
 	jump_linked(t, (unsigned)target);
@@ -106,7 +106,7 @@ void branch_stubs(struct translation *t)
 {
 	for (unsigned i = 0; i < t->stubs; i++) {
 		emit_jump_set(t->stub[i].displacement, t->e.p);
-		translate_call_site(t, JIT_OFFSET(exit_link), t->stub[i].target, 1);
+		translate_call_site(t, JIT_OFFSET(exit_link), t->stub[i].target, 1, 0);
 		emit32(&t->e, (uint32_t)(t->stub[i].displacement - t->e.p));
 	}
 }
@@ -128,7 +128,7 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 	uint8_t *displacement;
 
 	if (in_page(target) && target > (int64_t)t->offset) {
-		struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key);
+		struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key & ~JIT_KEY_CAREFUL);
 
 		displacement = emit_jump_condition(&t->e, insn->opcode & 15);
 		if (block && block->generation == t->generation) {
@@ -148,11 +148,12 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 /* Stores the return address below RSP, which stays; destroys both scratch registers. */
 static void push_return(struct translation *t)
 {
-	stack_push_check(t, t->wide ? 8 : 4);
-	operand_fold(t);
+	int32_t size = t->wide ? 8 : 4;
+	struct place place = operand_fold(t, operand_place_at(t, X86_RSP, -size, (unsigned)size, true));
+
 	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(code_base));
 	emit_lea(&t->e, HOST_RCX, HOST_RCX, (int32_t)t->next);
-	emit_memory(&t->e, t->wide, EMIT_STORE, HOST_RCX, HOST_R14, HOST_NONE, 0, 0);
+	emit_place(&t->e, t->wide, EMIT_STORE, HOST_RCX, place);
 }
 
 static void call_relative(struct translation *t, const struct x86_insn *insn)
@@ -178,10 +179,9 @@ static bool indirect_target(struct translation *t, const struct x86_insn *insn)
 			emit_memory(&t->e, false, EMIT_LEA, HOST_R14, HOST_R14, HOST_NONE, 0, 0);
 		return true;
 	}
-	if (!operand_address(t, insn))
+	if (!operand_address_possible(t, insn))
 		return false;
-	operand_check(t, insn->operand_size, false);
-	emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_R14, HOST_R14, HOST_RCX, 0, 0);
+	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_R14, operand_place(t, insn, insn->operand_size, false));
 	return true;
 }
 
@@ -194,8 +194,7 @@ static bool call_indirect(struct translation *t, const struct x86_insn *insn)
 	if (!indirect_target(t, insn))
 		return false;
 	emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
-	stack_push_check(t, t->wide ? 8 : 4);
-	operand_fold(t);
+	operand_fold(t, operand_place_at(t, X86_RSP, t->wide ? -8 : -4, t->wide ? 8 : 4, true));
 	emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(place));
 	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
 	lookup_check(t, false, JIT_OFFSET(jump_fill), t->offset);
@@ -212,9 +211,7 @@ static void return_near(struct translation *t, const struct x86_insn *insn)
 {
 	unsigned size = t->wide ? 8 : 4;
 
-	emit_move(&t->e, HOST_R14, HOST_R15);
-	operand_check(t, size, false);
-	emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_R14, HOST_R14, HOST_RCX, 0, 0);
+	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_R14, operand_place_at(t, X86_RSP, 0, size, false));
 	lookup(t, true, (int32_t)size + (insn->opcode == 0xc2 ? (int32_t)(uint16_t)insn->imm : 0), JIT_OFFSET(return_fill), t->offset);
 }
 

@@ -27,6 +27,8 @@
 #define JIT_KEY_USER 32u       /* CPL 3 */
 #define JIT_KEY_STACK16 64u    /* SS.B is 0 in 32-bit code: no stack instruction is native */
 
+#define JIT_KEY_CAREFUL 128u   /* a check for each access (plan.c); only entered where a group's check failed, jumps lead back */
+
 struct jit_block {
 	const uint8_t *hva;
 	uint32_t page;

@@ -28,12 +28,16 @@ enum jit_exit {
 
 /*
  * What follows a call to a thunk in the code, 4 bytes: bits 0-12 the page offset of the instruction (STEP) or of the target (LINK, POLL) or
- * of the next instruction (handler), 13-18 access size - 1, 19-25 how many instructions of the block were counted and not executed.
+ * of the next instruction (handler), 13-21 access size - 1, 22-28 how many instructions of the block were counted and not executed, 29: the
+ * access was for a group (plan.c): go on in the careful version.
  */
 #define JIT_SITE_OFFSET(site) ((site) & 0x1fff)
-#define JIT_SITE_SIZE(site) (((site) >> 13 & 0x3f) + 1)
-#define JIT_SITE_UNDONE(site) ((site) >> 19 & 0x7f)
-#define JIT_SITE(offset, size, undone) ((uint32_t)(offset) | ((uint32_t)(size) - 1) << 13 | (uint32_t)(undone) << 19)
+#define JIT_SITE_SIZE(site) (((site) >> 13 & 0x1ff) + 1)
+#define JIT_SITE_UNDONE(site) ((site) >> 22 & 0x7f)
+#define JIT_SITE_GROUP (UINT32_C(1) << 29)
+#define JIT_SITE(offset, size, undone) ((uint32_t)(offset) | ((uint32_t)(size) - 1) << 13 | (uint32_t)(undone) << 22)
+
+#define JIT_GROUP_SLOTS 4
 
 struct jit_context {
 	/* Flag-free constants for PEXT. */
@@ -45,10 +49,11 @@ struct jit_context {
 	uint64_t r11, r14, r15;  /* the guest's */
 	uint64_t fs_base, gs_base;
 	uint64_t vector_out;     /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
-	uint64_t spill;
+	uint64_t group[JIT_GROUP_SLOTS]; /* addends */
 	/* thunks: call [rsp + x] */
-	void (*fill_read)(void), (*fill_write)(void), (*handler)(void);
+	void (*fill_read)(void);
 	/* --- 128 --- */
+	void (*fill_write)(void), (*handler)(void);
 	void (*jump_fill)(void), (*return_fill)(void), (*vector_load)(void), (*handler_end)(void);
 	void (*exit_link)(void), (*exit_poll)(void);
 	uint64_t count;          /* instructions, if the translation counts them */
@@ -56,6 +61,7 @@ struct jit_context {
 	uint64_t host_rsp;       /* jit_enter's frame */
 	uint64_t target;         /* where jit_enter goes */
 	const uint32_t *site;    /* of the exit */
+	uint64_t spill;
 	uint64_t place;          /* where an indirect call stores its return address */
 	uint64_t linear;         /* of the access that missed */
 	uint64_t trap_pc;

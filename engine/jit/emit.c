@@ -121,7 +121,7 @@ static void emit_imm(struct emitter *e, uint64_t value, unsigned size)
 static void emit_modrm(struct emitter *e, const struct emit_operands *operands)
 {
 	if (operands->memory)
-		emit_address(e, operands->reg, operands->base, operands->index, 0, 0);
+		emit_address(e, operands->reg, operands->base, operands->index, 0, operands->disp);
 	else
 		emit8(e, 0xc0 | (operands->reg & 7) << 3 | (operands->rm & 7));
 }

@@ -81,12 +81,13 @@ static inline void emit_jump_set(uint8_t *displacement, const uint8_t *target)
 
 /*
  * The guest's instruction with host operands: `reg` for ModRM.reg (or its extension), `vvvv`, and for rm either host register `rm` or, with
- * memory, [base + index]. high: byte operands are as in an encoding without REX (AH..BH); every register must then be below 8.
+ * memory, [base + index + disp]. high: byte operands are as in an encoding without REX (AH..BH); every register must then be below 8.
  */
 struct emit_operands {
 	unsigned reg, rm, vvvv;
 	bool memory;
 	unsigned base, index; /* index HOST_NONE: none */
+	int32_t disp;
 	bool high;
 };
 void emit_guest(struct emitter *e, const struct x86_insn *insn, const struct emit_operands *operands, unsigned imm_size);

@@ -209,10 +209,10 @@ static __attribute__((noinline)) enum found block_find_slow(struct jit_vcpu *sel
 	return *block ? FOUND : FOUND_STEP;
 }
 
-static enum found block_find(struct jit_vcpu *self, struct jit_block **block)
+static enum found block_find(struct jit_vcpu *self, unsigned version, struct jit_block **block)
 {
 	struct x86_cpu *cpu = &self->cpu;
-	unsigned key = key_of(cpu);
+	unsigned key = key_of(cpu) | version;
 
 	if (!translatable(cpu))
 		return FOUND_STEP;
@@ -228,7 +228,8 @@ static void jump_link(struct jit_vcpu *self, const uint32_t *site, const struct 
 	int32_t distance;
 	uint8_t *displacement;
 
-	if (!source || source->page != block->page || source->generation != block->generation || source->key != block->key)
+	if (!source || source->page != block->page || source->generation != block->generation ||
+	    (source->key ^ block->key) & ~JIT_KEY_CAREFUL)
 		return;
 	__builtin_memcpy(&distance, site + 1, sizeof(distance));
 	displacement = cache->code.write + ((const uint8_t *)(site + 1) - cache->code.execute) + distance;
@@ -286,11 +287,12 @@ static void run(struct jit_vcpu *self)
 	struct jit_context *context = jit_context(cpu->tlb);
 	struct jit_block *block;
 	const uint32_t *link = 0;
+	unsigned version = 0;
 	uint64_t flushes = self->cache.flushes;
 	enum jit_exit reason;
 
 	for (;;) {
-		switch (block_find(self, &block)) {
+		switch (block_find(self, version, &block)) {
 		case FOUND: break;
 		case FOUND_STEP: step(self); return;
 		case FOUND_FAULT: return;
@@ -298,7 +300,8 @@ static void run(struct jit_vcpu *self)
 		if (link && flushes == self->cache.flushes)
 			jump_link(self, link, block);
 		link = 0;
-		jump_key_set(self, block->key);
+		version = 0;
+		jump_key_set(self, block->key & ~JIT_KEY_CAREFUL);
 		reason = jit_enter(context, self->cache.code.execute + block->code);
 		if (reason == JIT_EXIT_STEP)
 			self->undone = JIT_SITE_UNDONE(*context->site);
@@ -307,6 +310,10 @@ static void run(struct jit_vcpu *self)
 		switch (reason) {
 		case JIT_EXIT_STEP:
 			cpu->reg[X86_RIP] = site_rip(context, *context->site);
+			if (*context->site & JIT_SITE_GROUP) {
+				version = JIT_KEY_CAREFUL;
+				break;
+			}
 			step(self);
 			return;
 		case JIT_EXIT_LINK:

@@ -7,8 +7,6 @@
  */
 #include "engine/jit/translate.h"
 
-#include "x86/cpuid.h"
-
 struct scratch {
 	unsigned free[2];
 	unsigned count;
@@ -78,6 +76,13 @@ static bool merges(const struct x86_insn *insn)
 	return insn->operand_size < 4;
 }
 
+static void operands_place(struct emit_operands *operands, struct place place)
+{
+	operands->base = place.base;
+	operands->index = place.index;
+	operands->disp = place.disp;
+}
+
 bool translate_native(struct translation *t, const struct x86_insn *insn)
 {
 	unsigned form = jit_form(insn);
@@ -93,13 +98,9 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 		if (!operand_address_possible(t, insn))
 			return false;
 		scratch = (struct scratch){ { HOST_RCX }, 1 };
-		operands.base = HOST_R14;
-		operands.index = HOST_RCX;
 	}
-	if (form & FORM_CL) {
+	if (form & FORM_CL)
 		scratch = (struct scratch){ { HOST_R14 }, operands.memory ? 0 : 1 };
-		operands.index = HOST_NONE;
-	}
 	/* Fields, then scratch registers for those that need one; nothing is emitted before it is known that all can be had. */
 	operands.reg = form & FORM_REG ? take(&scratch, insn->reg) : modrm ? insn->reg & 7u : 0;
 	if (operands.reg == HOST_NONE)
@@ -116,14 +117,12 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 		if (operands.vvvv == HOST_NONE)
 			return false;
 	}
-	if (operands.memory && (operands.reg == HOST_RCX || (form & FORM_VVVV && operands.vvvv == HOST_RCX)))
-		operands.index = HOST_NONE;
-
 	if (operands.memory) {
-		operand_address(t, insn);
-		operand_check(t, memory_size(insn), insn->row->traits & X86_MEMORY_WRITE);
-		if (operands.index == HOST_NONE)
-			operand_fold(t);
+		struct place place = operand_place(t, insn, memory_size(insn), insn->row->traits & X86_MEMORY_WRITE);
+
+		if (form & FORM_CL || operands.reg == HOST_RCX || (form & FORM_VVVV && operands.vvvv == HOST_RCX))
+			place = operand_fold(t, place);
+		operands_place(&operands, place);
 	}
 	if (form & FORM_CL)
 		operand_load(t, HOST_RCX, X86_RCX);
@@ -167,7 +166,7 @@ static void vector_ready(struct translation *t)
 }
 
 /* SSE and AVX rows without registers that no field names, MMX, or gathers. */
-static bool vector_possible(const struct translation *t, const struct x86_insn *insn)
+bool translate_vector_possible(const struct translation *t, const struct x86_insn *insn)
 {
 	const struct x86_opcode *row = insn->row;
 
@@ -180,8 +179,6 @@ static bool vector_possible(const struct translation *t, const struct x86_insn *
 	if (row->implicit & ~(X86_IMPLICIT_XMM0_READ | X86_IMPLICIT_XMM0_WRITTEN | X86_IMPLICIT_IS4_READ))
 		return false;
 	if (kind(row->reg_kind) == X86_OPERAND_MMX || kind(row->rm_kind) == X86_OPERAND_MMX || kind(row->vvvv_kind) == X86_OPERAND_GPR)
-		return false;
-	if (row->feature && !x86_has(t->cpu->model, (enum x86_feature)(row->feature - 1)))
 		return false;
 	/* What saves and restores state would show the host's x87; LDMXCSR and STMXCSR are welcome. */
 	if (insn->map == X86_MAP_0F && (insn->opcode == 0xc7 || (insn->opcode == 0xae && (insn->mod == 3 || (insn->reg & 6) != 2))))
@@ -197,22 +194,21 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 	bool reg_gpr = kind(row->reg_kind) == X86_OPERAND_GPR;
 	bool rm_gpr = !operands.memory && kind(row->rm_kind) == X86_OPERAND_GPR;
 
-	if (!vector_possible(t, insn) || (operands.memory && !operand_address_possible(t, insn)))
+	if (!translate_vector_possible(t, insn) || (operands.memory && !operand_address_possible(t, insn)))
 		return false;
 	vector_ready(t);
+	if (reg_gpr)
+		operands.reg = take(&scratch, insn->reg);
 	if (operands.memory) {
-		scratch = (struct scratch){ { HOST_RCX }, 1 };
-		operand_address(t, insn);
-		operand_check(t, row->operand_size, row->traits & X86_MEMORY_WRITE);
-		operands.base = HOST_R14;
-		operands.index = HOST_RCX;
+		struct place place = operand_place(t, insn, row->operand_size, row->traits & X86_MEMORY_WRITE);
+
+		if (reg_gpr && operand_pinned(insn->reg) == HOST_NONE) {
+			place = operand_fold(t, place);
+			operands.reg = HOST_RCX;
+		}
+		operands_place(&operands, place);
 	}
 	if (reg_gpr) {
-		operands.reg = take(&scratch, insn->reg);
-		if (operands.reg == HOST_RCX && operands.memory) {
-			operand_fold(t);
-			operands.index = HOST_NONE;
-		}
 		if (operand_pinned(insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_READ)
 			operand_load(t, operands.reg, insn->reg);
 	}

@@ -99,7 +99,8 @@ bool operand_address(struct translation *t, const struct x86_insn *insn)
 	return true;
 }
 
-void operand_check(struct translation *t, unsigned size, bool write)
+/* R14 is a linear address: after this RCX is what makes it a host address, checked for `size` bytes; or the thunk leaves. */
+static void check(struct translation *t, unsigned size, bool write, uint32_t flags)
 {
 	struct emitter *e = &t->e;
 	int32_t array = write ? JIT_TLB(write) : JIT_TLB(read);
@@ -113,13 +114,66 @@ void operand_check(struct translation *t, unsigned size, bool write)
 	emit8(e, 0xe3); /* jrcxz */
 	emit8(e, 0);
 	branch = e->p;
-	translate_call_site(t, write ? JIT_OFFSET(fill_write) : JIT_OFFSET(fill_read), t->offset, size);
+	translate_call_site(t, write ? JIT_OFFSET(fill_write) : JIT_OFFSET(fill_read), t->offset, size, flags);
 	branch[-1] = (uint8_t)(e->p - branch);
 	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(page_mask));
 	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, array + (int32_t)offsetof(struct x86_tlb_array, addend));
 }
 
-void operand_fold(struct translation *t)
+/* RCX = the addend of the current instruction's group, which its first member checks. Destroys R14. */
+static void group_addend(struct translation *t, unsigned base)
 {
-	emit_memory(&t->e, true, EMIT_LEA, HOST_R14, HOST_R14, HOST_RCX, 0, 0);
+	const struct jit_plan *plan = &t->plan[t->index];
+	struct jit_group *group = &t->group[plan->group];
+	int32_t slot = JIT_OFFSET(group) + group->slot * 8;
+	unsigned host = operand_pinned(base);
+
+	if (group->checked) {
+		emit_load(&t->e, HOST_RCX, HOST_RSP, slot);
+		return;
+	}
+	group->checked = true;
+	if (host == HOST_NONE) {
+		operand_load(t, HOST_R14, base);
+		host = HOST_R14;
+	}
+	emit_lea(&t->e, HOST_R14, host, (int32_t)(group->low - plan->moved));
+	check(t, (unsigned)(group->high - group->low), group->write, JIT_SITE_GROUP);
+	emit_store(&t->e, HOST_RCX, HOST_RSP, slot);
+}
+
+struct place operand_place_at(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write)
+{
+	unsigned host = operand_pinned(base);
+
+	if (t->plan[t->index].group >= 0) {
+		group_addend(t, base);
+		if (host == HOST_NONE) {
+			operand_load(t, HOST_R14, base);
+			host = HOST_R14;
+		}
+		return (struct place){ host, HOST_RCX, disp };
+	}
+	if (host == HOST_NONE) {
+		operand_load(t, HOST_R14, base);
+		host = HOST_R14;
+	}
+	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, host, HOST_NONE, 0, disp);
+	check(t, size, write, 0);
+	return (struct place){ HOST_R14, HOST_RCX, 0 };
+}
+
+struct place operand_place(struct translation *t, const struct x86_insn *insn, unsigned size, bool write)
+{
+	if (t->plan[t->index].group >= 0)
+		return operand_place_at(t, insn->base, insn->disp, size, write);
+	operand_address(t, insn);
+	check(t, size, write, 0);
+	return (struct place){ HOST_R14, HOST_RCX, 0 };
+}
+
+struct place operand_fold(struct translation *t, struct place place)
+{
+	emit_memory(&t->e, true, EMIT_LEA, HOST_R14, place.base, place.index, 0, place.disp);
+	return (struct place){ HOST_R14, HOST_NONE, 0 };
 }

@@ -9,16 +9,14 @@ void stack_adjust(struct translation *t, int32_t by)
 	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R15, HOST_R15, HOST_NONE, 0, by);
 }
 
-void stack_push_check(struct translation *t, unsigned size)
+static struct place push_place(struct translation *t, unsigned size)
 {
-	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, HOST_R15, HOST_NONE, 0, -(int32_t)size);
-	operand_check(t, size, true);
+	return operand_place_at(t, X86_RSP, -(int32_t)size, size, true);
 }
 
-static void pop_check(struct translation *t, unsigned size)
+static struct place pop_place(struct translation *t, unsigned size)
 {
-	emit_move(&t->e, HOST_R14, HOST_R15);
-	operand_check(t, size, false);
+	return operand_place_at(t, X86_RSP, 0, size, false);
 }
 
 /* Only the sizes that compilers use; 66 PUSH and POP go to their handlers. */
@@ -29,63 +27,58 @@ static bool stack_possible(const struct translation *t, const struct x86_insn *i
 
 static void push_register(struct translation *t, const struct x86_insn *insn)
 {
+	struct place place = push_place(t, insn->operand_size);
 	unsigned source = operand_pinned(insn->rm);
 
-	stack_push_check(t, insn->operand_size);
 	if (source == HOST_NONE) {
-		operand_fold(t);
+		place = operand_fold(t, place);
 		operand_load(t, HOST_RCX, insn->rm);
-		emit_memory(&t->e, t->wide, EMIT_STORE, HOST_RCX, HOST_R14, HOST_NONE, 0, 0);
-	} else {
-		emit_memory(&t->e, t->wide, EMIT_STORE, source, HOST_R14, HOST_RCX, 0, 0);
+		source = HOST_RCX;
 	}
+	emit_place(&t->e, t->wide, EMIT_STORE, source, place);
 	stack_adjust(t, -insn->operand_size);
 }
 
 static void push_immediate(struct translation *t, const struct x86_insn *insn)
 {
-	stack_push_check(t, insn->operand_size);
-	emit_memory(&t->e, t->wide, 0xc7, 0, HOST_R14, HOST_RCX, 0, 0);
+	emit_place(&t->e, t->wide, 0xc7, 0, push_place(t, insn->operand_size));
 	emit32(&t->e, (uint32_t)insn->imm);
 	stack_adjust(t, -insn->operand_size);
 }
 
 static bool push_memory(struct translation *t, const struct x86_insn *insn)
 {
-	if (!operand_address(t, insn))
+	struct place place;
+
+	if (!operand_address_possible(t, insn))
 		return false;
-	operand_check(t, insn->operand_size, false);
-	emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_RCX, HOST_R14, HOST_RCX, 0, 0);
+	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_RCX, operand_place(t, insn, insn->operand_size, false));
 	emit_store(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(spill));
-	stack_push_check(t, insn->operand_size);
-	operand_fold(t);
+	place = operand_fold(t, push_place(t, insn->operand_size));
 	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(spill));
-	emit_memory(&t->e, t->wide, EMIT_STORE, HOST_RCX, HOST_R14, HOST_NONE, 0, 0);
+	emit_place(&t->e, t->wide, EMIT_STORE, HOST_RCX, place);
 	stack_adjust(t, -insn->operand_size);
 	return true;
 }
 
 static void pop_register(struct translation *t, const struct x86_insn *insn)
 {
+	struct place place = pop_place(t, insn->operand_size);
 	unsigned target = operand_pinned(insn->rm);
 
-	pop_check(t, insn->operand_size);
-	if (target == HOST_NONE) {
-		emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_RCX, HOST_R14, HOST_RCX, 0, 0);
+	emit_place(&t->e, t->wide, EMIT_LOAD, target == HOST_NONE ? HOST_RCX : target, place);
+	if (target == HOST_NONE)
 		operand_store(t, insn->rm, HOST_RCX);
-	} else {
-		emit_memory(&t->e, t->wide, EMIT_LOAD, target, HOST_R14, HOST_RCX, 0, 0);
-	}
 	if (insn->rm != X86_RSP) /* POP rSP: what was popped stays */
 		stack_adjust(t, insn->operand_size);
 }
 
 static void leave(struct translation *t, const struct x86_insn *insn)
 {
-	emit_move(&t->e, HOST_R14, HOST_RBP);
-	operand_check(t, insn->operand_size, false);
+	struct place place = operand_place_at(t, X86_RBP, 0, insn->operand_size, false);
+
 	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R15, HOST_RBP, HOST_NONE, 0, insn->operand_size);
-	emit_memory(&t->e, t->wide, EMIT_LOAD, HOST_RBP, HOST_R14, HOST_RCX, 0, 0);
+	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_RBP, place);
 }
 
 /* No memory access and no segment: the address computation alone, cut to the operand's size. */

@@ -42,12 +42,12 @@
  */
 #include "engine/jit/translate.h"
 
-#include "x86/vector.h"
+#include "x86/cpuid.h"
 
-void translate_call_site(struct translation *t, int32_t thunk, unsigned offset, unsigned size)
+void translate_call_site(struct translation *t, int32_t thunk, unsigned offset, unsigned size, uint32_t flags)
 {
 	emit_call(&t->e, thunk);
-	emit32(&t->e, JIT_SITE(offset, size, t->count - t->index));
+	emit32(&t->e, JIT_SITE(offset, size, t->count - t->index) | flags);
 }
 
 void translate_handler(struct translation *t, const struct x86_insn *insn, bool ends)
@@ -86,7 +86,13 @@ static bool translate_short_increment(struct translation *t, const struct x86_in
 static void translate_instruction(struct translation *t, const struct x86_insn *insn)
 {
 	bool ends = insn->row->traits & X86_ENDS_BLOCK;
+	bool offered = !insn->row->feature || x86_has(t->cpu->model, (enum x86_feature)(insn->row->feature - 1));
 
+	/* What the model does not offer is #UD, or another instruction: the handler knows. */
+	if (!offered) {
+		translate_handler(t, insn, ends);
+		return;
+	}
 	if (ends ? translate_branch(t, insn) : does_nothing(insn))
 		return;
 	if (!ends && (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) || translate_short_increment(t, insn)))
@@ -158,6 +164,7 @@ struct jit_block *jit_translate(struct translation *t, const uint8_t *hva, unsig
 	t->count = decode(t, span);
 	if (!t->count)
 		return 0;
+	plan_groups(t);
 	t->traps = t->stubs = 0;
 	t->vector_ready = false;
 	t->code = t->e.p = t->cache->code.write + t->cache->used;

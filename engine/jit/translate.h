@@ -13,6 +13,25 @@
 
 #define JIT_STUBS 8
 
+/* Accesses that one check serves (plan.c). Distances count from where the base register was when it was last unknown. */
+struct jit_group {
+	int64_t low, high;
+	uint8_t members;
+	bool write;
+	bool checked;          /* emission has passed its first member */
+	int8_t slot;           /* in jit_context.group */
+};
+struct jit_plan {
+	int8_t group;          /* -1: the instruction's access has a check of its own */
+	int64_t moved;         /* how far the base register has moved when the instruction starts */
+};
+
+/* A memory operand that may be used: the host address is base + index + disp. */
+struct place {
+	unsigned base, index;  /* index RCX, or HOST_NONE */
+	int32_t disp;
+};
+
 struct translation {
 	struct emitter e;
 	struct jit_cache *cache;
@@ -37,13 +56,16 @@ struct translation {
 	struct jit_trap_site trap[JIT_BLOCK_INSNS];
 	unsigned traps;
 	struct x86_insn insn[JIT_BLOCK_INSNS];
+	struct jit_plan plan[JIT_BLOCK_INSNS];
+	struct jit_group group[JIT_BLOCK_INSNS];
+	unsigned groups;
 };
 
 /* translate.c */
 /* The block at hva, `available` bytes to its page's end. NULL: its first instruction leaves the page. The cache has room (jit_cache_room). */
 struct jit_block *jit_translate(struct translation *t, const uint8_t *hva, unsigned available);
-/* call [context + thunk] and the site word. */
-void translate_call_site(struct translation *t, int32_t thunk, unsigned offset, unsigned size);
+/* call [context + thunk] and the site word; flags: JIT_SITE_GROUP or 0. */
+void translate_call_site(struct translation *t, int32_t thunk, unsigned offset, unsigned size, uint32_t flags);
 /* Calls the current instruction's handler; ends: and leaves to C. */
 void translate_handler(struct translation *t, const struct x86_insn *insn, bool ends);
 
@@ -55,22 +77,31 @@ int32_t operand_home(unsigned guest);
 /* Copies a guest GPR into a scratch register, all 64 bits. */
 void operand_load(struct translation *t, unsigned scratch, unsigned guest);
 void operand_store(struct translation *t, unsigned guest, unsigned scratch);
-/* R14 = the memory operand's linear address. Destroys RCX. false: it cannot be had here (16-bit addresses, segments with a base in 32-bit code). */
-bool operand_address(struct translation *t, const struct x86_insn *insn);
-/* Can operand_address make it? */
+/* Can operand_place and operand_address make the address? Not 16-bit ones, nor segments with a base in 32-bit code. */
 bool operand_address_possible(const struct translation *t, const struct x86_insn *insn);
-/* R14 is a linear address: after this [R14 + RCX] is the host's, checked for `size` bytes, or the instruction is stepped by C. */
-void operand_check(struct translation *t, unsigned size, bool write);
-/* R14 += RCX, so that RCX is free. */
-void operand_fold(struct translation *t);
+/* R14 = the memory operand's linear address (LEA). Destroys RCX. */
+bool operand_address(struct translation *t, const struct x86_insn *insn);
+/* The current instruction's ModRM memory operand, checked for `size` bytes. RCX and perhaps R14 are taken. */
+struct place operand_place(struct translation *t, const struct x86_insn *insn, unsigned size, bool write);
+/* The same for [rSP + disp] (base X86_RSP) and the like: an implicit operand. */
+struct place operand_place_at(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write);
+/* The place in R14 alone, so that RCX is free. */
+struct place operand_fold(struct translation *t, struct place place);
+/* mov reg, place; mov place, reg; mov place, imm32. `wide`: 8 bytes, else 4. */
+static inline void emit_place(struct emitter *e, bool wide, unsigned opcode, unsigned reg, struct place place)
+{
+	emit_memory(e, wide, opcode, reg, place.base, place.index, 0, place.disp);
+}
+
+/* plan.c */
+void plan_groups(struct translation *t);
 
 /* native.c: false: nothing was emitted; call the handler. */
 bool translate_native(struct translation *t, const struct x86_insn *insn);
 bool translate_vector(struct translation *t, const struct x86_insn *insn);
+bool translate_vector_possible(const struct translation *t, const struct x86_insn *insn);
 /* stack.c */
 bool translate_stack(struct translation *t, const struct x86_insn *insn);
-/* Makes room for a push of `size` bytes: R14 + RCX is where. RSP stays: commit with stack_adjust. */
-void stack_push_check(struct translation *t, unsigned size);
 void stack_adjust(struct translation *t, int32_t by);
 /* branch.c: the instruction ends the block. false: handler. */
 bool translate_branch(struct translation *t, const struct x86_insn *insn);
