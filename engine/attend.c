@@ -50,6 +50,12 @@ bool attend(struct vcpu *vcpu, struct x86_cpu *cpu, struct attend_counts *counts
 	shadow = cpu->s.interrupt_shadow;
 	if (x86_events_serve(cpu))
 		counts->interrupt++;
+	/* What was deliverable may have gone before it was taken. */
+	if (cpu->s.activity == X86_HALTED) {
+		counts->halt++;
+		*end = RUN_HALTED;
+		return false;
+	}
 	/* A shadow, a trap flag or a code breakpoint: one instruction, and look again. */
 	if (shadow || cpu->s.rflags & (X86_FLAG_TF | X86_FLAG_RF) || cpu->s.dr7 & 0xff) {
 		x86_step(cpu);
