@@ -125,9 +125,10 @@ static void match_deliver(struct hpet_comparator *comparator)
 	line_update(comparator);
 }
 
+/* A comparator that may not interrupt needs no host timer: every access to a register brings it up to date. Linux leaves one running so for ever. */
 static void timer_arm(struct hpet_comparator *comparator)
 {
-	if (comparator->match >= UINT64_MAX / HPET_TICK_NS)
+	if (!(comparator->config & TN_INT_ENABLE) || comparator->match >= UINT64_MAX / HPET_TICK_NS)
 		timer_cancel(&comparator->timer);
 	else
 		timer_set(&comparator->timer, comparator->match * HPET_TICK_NS);
