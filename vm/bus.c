@@ -85,48 +85,68 @@ void bus_disable(struct bus *bus, struct bus_region *region)
 	host_mutex_unlock(&bus->lock);
 }
 
-/* The last region whose base is not above `address`, or NULL; it may end before the address. Garbage while the table changes. */
-static struct bus_region *region_below(struct bus *bus, uint64_t address)
+/* How many enabled regions have a base that is not above `address`. Garbage while the table changes. */
+static uint32_t regions_below(struct bus *bus, uint64_t address, uint32_t count)
 {
-	uint32_t low = 0, high = __atomic_load_n(&bus->count, __ATOMIC_RELAXED);
-	struct bus_region *region;
+	uint32_t low = 0, high = count;
 
 	while (low < high) {
 		uint32_t middle = (low + high) / 2;
+		struct bus_region *region = __atomic_load_n(&bus->sorted[middle], __ATOMIC_RELAXED);
 
-		region = __atomic_load_n(&bus->sorted[middle], __ATOMIC_RELAXED);
 		if (__atomic_load_n(&region->base, __ATOMIC_RELAXED) <= address)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low ? __atomic_load_n(&bus->sorted[low - 1], __ATOMIC_RELAXED) : NULL;
+	return low;
 }
 
-/* The region that holds `address`. *offset is the address in it, *left how many bytes from there to its end. */
-static struct bus_region *region_find(struct bus *bus, uint64_t address, uint64_t *offset, uint64_t *left)
+/* What is at an address: a region, where in it, and how many bytes from there to its end; or a gap and how many bytes to the next region. */
+struct place {
+	struct bus_region *region; /* NULL: a gap */
+	uint64_t offset;
+	uint64_t left;
+};
+
+static struct place place_read(struct bus *bus, uint64_t address)
+{
+	uint32_t count = __atomic_load_n(&bus->count, __ATOMIC_RELAXED), below = regions_below(bus, address, count);
+	struct place place = {NULL, 0, UINT64_MAX};
+	struct bus_region *region;
+
+	if (below) {
+		region = __atomic_load_n(&bus->sorted[below - 1], __ATOMIC_RELAXED);
+		place.offset = address - __atomic_load_n(&region->base, __ATOMIC_RELAXED);
+		place.left = __atomic_load_n(&region->length, __ATOMIC_RELAXED) - place.offset;
+		if (place.offset < __atomic_load_n(&region->length, __ATOMIC_RELAXED)) {
+			place.region = region;
+			return place;
+		}
+		place.left = UINT64_MAX;
+	}
+	if (below < count) {
+		region = __atomic_load_n(&bus->sorted[below], __ATOMIC_RELAXED);
+		place.left = __atomic_load_n(&region->base, __ATOMIC_RELAXED) - address;
+	}
+	return place;
+}
+
+/* From one state of the table: what moves meanwhile is seen in one place, in the other or in none. */
+static struct place place_find(struct bus *bus, uint64_t address)
 {
 	for (;;) {
 		uint32_t sequence = atomic_load_explicit(&bus->sequence, memory_order_acquire);
-		struct bus_region *region;
-		uint64_t length = 0;
+		struct place place;
 
 		if (sequence & 1) {
 			host_yield();
 			continue;
 		}
-		region = region_below(bus, address);
-		if (region) {
-			*offset = address - __atomic_load_n(&region->base, __ATOMIC_RELAXED);
-			length = __atomic_load_n(&region->length, __ATOMIC_RELAXED);
-		}
+		place = place_read(bus, address);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (atomic_load_explicit(&bus->sequence, memory_order_relaxed) != sequence)
-			continue;
-		if (!region || *offset >= length)
-			return NULL;
-		*left = length - *offset;
-		return region;
+		if (atomic_load_explicit(&bus->sequence, memory_order_relaxed) == sequence)
+			return place;
 	}
 }
 
@@ -165,59 +185,45 @@ static void count_unclaimed(struct bus *bus)
 	atomic_fetch_add_explicit(&bus->unclaimed, 1, memory_order_relaxed);
 }
 
-/* Does no region touch [address, address + size)? Then it is one unclaimed access, not `size` of them. */
-static bool range_unclaimed(struct bus *bus, uint64_t address, unsigned size)
-{
-	uint64_t offset, left;
-	unsigned i;
-
-	for (i = 0; i < size; i++)
-		if (region_find(bus, address + i, &offset, &left))
-			return false;
-	return true;
-}
-
 bool bus_read(struct bus *bus, uint64_t address, unsigned size, uint64_t *value)
 {
-	uint64_t offset, left;
-	struct bus_region *region = region_find(bus, address, &offset, &left);
+	struct place place = place_find(bus, address);
 	unsigned i;
 
-	if (region && left >= size) {
-		*value = region_read(region, offset, size);
+	if (place.region && place.left >= size) {
+		*value = region_read(place.region, place.offset, size);
 		return true;
 	}
 	*value = size_mask(size);
-	if (size == 1 || range_unclaimed(bus, address, size)) {
+	if (!place.region && place.left >= size) {
 		count_unclaimed(bus);
 		return false;
 	}
 	for (i = 0; i < size; i++) {
-		region = region_find(bus, address + i, &offset, &left);
-		if (region)
-			*value = (*value & ~(UINT64_C(0xff) << 8 * i)) | region_read(region, offset, 1) << 8 * i;
+		place = place_find(bus, address + i);
+		if (place.region)
+			*value = (*value & ~(UINT64_C(0xff) << 8 * i)) | region_read(place.region, place.offset, 1) << 8 * i;
 	}
 	return true;
 }
 
 bool bus_write(struct bus *bus, uint64_t address, unsigned size, uint64_t value)
 {
-	uint64_t offset, left;
-	struct bus_region *region = region_find(bus, address, &offset, &left);
+	struct place place = place_find(bus, address);
 	unsigned i;
 
-	if (region && left >= size) {
-		region_write(region, offset, size, value);
+	if (place.region && place.left >= size) {
+		region_write(place.region, place.offset, size, value);
 		return true;
 	}
-	if (size == 1 || range_unclaimed(bus, address, size)) {
+	if (!place.region && place.left >= size) {
 		count_unclaimed(bus);
 		return false;
 	}
 	for (i = 0; i < size; i++) {
-		region = region_find(bus, address + i, &offset, &left);
-		if (region)
-			region_write(region, offset, 1, value >> 8 * i & 0xff);
+		place = place_find(bus, address + i);
+		if (place.region)
+			region_write(place.region, place.offset, 1, value >> 8 * i & 0xff);
 	}
 	return true;
 }

@@ -12,7 +12,7 @@
 #define CONSOLE_PENDING_BYTES 4096u
 
 struct console {
-	struct chardev chardev; /* first: a chardev of ours is a console */
+	struct chardev chardev;                /* first: a chardev of ours is a console */
 	void (*stop)(struct console *console); /* NULL: there is no input to stop */
 	void (*close)(struct console *console);
 	struct console_output output;
