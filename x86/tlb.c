@@ -59,11 +59,18 @@ static void index_clear(struct x86_tlb *tlb, unsigned index)
 	tlb->nonglobal[index / 64] &= ~(UINT64_C(1) << index % 64);
 }
 
+void x86_tlb_jumps_flush_mode(struct x86_cpu *cpu, unsigned mode)
+{
+	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++) {
+		jump_flush(&cpu->tlb_contexts[context].jump[mode]);
+		jump_flush(&cpu->tlb_contexts[context].ret[mode]);
+	}
+}
+
 void x86_tlb_jumps_flush(struct x86_cpu *cpu)
 {
-	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++)
-		for (unsigned user = 0; user < 2; user++)
-			jumps_flush(&cpu->tlb_contexts[context], user);
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
+		x86_tlb_jumps_flush_mode(cpu, mode);
 }
 
 static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)

@@ -16,7 +16,7 @@
 
 #include <holon/status.h>
 
-#define X86_TLB_BITS 12
+#define X86_TLB_BITS 14
 #define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
 #define X86_TLB_CONTEXTS 8
 #define X86_TLB_EMPTY 0 /* page 0, which has index 0: nothing else hits it. Index 0 and the last have X86_TLB_EMPTY_ENDS */
@@ -83,8 +83,9 @@ void x86_tlb_select(struct x86_cpu *cpu);
 void x86_tlb_pkru_written(struct x86_cpu *cpu);
 /* memory.c: a translation to RAM may be kept. hva is that of `linear`. write: a write entry too. */
 void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, unsigned mode, const struct x86_translation *translation, bool write);
-/* Empties the jump caches of every context. */
+/* Empties the jump caches of every context, of one mode or all. */
 void x86_tlb_jumps_flush(struct x86_cpu *cpu);
+void x86_tlb_jumps_flush_mode(struct x86_cpu *cpu, unsigned mode);
 /* Drops the jump caches' entries for code on a RAM page. */
 void x86_tlb_jumps_flush_page(struct x86_cpu *cpu, uint64_t page);
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation);

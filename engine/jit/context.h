@@ -41,7 +41,7 @@ enum jit_exit {
 
 struct jit_context {
 	/* Flag-free constants for PEXT. */
-	uint64_t page_mask;      /* bits 12-23: a TLB index */
+	uint64_t page_mask;      /* a TLB index: bits 12 and up, X86_TLB_BITS of them */
 	uint64_t high_mask;      /* bits 12-63: 0 left if a tag matches */
 	uint64_t jump_mask;      /* which bits of RIP index the jump cache: calls and jumps, */
 	uint64_t return_mask;    /* and returns; 0 while attention is wanted: every lookup misses, every poll leaves */

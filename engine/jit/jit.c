@@ -128,8 +128,7 @@ static void jump_key_set(struct jit_vcpu *self, unsigned key)
 
 	if (self->jump_key[cpu->mode] == key)
 		return;
-	x86_tlb_jumps_flush(cpu);
-	__builtin_memset(self->jump_key, 0xff, sizeof(self->jump_key));
+	x86_tlb_jumps_flush_mode(cpu, cpu->mode);
 	self->jump_key[cpu->mode] = (uint8_t)key;
 }
 
