@@ -28,7 +28,7 @@ bench: all
 	@tool/packages guest bench
 	@bench/run $(BUILD)/holon
 
-# Format, clang-tidy, include layers, freestanding symbols, shell scripts
+# Format, clang-tidy, include layers, freestanding symbols, documents, shell scripts
 lint:
 	@tool/packages build test lint
 	@tool/lint
