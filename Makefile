@@ -37,7 +37,7 @@ lint:
 fuzz-cpu:
 	@tool/packages build test
 	@tool/build $(BUILD) test/cpu/fuzz_oracle
-	@$(BUILD)/test/cpu/fuzz_oracle --blocks $(N) $(if $(SEED),--seed $(SEED)) $(if $(ENGINE),--engine $(ENGINE))
+	@$(BUILD)/test/cpu/fuzz_oracle --blocks $(N) $(if $(SEED),--seed $(SEED)) --engine $(or $(ENGINE),interp)
 
 # Show this
 help:
