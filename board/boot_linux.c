@@ -225,8 +225,11 @@ static enum status payload_decompress(struct boot *boot, const struct linux_kern
 		plan->image = NULL;
 		return status;
 	}
-	if (plan->image_size != boot_read32(bz->code + offset + length - 4))
-		return reason_give(why, STATUS_INVALID, "the payload's length is not what it says");
+	if (plan->image_size != boot_read32(bz->code + offset + length - 4)) {
+		*damaged = true;
+		return reason_give(why, STATUS_INVALID,
+				   "its compressed payload is damaged: it unpacks to another length than it says; fetch the file again");
+	}
 	return STATUS_OK;
 }
 

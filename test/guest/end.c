@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* end.c - a guest that ends in the way that its command line asks for ("end=WORD"): for the tests of exit statuses (test/system/exit_test). */
+#include "test/guest/protected.h"
+
+extern uint32_t multiboot_info;
+
+static bool asked(const char *word)
+{
+	const char *text = (const char *)((uint32_t *)multiboot_info)[4];
+	unsigned i;
+
+	for (; *text; text++) {
+		for (i = 0; word[i] && text[i] == word[i]; i++)
+			continue;
+		if (!word[i])
+			return true;
+	}
+	return false;
+}
+
+static void triple_fault(void)
+{
+	static const struct {
+		uint16_t limit;
+		uint32_t base;
+	} __attribute__((packed)) none = {0, 0};
+
+	__asm__ volatile("lidt %0; ud2" : : "m"(none));
+}
+
+/* The decimal number behind a word; 0 where there is none. */
+static unsigned number_after(const char *word)
+{
+	const char *text = (const char *)((uint32_t *)multiboot_info)[4];
+	unsigned i, value = 0;
+
+	for (; *text; text++) {
+		for (i = 0; word[i] && text[i] == word[i]; i++)
+			continue;
+		if (!word[i]) {
+			for (; text[i] >= '0' && text[i] <= '9'; i++)
+				value = value * 10 + (unsigned)(text[i] - '0');
+			return value;
+		}
+	}
+	return 0;
+}
+
+void guest_main(void)
+{
+	print("end: started\n");
+	if (asked("end=triple"))
+		triple_fault();
+	if (asked("end=keyboard"))
+		outb(0x64, 0xfe);
+	if (asked("end=cf9"))
+		outb(0xcf9, 0x06);
+	if (asked("end=pvpanic"))
+		outb(0x505, 1);
+	if (asked("end=exit"))
+		guest_exit(number_after("value="));
+	if (asked("end=memory")) {
+		uint32_t at;
+
+		/* Touches every page up to 64 MiB. */
+		for (at = 0x400000; at < 0x4000000; at += 4096)
+			*(volatile uint32_t *)at = at;
+		guest_exit(*(volatile uint32_t *)0x3fff000 != 0x3fff000);
+	}
+	for (;;)
+		__asm__ volatile("hlt");
+}

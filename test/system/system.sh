@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# system.sh - what the system tests share; sourced. They print TAP, boot real guests with build/holon and use `timeout` on everything.
+# Called by tool/test-run; by hand: HOLON=build/holon test/system/boot_jit_test.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 74
+tree=$PWD
+holon=${HOLON:-$tree/build/holon}
+guests=${holon%/*}/test/guest
+images=$(tool/guest-image) || exit 74
+work=$(mktemp -d "${TMPDIR:-/tmp}/holon-test.XXXXXX")
+pids=()
+cases=0
+failures=0
+export HOLON_LOG=${HOLON_LOG:-warn}
+
+cleanup() {
+	local pid
+
+	for pid in "${pids[@]}"; do
+		kill -9 "$pid" 2>/dev/null
+	done
+	rm -rf "$work"
+}
+trap cleanup EXIT
+
+ok() {
+	cases=$((cases + 1))
+	echo "ok $cases - $*"
+}
+not_ok() {
+	cases=$((cases + 1))
+	failures=$((failures + 1))
+	echo "not ok $cases - $*"
+}
+# check WHAT COMMAND...: a case that holds if the command succeeds.
+check() {
+	local what=$1
+
+	shift
+	if "$@"; then
+		ok "$what"
+	else
+		not_ok "$what"
+	fi
+}
+skip() {
+	cases=$((cases + 1))
+	echo "ok $cases # SKIP $*"
+}
+finish() {
+	echo "1..$cases"
+	exit $((failures != 0))
+}
+show() {
+	tail -n "${2:-15}" "$1" | tr -d '\r' | sed 's/^/# /'
+}
+
+engines() {
+	"$holon" version --json | tr -d '\n ' | sed -n 's/.*"engines":\[\([^]]*\)\].*/\1/p' | tr -d '"' | tr ',' '\n' | grep -v '^kvm$'
+}
+has_engine() {
+	engines | grep -qx "$1"
+}
+
+# linux SECONDS SCRIPT [OPTION...]: boots Debian's kernel without a disk, runs the shell script in its initramfs, powers off. Console in $work/console.
+linux() {
+	local seconds=$1 script=$2
+
+	shift 2
+	timeout -k 5 "$seconds" "$holon" run --kernel "$images/vmlinuz" --initrd "$images/initrd.gz" \
+		--cmdline "console=ttyS0 quiet panic=-1 holon.exec=$(echo "$script" | base64 -w0)" "$@" </dev/null >"$work/console" 2>"$work/stderr"
+}
+
+# linux_disk SECONDS SCRIPT DISK [OPTION...]: the same from a root disk.
+linux_disk() {
+	local seconds=$1 script=$2 disk=$3
+
+	shift 3
+	timeout -k 5 "$seconds" "$holon" run --kernel "$images/vmlinuz" --initrd "$images/initrd.gz" --disk "$disk" \
+		--cmdline "console=ttyS0 quiet panic=-1 root=/dev/vda holon.exec=$(echo "$script" | base64 -w0)" "$@" </dev/null >"$work/console" 2>"$work/stderr"
+}
+
+# linux_idle SECONDS [OPTION...]: boots one in the background that says GUEST-READY and then sleeps. Its pid in $guest.
+linux_idle() {
+	local seconds=$1 tries
+
+	shift
+	tries=$((seconds * 10))
+	"$holon" run --kernel "$images/vmlinuz" --initrd "$images/initrd.gz" "$@" \
+		--cmdline "console=ttyS0 quiet panic=-1 holon.exec=$(echo 'echo GUEST-READY; sleep 3600' | base64 -w0)" </dev/null >"$work/console" 2>"$work/stderr" &
+	guest=$!
+	pids+=("$guest")
+	until grep -q GUEST-READY "$work/console"; do
+		tries=$((tries - 1))
+		if [ $tries = 0 ] || ! kill -0 "$guest" 2>/dev/null; then
+			show "$work/console"
+			show "$work/stderr"
+			return 1
+		fi
+		sleep 0.1
+	done
+}
+
+# boots ENGINE CPUS SECONDS: boots from disk, checks what the guest sees, writes and syncs, powers off.
+boots() {
+	local engine=$1 cpus=$2 seconds=$3 status=0 script
+
+	cp --sparse=always "$images/disk.img" "$work/disk.img"
+	script='
+		grep -q "/dev/root\|/dev/vda" /proc/mounts && echo "guest: root on vda"
+		echo "guest: $(grep -c ^processor /proc/cpuinfo) processors"
+		head -c 1000000 /dev/urandom >/var/data && sync && echo "guest: wrote"'
+	linux_disk "$seconds" "$script" "$work/disk.img" --engine "$engine" --cpus "$cpus" --memory 512M || status=$?
+	check "$engine, $cpus vcpus: Debian's kernel boots and powers off" [ $status = 0 ]
+	check "$engine, $cpus vcpus: the guest has $cpus processors" grep -q "^guest: $cpus processors" "$work/console"
+	check "$engine, $cpus vcpus: its root is the virtio disk" grep -q '^guest: root on vda' "$work/console"
+	check "$engine, $cpus vcpus: it writes to the disk" grep -q '^guest: wrote' "$work/console"
+	[ $failures = 0 ] || { show "$work/console" 30; show "$work/stderr"; }
+}
+
+# reboots ENGINE CPUS SECONDS: one VM, two boots: the guest resets itself and finds its own file.
+reboots() {
+	local engine=$1 cpus=$2 seconds=$3 status=0 script
+
+	cp --sparse=always "$images/disk.img" "$work/disk.img"
+	script='
+		if [ -f /var/token ]; then
+			sha256sum -c -s /var/sum && echo "guest: read back"
+		else
+			head -c 1000000 /dev/urandom >/var/data; sha256sum /var/data >/var/sum; touch /var/token; sync
+			echo "guest: rebooting"
+			reboot
+			sleep 1000
+		fi'
+	linux_disk "$seconds" "$script" "$work/disk.img" --engine "$engine" --cpus "$cpus" --memory 512M || status=$?
+	check "$engine, $cpus vcpus: the guest reboots" grep -q '^guest: rebooting' "$work/console"
+	check "$engine, $cpus vcpus: and reads back what it wrote before" grep -q '^guest: read back' "$work/console"
+	check "$engine, $cpus vcpus: and powers off" [ $status = 0 ]
+	[ $failures = 0 ] || { show "$work/console" 30; show "$work/stderr"; }
+}
