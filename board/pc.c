@@ -5,6 +5,8 @@
  * board_create() walks the table `parts` in its order; nothing else makes devices. Addresses are in pc_map.h, the RAM in pc_memory.c, what happens at
  * a start or reset in pc_boot.c, the kernel in boot.c, what the guest is told of all this in acpi.c. To add a device: doc/add-a-device.md.
  */
+#include <stdatomic.h>
+
 #include <holon/board.h>
 #include <holon/vm.h>
 
@@ -95,7 +97,7 @@ static void lapic_request(void *object, enum lapic_request kind, uint8_t vector)
 	struct vcpu *vcpu = object;
 
 	if (kind == LAPIC_REQUEST_SIPI)
-		__atomic_store_n(&vcpu->sipi_vector, vector, __ATOMIC_SEQ_CST);
+		atomic_store(&vcpu->sipi_vector, vector);
 	vcpu_request(vcpu, request[kind]);
 }
 
@@ -561,13 +563,13 @@ static enum status board_build(struct board *board, struct reason *why)
 	return status;
 }
 
-enum status board_create(struct board **out, struct vm *vm, const struct board_backends *backends, struct reason *why)
+enum status board_create(struct board **made, struct vm *vm, const struct board_backends *backends, struct reason *why)
 {
 	struct board *board = host_allocate(sizeof(*board));
 	struct device **devices_end = vm->devices_end;
 	enum status status;
 
-	*out = NULL;
+	*made = NULL;
 	if (!board)
 		return reason_give(why, STATUS_NO_MEMORY, "no host memory for the board; free some");
 	board->vm = vm;
@@ -582,7 +584,7 @@ enum status board_create(struct board **out, struct vm *vm, const struct board_b
 	}
 	vm->board = board;
 	vm->boot = pc_boot;
-	*out = board;
+	*made = board;
 	return STATUS_OK;
 }
 

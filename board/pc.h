@@ -64,7 +64,7 @@ struct board {
 	unsigned disks;
 };
 
-/* vm->boot, pc_boot.c: after every reset of devices and vcpus, while no vcpu runs. `board` is a struct board *. */
-void pc_boot(void *board);
+/* vm->boot, pc_boot.c: after every reset of devices and vcpus, while no vcpu runs. `object` is the struct board. */
+void pc_boot(void *object);
 
 #endif

@@ -43,7 +43,7 @@ struct board_backends {
  * apic and apic_ops, vm->board and vm->boot. Checks kernel and initrd as far as it can, so that a bad file is refused before anything
  * runs. On failure nothing is left behind. `backends` is copied.
  */
-enum status board_create(struct board **board, struct vm *vm, const struct board_backends *backends, struct reason *why) must_check;
+enum status board_create(struct board **made, struct vm *vm, const struct board_backends *backends, struct reason *why) must_check;
 /* Calls each device's destroy, last one first, and frees the board. No vcpu runs any more. */
 void board_destroy(struct board *board);
 /* The ACPI power button is pressed and released. Any thread. */
