@@ -50,6 +50,7 @@ bool attend(struct vcpu *vcpu, struct x86_cpu *cpu, struct attend_counts *counts
 	shadow = cpu->s.interrupt_shadow;
 	if (x86_events_serve(cpu))
 		counts->interrupt++;
+	cpu->event_waiting = cpu->s.nmi_pending || (cpu->apic_ops && cpu->apic_ops->pending(cpu->apic) >= 0);
 	/* What was deliverable may have gone before it was taken. */
 	if (cpu->s.activity == X86_HALTED) {
 		counts->halt++;

@@ -84,6 +84,7 @@ struct x86_cpu {
 	/* Data breakpoints that matched during this instruction: DR6 bits */
 	uint64_t debug_hits;
 	bool event_external;          /* an event that is not the program's own is being delivered: EXT in error codes */
+	bool event_waiting;           /* an NMI or interrupt was pending and not allowed when an engine last looked: look again when IF may have changed */
 	bool step_armed;              /* TF was set when the instruction began */
 	bool shadow_fresh;            /* s.interrupt_shadow was set by the instruction that just ran: it ages with the next */
 	/* A store of this instruction hit a page with flags: finish with x86_store_done. */

@@ -79,7 +79,7 @@ static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
 		jump_flush(jump);
 	/* What is dropped stays in the log: it may be set again before the next flush, and then appears there twice. */
 	for (unsigned i = 0; i < jump->used; i++)
-		if (jump->page[jump->log[i]] == page)
+		if (jump->page[jump->log[i]] == page || jump->page[jump->log[i]] == X86_JUMP_PAGES)
 			jump->tag[jump->log[i]] = 0;
 }
 

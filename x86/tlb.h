@@ -38,10 +38,11 @@ struct x86_tlb_array {
 #define X86_JUMP_MASK UINT64_C(0x1fff8)
 #define X86_JUMP_ENTRIES (1u << 14)
 #define X86_JUMP_LOG 2048
+#define X86_JUMP_PAGES UINT32_MAX /* more than one: dropped with any page */
 struct x86_jump_array {
 	uint64_t tag[X86_JUMP_ENTRIES];    /* minus RIP; 0: RIP 0, which has index 0, or nothing */
 	uint64_t target[X86_JUMP_ENTRIES];
-	uint32_t page[X86_JUMP_ENTRIES];   /* the RAM page of the code */
+	uint32_t page[X86_JUMP_ENTRIES];   /* the RAM page of the code, or X86_JUMP_PAGES */
 	uint32_t used;                     /* how many of `log`; more than X86_JUMP_LOG: all may be in use */
 	uint16_t log[X86_JUMP_LOG];
 };

@@ -20,7 +20,7 @@ static int32_t lookup_mask(bool ret)
 }
 
 /* R14 is the target's address. If its code is not there the thunk looks for it, or leaves to C with `offset`. */
-static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigned offset)
+static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigned offset, uint32_t flags)
 {
 	struct emitter *e = &t->e;
 	uint8_t *branch;
@@ -31,7 +31,7 @@ static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigne
 	emit8(e, 0xe3); /* jrcxz */
 	emit8(e, 0);
 	branch = e->p;
-	translate_call_site(t, thunk, offset, 1, 0);
+	translate_call_site(t, thunk, offset, 1, flags);
 	branch[-1] = (uint8_t)(e->p - branch);
 }
 
@@ -44,16 +44,11 @@ static void lookup_jump(struct translation *t, bool ret, int32_t stack)
 	emit_jump_table(&t->e, HOST_RCX, lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, target));
 }
 
-static void lookup(struct translation *t, bool ret, int32_t stack, int32_t thunk, unsigned offset)
-{
-	lookup_check(t, ret, thunk, offset);
-	lookup_jump(t, ret, stack);
-}
-
 /* The current instruction jumps to R14. A miss leaves it undone. */
 static void jump_lookup(struct translation *t, int32_t stack)
 {
-	lookup(t, false, stack, JIT_OFFSET(jump_fill), t->offset);
+	lookup_check(t, false, JIT_OFFSET(jump_fill), t->offset, 0);
+	lookup_jump(t, false, stack);
 }
 
 /* R14 = code_base + target. */
@@ -65,10 +60,10 @@ static void target_address(struct translation *t, int64_t target)
 
 static void jump_linked(struct translation *t, unsigned target)
 {
-	struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key & ~JIT_KEY_CAREFUL);
+	struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
 	uint8_t *displacement = emit_jump(&t->e);
 
-	if (target == t->start && !(t->key & JIT_KEY_CAREFUL)) {
+	if (target == t->start && !(t->key & (JIT_KEY_CAREFUL | JIT_KEY_CROSSING))) {
 		emit_jump_set(displacement, t->near);
 	} else if (block && block->generation == t->generation) {
 		emit_jump_set(displacement, t->cache->code.write + block->near);
@@ -113,13 +108,14 @@ void branch_stubs(struct translation *t)
 
 void branch_on(struct translation *t)
 {
-	if (t->next < GUEST_PAGE_SIZE) {
+	if (t->next < GUEST_PAGE_SIZE && !t->crossing) {
 		jump_linked(t, t->next);
 		return;
 	}
 	/* The last instruction has been executed: a miss goes on behind it. */
 	target_address(t, t->next);
-	lookup(t, false, 0, JIT_OFFSET(exit_poll), t->next);
+	lookup_check(t, false, JIT_OFFSET(jump_fill), t->next, JIT_SITE_GO);
+	lookup_jump(t, false, 0);
 }
 
 static void jump_conditional(struct translation *t, const struct x86_insn *insn)
@@ -128,7 +124,7 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 	uint8_t *displacement;
 
 	if (in_page(target) && target > (int64_t)t->offset) {
-		struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key & ~JIT_KEY_CAREFUL);
+		struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
 
 		displacement = emit_jump_condition(&t->e, insn->opcode & 15);
 		if (block && block->generation == t->generation) {
@@ -197,7 +193,7 @@ static bool call_indirect(struct translation *t, const struct x86_insn *insn)
 	operand_fold(t, operand_place_at(t, X86_RSP, t->wide ? -8 : -4, t->wide ? 8 : 4, true));
 	emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(place));
 	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
-	lookup_check(t, false, JIT_OFFSET(jump_fill), t->offset);
+	lookup_check(t, false, JIT_OFFSET(jump_fill), t->offset, 0);
 	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(code_base));
 	emit_lea(&t->e, HOST_RCX, HOST_RCX, (int32_t)t->next);
 	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(place));
@@ -212,7 +208,8 @@ static void return_near(struct translation *t, const struct x86_insn *insn)
 	unsigned size = t->wide ? 8 : 4;
 
 	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_R14, operand_place_at(t, X86_RSP, 0, size, false));
-	lookup(t, true, (int32_t)size + (insn->opcode == 0xc2 ? (int32_t)(uint16_t)insn->imm : 0), JIT_OFFSET(return_fill), t->offset);
+	lookup_check(t, true, JIT_OFFSET(return_fill), t->offset, 0);
+	lookup_jump(t, true, (int32_t)size + (insn->opcode == 0xc2 ? (int32_t)(uint16_t)insn->imm : 0));
 }
 
 bool translate_branch(struct translation *t, const struct x86_insn *insn)

@@ -29,10 +29,14 @@
 
 #define JIT_KEY_CAREFUL 128u   /* a check for each access (plan.c); only entered where a group's check failed, jumps lead back */
 
+#define JIT_KEY_CROSSING 256u  /* one instruction that begins in one page and ends in another */
+
 struct jit_block {
 	const uint8_t *hva;
+	const uint8_t *second; /* CROSSING: the page where it ends */
 	uint32_t page;
 	uint32_t generation;
+	uint32_t second_generation;
 	uint32_t code;       /* offsets in the cache: the far entry, for which R14 = RIP */
 	uint32_t near;       /* the near entry, for jumps inside the page */
 	uint32_t end;
@@ -84,6 +88,17 @@ static inline struct jit_block *jit_cache_find(struct jit_cache *cache, const st
 	block = &cache->block[number - 1];
 	if (block->hva != hva || block->key != key ||
 	    __atomic_load_n(&memory->code_generation[block->page], __ATOMIC_RELAXED) != block->generation)
+		return 0;
+	return block;
+}
+
+static inline struct jit_block *jit_cache_find_crossing(struct jit_cache *cache, const struct guest_memory *memory, const uint8_t *hva,
+						       const uint8_t *second, unsigned key)
+{
+	struct jit_block *block = jit_cache_find(cache, memory, hva, key | JIT_KEY_CROSSING);
+
+	if (!block || block->second != second ||
+	    __atomic_load_n(&memory->code_generation[guest_memory_page(memory, second)], __ATOMIC_RELAXED) != block->second_generation)
 		return 0;
 	return block;
 }

@@ -29,12 +29,13 @@ enum jit_exit {
 /*
  * What follows a call to a thunk in the code, 4 bytes: bits 0-12 the page offset of the instruction (STEP) or of the target (LINK, POLL) or
  * of the next instruction (handler), 13-21 access size - 1, 22-28 how many instructions of the block were counted and not executed, 29: the
- * access was for a group (plan.c): go on in the careful version.
+ * access was for a group (plan.c): go on in the careful version; 30: everything before the offset is done: go on there.
  */
 #define JIT_SITE_OFFSET(site) ((site) & 0x1fff)
 #define JIT_SITE_SIZE(site) (((site) >> 13 & 0x1ff) + 1)
 #define JIT_SITE_UNDONE(site) ((site) >> 22 & 0x7f)
 #define JIT_SITE_GROUP (UINT32_C(1) << 29)
+#define JIT_SITE_GO (UINT32_C(1) << 30)
 #define JIT_SITE(offset, size, undone) ((uint32_t)(offset) | ((uint32_t)(size) - 1) << 13 | (uint32_t)(undone) << 22)
 
 #define JIT_GROUP_SLOTS 4

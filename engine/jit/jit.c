@@ -132,13 +132,22 @@ static void jump_key_set(struct jit_vcpu *self, unsigned key)
 	self->jump_key[cpu->mode] = (uint8_t)key;
 }
 
+#define LENGTH_MAX 15
+
 /* A block that is there already, for code whose page is in the fetch TLB: nothing can fault, no vector register is touched. */
 static struct jit_block *block_known(struct jit_vcpu *self, uint64_t linear, unsigned key)
 {
 	struct x86_cpu *cpu = &self->cpu;
-	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
+	const struct x86_tlb_array *fetch = &cpu->tlb->fetch[cpu->cpl == 3];
+	const uint8_t *hva = x86_tlb_hit(fetch, linear, 1);
+	struct jit_block *block;
 
-	return hva ? jit_cache_find(&self->cache, cpu->memory, hva, key) : 0;
+	if (!hva)
+		return 0;
+	block = jit_cache_find(&self->cache, cpu->memory, hva, key);
+	if (block || (linear & (GUEST_PAGE_SIZE - 1)) <= GUEST_PAGE_SIZE - LENGTH_MAX)
+		return block;
+	return jit_cache_find_crossing(&self->cache, cpu->memory, hva, x86_tlb_hit(fetch, (linear | (GUEST_PAGE_SIZE - 1)) + 1, 1), key);
 }
 
 static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint64_t mask, uint64_t target)
@@ -148,7 +157,8 @@ static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint6
 	if (__atomic_load_n(&self->cpu.attention, __ATOMIC_RELAXED))
 		return false;
 	block = block_known(self, target, self->jump_key[self->cpu.mode]);
-	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, self->cache.code.execute + block->code, block->page);
+	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, self->cache.code.execute + block->code,
+					block->key & JIT_KEY_CROSSING ? X86_JUMP_PAGES : block->page);
 }
 
 bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsigned kind)
@@ -170,14 +180,14 @@ static struct jit_block *block_make(struct jit_vcpu *self, uint64_t linear, unsi
 {
 	struct x86_cpu *cpu = &self->cpu;
 	struct jit_block *block;
-	unsigned available;
-	const uint8_t *hva;
+	unsigned available, second_available;
+	const uint8_t *hva, *second;
 
 	cpu->insn = 0;
 	hva = x86_fetch_pointer(cpu, linear, &available);
 	if (!hva)
 		return 0;
-	block = jit_cache_find(&self->cache, cpu->memory, hva, key);
+	block = block_known(self, linear, key);
 	if (block)
 		return block;
 	if (!jit_cache_room(&self->cache)) {
@@ -187,7 +197,17 @@ static struct jit_block *block_make(struct jit_vcpu *self, uint64_t linear, unsi
 	self->translation.key = key;
 	self->translation.mode = cpu->mode;
 	self->translation.wide = cpu->code_size == 8;
-	return jit_translate(&self->translation, hva, GUEST_PAGE_SIZE - (unsigned)(linear & (GUEST_PAGE_SIZE - 1)));
+	block = jit_translate(&self->translation, hva, available);
+	if (block)
+		return block;
+	/* An instruction over a page's end. A fault of its second page's fetch is the instruction's. */
+	if (linear > UINT64_MAX - GUEST_PAGE_SIZE || (cpu->code_size != 8 && linear > UINT32_MAX - GUEST_PAGE_SIZE))
+		return 0;
+	second = x86_fetch_pointer(cpu, linear + available, &second_available);
+	if (!second || !x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1))
+		return 0;
+	block = jit_cache_find_crossing(&self->cache, cpu->memory, hva, second, key);
+	return block ? block : jit_translate_crossing(&self->translation, hva, available, second);
 }
 
 enum found { FOUND, FOUND_STEP, FOUND_FAULT };
@@ -228,7 +248,7 @@ static void jump_link(struct jit_vcpu *self, const uint32_t *site, const struct 
 	uint8_t *displacement;
 
 	if (!source || source->page != block->page || source->generation != block->generation ||
-	    (source->key ^ block->key) & ~JIT_KEY_CAREFUL)
+	    (source->key ^ block->key) & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING))
 		return;
 	__builtin_memcpy(&distance, site + 1, sizeof(distance));
 	displacement = cache->code.write + ((const uint8_t *)(site + 1) - cache->code.execute) + distance;
@@ -300,7 +320,7 @@ static void run(struct jit_vcpu *self)
 			jump_link(self, link, block);
 		link = 0;
 		version = 0;
-		jump_key_set(self, block->key & ~JIT_KEY_CAREFUL);
+		jump_key_set(self, block->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
 		reason = jit_enter(context, self->cache.code.execute + block->code);
 		if (reason == JIT_EXIT_STEP)
 			self->undone = JIT_SITE_UNDONE(*context->site);
@@ -309,10 +329,10 @@ static void run(struct jit_vcpu *self)
 		switch (reason) {
 		case JIT_EXIT_STEP:
 			cpu->reg[X86_RIP] = site_rip(context, *context->site);
-			if (*context->site & JIT_SITE_GROUP) {
+			if (*context->site & JIT_SITE_GROUP)
 				version = JIT_KEY_CAREFUL;
+			if (*context->site & (JIT_SITE_GROUP | JIT_SITE_GO))
 				break;
-			}
 			step(self);
 			return;
 		case JIT_EXIT_LINK:
@@ -335,13 +355,20 @@ static void run(struct jit_vcpu *self)
 static bool ready(struct jit_vcpu *self)
 {
 	struct jit_context *context = jit_context(self->cpu.tlb);
+	uint32_t why;
 
 	/* The mask first: who wants attention sets the word and then clears the mask, so one of the two is seen. */
 	if (!__atomic_load_n(&context->jump_mask, __ATOMIC_RELAXED) || !__atomic_load_n(&context->return_mask, __ATOMIC_RELAXED)) {
 		__atomic_store_n(&context->jump_mask, X86_JUMP_MASK, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&context->return_mask, X86_RETURN_MASK, __ATOMIC_SEQ_CST);
 	}
-	return !__atomic_load_n(&self->cpu.attention, __ATOMIC_SEQ_CST);
+	why = __atomic_load_n(&self->cpu.attention, __ATOMIC_SEQ_CST);
+	/* A change of mode alone is done when the next block is looked up, unless an interrupt waited for IF. */
+	if (why == X86_ATTENTION_MODE && !self->cpu.event_waiting && !(self->cpu.s.rflags & (X86_FLAG_TF | X86_FLAG_RF)) &&
+	    !(self->cpu.s.dr7 & 0xff) && !self->cpu.s.interrupt_shadow && !self->cpu.s.pending_debug &&
+	    __atomic_compare_exchange_n(&self->cpu.attention, &why, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return true;
+	return !why;
 }
 
 static void stale_drop(struct jit_vcpu *self)

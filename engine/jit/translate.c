@@ -104,11 +104,14 @@ static unsigned decode(struct translation *t, unsigned available)
 {
 	unsigned code_size = t->wide ? 8 : 4, length = 0, count = 0;
 
+	t->crossing = false;
 	while (count < JIT_BLOCK_INSNS) {
 		struct x86_insn *insn = &t->insn[count];
 
-		if (length >= available || x86_decode(insn, t->page + t->start + length, available - length, code_size) != X86_DECODE_OK)
+		if (length >= available || x86_decode(insn, t->page + t->start + length, available - length, code_size) != X86_DECODE_OK) {
+			t->crossing = length < available && t->start + available == GUEST_PAGE_SIZE;
 			break;
+		}
 		length += insn->length;
 		count++;
 		if (insn->row->traits & X86_ENDS_BLOCK)
@@ -153,17 +156,9 @@ static struct jit_block *finish(struct translation *t)
 	return block;
 }
 
-struct jit_block *jit_translate(struct translation *t, const uint8_t *hva, unsigned available)
+/* The instructions are decoded. */
+static struct jit_block *emit_block(struct translation *t)
 {
-	unsigned span = available < JIT_BLOCK_INSNS * 8 ? available : JIT_BLOCK_INSNS * 8;
-
-	t->start = (unsigned)((uintptr_t)hva & (GUEST_PAGE_SIZE - 1));
-	t->page = hva - t->start;
-	/* Before the first byte is read; generously, for the length is not known yet. */
-	t->generation = x86_code_page_mark(t->pages, t->cpu, hva, span);
-	t->count = decode(t, span);
-	if (!t->count)
-		return 0;
 	plan_groups(t);
 	t->traps = t->stubs = 0;
 	t->vector_ready = false;
@@ -178,9 +173,46 @@ struct jit_block *jit_translate(struct translation *t, const uint8_t *hva, unsig
 		t->next += insn->length;
 		translate_instruction(t, insn);
 	}
-	/* Not ended by a jump: on to what follows, which may be an instruction that leaves the page. */
+	/* Not ended by a jump: on to what follows. */
 	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK))
 		branch_on(t);
 	branch_stubs(t);
 	return finish(t);
+}
+
+struct jit_block *jit_translate(struct translation *t, const uint8_t *hva, unsigned available)
+{
+	unsigned span = available < JIT_BLOCK_INSNS * 8 ? available : JIT_BLOCK_INSNS * 8;
+
+	t->start = (unsigned)((uintptr_t)hva & (GUEST_PAGE_SIZE - 1));
+	t->page = hva - t->start;
+	/* Before the first byte is read; generously, for the length is not known yet. */
+	t->generation = x86_code_page_mark(t->pages, t->cpu, hva, span);
+	t->count = decode(t, span);
+	return t->count ? emit_block(t) : 0;
+}
+
+#define LENGTH_MAX 15
+
+struct jit_block *jit_translate_crossing(struct translation *t, const uint8_t *hva, unsigned available, const uint8_t *second)
+{
+	uint8_t bytes[LENGTH_MAX];
+	struct jit_block *block;
+	uint32_t second_generation;
+
+	t->start = (unsigned)((uintptr_t)hva & (GUEST_PAGE_SIZE - 1));
+	t->page = hva - t->start;
+	t->generation = x86_code_page_mark(t->pages, t->cpu, hva, available);
+	second_generation = x86_code_page_mark(t->pages, t->cpu, second, LENGTH_MAX - available);
+	for (unsigned i = 0; i < LENGTH_MAX; i++)
+		bytes[i] = i < available ? hva[i] : second[i - available];
+	if (x86_decode(&t->insn[0], bytes, LENGTH_MAX, t->wide ? 8 : 4) != X86_DECODE_OK)
+		return 0;
+	t->count = 1;
+	t->crossing = false;
+	t->key |= JIT_KEY_CROSSING;
+	block = emit_block(t);
+	block->second = second;
+	block->second_generation = second_generation;
+	return block;
 }

@@ -46,6 +46,7 @@ struct translation {
 	unsigned start;        /* page offsets: of the block, */
 	unsigned offset, next; /* of the current instruction and the one behind it */
 	unsigned index, count; /* the current instruction's number, and how many there are */
+	bool crossing;         /* the instruction behind the block leaves the page */
 	bool vector_ready;     /* the guest's vector registers are known to be in the host's */
 	uint8_t *code, *near;  /* entries, in the writable mapping */
 	struct {
@@ -64,6 +65,8 @@ struct translation {
 /* translate.c */
 /* The block at hva, `available` bytes to its page's end. NULL: its first instruction leaves the page. The cache has room (jit_cache_room). */
 struct jit_block *jit_translate(struct translation *t, const uint8_t *hva, unsigned available);
+/* The one instruction that begins at hva, `available` bytes before its page's end, and ends on page `second`. */
+struct jit_block *jit_translate_crossing(struct translation *t, const uint8_t *hva, unsigned available, const uint8_t *second);
 /* call [context + thunk] and the site word; flags: JIT_SITE_GROUP or 0. */
 void translate_call_site(struct translation *t, int32_t thunk, unsigned offset, unsigned size, uint32_t flags);
 /* Calls the current instruction's handler; ends: and leaves to C. */
