@@ -7,6 +7,7 @@
 #include "x86/memory.h"
 #include "x86/segment.h"
 #include "x86/system.h"
+#include "x86/vector.h"
 
 #define KVM_ENOSYS 1000
 
@@ -146,8 +147,7 @@ void x86_op_xgetbv(struct x86_cpu *cpu, const struct x86_insn *insn)
 		x86_raise(cpu, X86_UD);
 	if (index > 1 || (index == 1 && !x86_has(cpu->model, X86_FEATURE_XGETBV1)))
 		x86_raise_error(cpu, X86_GP, 0);
-	/* Index 1 is XCR0 AND the state in use: a processor may take any state but PKRU's for used. */
-	edx_eax_write(cpu, index && !cpu->s.pkru ? cpu->s.xcr0 & ~X86_XCR0_PKRU : cpu->s.xcr0);
+	edx_eax_write(cpu, index ? cpu->s.xcr0 & x86_xinuse(cpu) : cpu->s.xcr0);
 }
 
 void x86_op_rdpkru(struct x86_cpu *cpu, const struct x86_insn *insn)

@@ -65,7 +65,6 @@ struct x86_cpu {
 	uint8_t mode;                 /* enum x86_access_mode of explicit data accesses */
 	uint8_t stack_size;           /* 2, 4, 8: width of rSP for implicit stack accesses */
 	uint8_t flat;                 /* bit per segment register: base 0 and no limit, type or null check can fail for reads and writes */
-	uint8_t rep_budget;
 	uint8_t pauses;               /* PAUSEs executed, to yield now and then */
 	struct x86_tlb *tlb;          /* the current context's */
 	const struct x86_insn *insn;  /* being executed, NULL between instructions: a fault's RIP is reg[X86_RIP] - insn->length */

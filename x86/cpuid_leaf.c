@@ -18,7 +18,6 @@
 #define LEAF1_ECX_OSXSAVE X86_BIT(27)
 #define LEAF1_ECX_HYPERVISOR X86_BIT(31)
 #define LEAF7_EBX_TSC_ADJUST X86_BIT(1)
-#define LEAF7_EBX_FDP_EXCPTN_ONLY X86_BIT(6)
 #define LEAF7_EBX_NO_FCS_FDS X86_BIT(13)
 #define LEAF7_ECX_OSPKE X86_BIT(4)
 #define LEAF7_EDX_ARCH_CAPABILITIES X86_BIT(29)
@@ -172,12 +171,11 @@ static void tsc_fraction(uint32_t tsc_khz, uint32_t *numerator, uint32_t *denomi
 static void basic_add(struct x86_cpu_model *model, uint32_t signature)
 {
 	uint32_t edx = (uint32_t)(LEAF1_EDX | (model->cpus > 1 ? LEAF1_EDX_HTT : 0));
-	uint32_t leaf7_ebx = x86_cpuid_feature_bits(model, 7, EBX) | (uint32_t)LEAF7_EBX_TSC_ADJUST;
+	/* Selectors are not kept (x87_environment.c), FDP always is (x87.c): no FDP_EXCPTN_ONLY. AMD has no bit for either. */
+	uint32_t leaf7_ebx = x86_cpuid_feature_bits(model, 7, EBX) | (uint32_t)LEAF7_EBX_TSC_ADJUST |
+			     (model->intel ? (uint32_t)LEAF7_EBX_NO_FCS_FDS : 0);
 	uint32_t numerator, denominator;
 
-	/* What the host's FPU does with FCS, FDS and FDP, the guest's does: it runs there. */
-	if (x86_cpuid_host(0, 0).eax >= 7)
-		leaf7_ebx |= x86_cpuid_host(7, 0).ebx & (uint32_t)(LEAF7_EBX_FDP_EXCPTN_ONLY | LEAF7_EBX_NO_FCS_FDS);
 	leaf_add(model, 1, 0, signature, 8 << 8 | (1u << id_bits(model)) << 16,
 		 x86_cpuid_feature_bits(model, 1, ECX) | (uint32_t)LEAF1_ECX_HYPERVISOR, edx);
 	leaf_add(model, 6, 0, 1 << 2, 0, 0, 0); /* ARAT: the APIC timer never stops */

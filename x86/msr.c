@@ -165,6 +165,54 @@ static bool is_apic(uint32_t msr)
 	return msr == X86_MSR_APIC_BASE || msr == X86_MSR_TSC_DEADLINE || (msr >= X86_MSR_X2APIC && msr < X86_MSR_X2APIC + 0x100);
 }
 
+/* The APIC keeps the deadline in the platform's TSC, where 0 means disarmed and 1 is always past. */
+static bool deadline_read(struct x86_cpu *cpu, uint64_t *value)
+{
+	if (!cpu->apic_ops->msr_read(cpu->apic, X86_MSR_TSC_DEADLINE, value))
+		return false;
+	if (*value)
+		*value += cpu->s.tsc_adjust;
+	return true;
+}
+
+static bool deadline_write(struct x86_cpu *cpu, uint64_t value)
+{
+	uint64_t platform = cpu->platform->tsc(cpu->machine), now = platform + cpu->s.tsc_adjust;
+
+	if (value && value <= now)
+		value = 1;
+	else if (value)
+		value = value - now < UINT64_MAX - platform ? platform + (value - now) : UINT64_MAX;
+	return cpu->apic_ops->msr_write(cpu->apic, X86_MSR_TSC_DEADLINE, value);
+}
+
+/* A deadline that is armed is a value of the TSC that the guest sees: it moves with that (SDM vol. 3, 11.5.4.1). */
+static void tsc_adjust_set(struct x86_cpu *cpu, uint64_t adjust)
+{
+	uint64_t deadline = 0;
+
+	if (cpu->apic_ops && !deadline_read(cpu, &deadline))
+		deadline = 0;
+	cpu->s.tsc_adjust = adjust;
+	if (deadline)
+		(void)deadline_write(cpu, deadline); /* what can be read can be written */
+	x86_attention(cpu, X86_ATTENTION_EVENT);
+}
+
+static bool apic_read(struct x86_cpu *cpu, uint32_t msr, uint64_t *value)
+{
+	if (!cpu->apic_ops)
+		return false;
+	return msr == X86_MSR_TSC_DEADLINE ? deadline_read(cpu, value) : cpu->apic_ops->msr_read(cpu->apic, msr, value);
+}
+
+static bool apic_write(struct x86_cpu *cpu, uint32_t msr, uint64_t value)
+{
+	if (!cpu->apic_ops)
+		return false;
+	return msr == X86_MSR_TSC_DEADLINE ? deadline_write(cpu, value) : cpu->apic_ops->msr_write(cpu->apic, msr, value);
+}
+
 /* MSRs whose value is a word of the state and whose writes need no check beyond these. */
 enum check { ANYTHING, CANONICAL, LOW_HALF };
 static uint64_t *plain_word(struct x86_cpu *cpu, uint32_t msr, enum check *check)
@@ -173,7 +221,6 @@ static uint64_t *plain_word(struct x86_cpu *cpu, uint32_t msr, enum check *check
 
 	*check = ANYTHING;
 	switch (msr) {
-	case X86_MSR_TSC_ADJUST: return &s->tsc_adjust;
 	case X86_MSR_STAR: return &s->star;
 	case MSR_MCG_CTL: return &s->mcg_ctl;
 	}
@@ -214,6 +261,7 @@ static bool own_read(struct x86_cpu *cpu, uint32_t msr, uint64_t *value)
 		return true;
 	}
 	switch (msr) {
+	case X86_MSR_TSC_ADJUST: *value = s->tsc_adjust; return true;
 	case X86_MSR_TSC:
 	case MSR_MPERF:
 	case MSR_APERF:
@@ -242,7 +290,7 @@ bool x86_msr_read(struct x86_cpu *cpu, uint32_t msr, uint64_t *value)
 	const struct msr_constant *constant;
 
 	if (is_apic(msr))
-		return cpu->apic_ops && cpu->apic_ops->msr_read(cpu->apic, msr, value);
+		return apic_read(cpu, msr, value);
 	if (own_read(cpu, msr, value))
 		return true;
 	constant = constant_find(cpu, msr);
@@ -299,7 +347,8 @@ static bool own_write(struct x86_cpu *cpu, uint32_t msr, uint64_t value, bool *k
 	if (msr - MSR_MC0_CTL < 4 * MC_BANKS)
 		return machine_check_write(cpu, msr - MSR_MC0_CTL, value);
 	switch (msr) {
-	case X86_MSR_TSC: s->tsc_adjust += value - x86_tsc(cpu); return true;
+	case X86_MSR_TSC: tsc_adjust_set(cpu, s->tsc_adjust + value - x86_tsc(cpu)); return true;
+	case X86_MSR_TSC_ADJUST: tsc_adjust_set(cpu, value); return true;
 	case MSR_MPERF:
 	case MSR_APERF: return true;
 	case X86_MSR_EFER: return efer_write(cpu, value);
@@ -327,7 +376,7 @@ bool x86_msr_write(struct x86_cpu *cpu, uint32_t msr, uint64_t value)
 	bool known, good;
 
 	if (is_apic(msr)) {
-		good = cpu->apic_ops && cpu->apic_ops->msr_write(cpu->apic, msr, value);
+		good = apic_write(cpu, msr, value);
 		if (msr == X86_MSR_APIC_BASE && good)
 			x86_tlb_flush_all(cpu); /* its page has moved over, or off, what was mapped */
 		x86_attention(cpu, X86_ATTENTION_EVENT);

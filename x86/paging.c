@@ -3,7 +3,7 @@
  * paging.c - the page walk (SDM vol. 3, 4): 32-bit, PAE, 4-level and 5-level paging, with permissions, reserved bits, accessed and dirty bits.
  *
  * Called by memory.c when the TLB misses. Entries lie in guest RAM and other vcpus change them meanwhile: each is read once, and its accessed and dirty
- * bits are set by compare-and-exchange on what was read; where that fails, the walk starts again, as the processor's does.
+ * bits are set by compare-and-exchange on what was read; where that fails, the walk starts again, as the processor's does, but not for ever.
  */
 #include "x86/cpuid.h"
 #include "x86/memory.h"
@@ -27,7 +27,11 @@ struct walk {
 	uint64_t rights; /* U and W: the AND of all levels; NX: the OR */
 	struct x86_translation *out;
 	uint32_t error;
+	unsigned tries;
 };
+
+/* Lost races against another processor's writes to an entry after which a walk takes its own update for done first. */
+#define WALK_TRIES 64
 
 enum walk_end { WALK_DONE, WALK_FAULT, WALK_AGAIN };
 
@@ -60,8 +64,9 @@ static void entry_read(struct x86_cpu *cpu, uint64_t gpa, unsigned size, struct 
 }
 
 /* false: another vcpu changed the entry. */
-static bool entry_set(struct x86_cpu *cpu, struct entry *entry, uint64_t bits)
+static bool entry_set(const struct walk *walk, struct entry *entry, uint64_t bits)
 {
+	struct x86_cpu *cpu = walk->cpu;
 	uint8_t flags;
 	bool swapped;
 
@@ -78,9 +83,11 @@ static bool entry_set(struct x86_cpu *cpu, struct entry *entry, uint64_t bits)
 		swapped = __atomic_compare_exchange_n((uint32_t *)entry->hva, &expected, expected | (uint32_t)bits, false,
 						      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 	}
-	if (!swapped)
+	if (!swapped && walk->tries < WALK_TRIES)
 		return false;
 	entry->value |= bits;
+	if (!swapped) /* the other's write came right after ours and left nothing of it */
+		return true;
 	flags = __atomic_load_n(&cpu->memory->page_flags[guest_memory_page(cpu->memory, entry->hva)], __ATOMIC_SEQ_CST);
 	if (flags) {
 		guest_memory_page_written(cpu->memory, entry->hva, entry->size);
@@ -132,7 +139,7 @@ static enum walk_end leaf(struct walk *walk, struct entry *entry, uint64_t page,
 
 	if (!rights_allow(walk, walk->access) || key_denies(walk, entry->value, write))
 		return fault(walk, X86_PF_P | (key_denies(walk, entry->value, write) ? X86_PF_PK : 0));
-	if (!entry_set(walk->cpu, entry, write ? ENTRY_A | ENTRY_D : ENTRY_A))
+	if (!entry_set(walk, entry, write ? ENTRY_A | ENTRY_D : ENTRY_A))
 		return WALK_AGAIN;
 	walk->out->gpa = page | (walk->linear & (page_size - 1));
 	walk->out->page_size = page_size;
@@ -182,7 +189,7 @@ static enum walk_end walk_wide(struct walk *walk)
 		if (last)
 			return leaf(walk, &entry, entry.value & ENTRY_ADDRESS & ~((UINT64_C(1) << shift) - 1),
 				    UINT64_C(1) << shift);
-		if (!entry_set(cpu, &entry, ENTRY_A))
+		if (!entry_set(walk, &entry, ENTRY_A))
 			return WALK_AGAIN;
 		table = entry.value & ENTRY_ADDRESS;
 	}
@@ -206,7 +213,7 @@ static enum walk_end walk_narrow(struct walk *walk)
 			return fault(walk, X86_PF_P | X86_PF_RSVD);
 		return leaf(walk, &entry, (entry.value & 0xffc00000) | high << 32, UINT64_C(4) << 20);
 	}
-	if (!entry_set(cpu, &entry, ENTRY_A))
+	if (!entry_set(walk, &entry, ENTRY_A))
 		return WALK_AGAIN;
 	entry_read(cpu, (entry.value & 0xfffff000) + (walk->linear >> 12 & 1023) * 4, 4, &entry);
 	if (!(entry.value & ENTRY_P))
@@ -241,7 +248,7 @@ bool x86_page_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access,
 	do {
 		walk.error = error_base(cpu, access, mode);
 		end = cpu->s.cr4 & X86_CR4_PAE ? walk_wide(&walk) : walk_narrow(&walk);
-	} while (end == WALK_AGAIN); /* each time, another vcpu has got on */
+	} while (end == WALK_AGAIN && ++walk.tries); /* each time, another vcpu has got on */
 	*error = walk.error;
 	return end == WALK_DONE;
 }

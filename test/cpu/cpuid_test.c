@@ -215,6 +215,79 @@ static void test_msrs(void **state)
 	assert_false(x86_msr_read(&m.cpu, X86_MSR_ARCH_CAPABILITIES, &value));
 }
 
+/* The guest's deadline is in its own TSC, the APIC's in the platform's. */
+static void test_tsc_deadline_follows_the_adjusted_tsc(void **state)
+{
+	uint64_t value;
+
+	(void)state;
+	m.tsc = 1000;
+	assert_true(x86_msr_write(&m.cpu, X86_MSR_TSC_ADJUST, 500));
+	assert_int_equal(m.apic.tsc_deadline, 0);
+	assert_true(x86_msr_write(&m.cpu, X86_MSR_TSC_DEADLINE, 1600));
+	assert_int_equal(m.apic.tsc_deadline, 1100);
+	assert_true(x86_msr_read(&m.cpu, X86_MSR_TSC_DEADLINE, &value));
+	assert_int_equal(value, 1600);
+	/* Armed while the TSC changes: the same value of the new TSC. */
+	assert_true(x86_msr_write(&m.cpu, X86_MSR_TSC_ADJUST, 400));
+	assert_int_equal(m.apic.tsc_deadline, 1200);
+	assert_true(x86_msr_write(&m.cpu, X86_MSR_TSC, 100)); /* an adjustment of -900 */
+	assert_int_equal(m.apic.tsc_deadline, 2500);
+	assert_true(x86_msr_read(&m.cpu, X86_MSR_TSC_DEADLINE, &value));
+	assert_int_equal(value, 1600);
+	/* In the past: at once, however far; beyond the platform's end: as late as can be; 0 disarms. */
+	assert_true(x86_msr_write(&m.cpu, X86_MSR_TSC_DEADLINE, 100));
+	assert_in_range(m.apic.tsc_deadline, 1, 1000);
+	assert_true(x86_msr_write(&m.cpu, X86_MSR_TSC_DEADLINE, UINT64_MAX));
+	assert_int_equal(m.apic.tsc_deadline, UINT64_MAX);
+	assert_true(x86_msr_write(&m.cpu, X86_MSR_TSC_ADJUST, 5000));
+	assert_true(x86_msr_write(&m.cpu, X86_MSR_TSC_DEADLINE, 1));
+	assert_in_range(m.apic.tsc_deadline, 1, 1000);
+	assert_true(x86_msr_write(&m.cpu, X86_MSR_TSC_DEADLINE, 0));
+	assert_int_equal(m.apic.tsc_deadline, 0);
+	assert_true(x86_msr_read(&m.cpu, X86_MSR_TSC_DEADLINE, &value));
+	assert_int_equal(value, 0);
+}
+
+static void test_xgetbv_1_names_the_state_in_use(void **state)
+{
+	uint64_t all = m.model.xcr0_allowed;
+
+	(void)state;
+	if (!x86_has(&m.model, X86_FEATURE_XGETBV1))
+		skip();
+	for (unsigned i = 0; i < 3; i++) {
+		machine_long(0);
+		m.cpu.s.cr4 |= X86_CR4_OSXSAVE;
+		m.cpu.s.xcr0 = i == 2 ? X86_XCR0_X87 | X86_XCR0_SSE : all;
+		m.cpu.s.x87 = (struct x86_x87){.fcw = 0x37f, .mxcsr = 0x1f80};
+		memset(m.cpu.s.vector, 0, sizeof(m.cpu.s.vector));
+		m.cpu.s.pkru = 0;
+		if (i)
+			m.cpu.s.vector[3].byte[20] = 1; /* the upper half of YMM3 */
+		m.cpu.reg[X86_RCX] = 1;
+		CODE(CODE_BASE, 0x0f, 0x01, 0xd0);
+		machine_step(1);
+		assert_int_equal(m.cpu.reg[X86_RAX], i == 1 ? X86_XCR0_AVX & all : 0);
+		assert_int_equal(m.cpu.reg[X86_RDX], 0);
+	}
+}
+
+/* What every host would answer differently is said as Holon's own x87 does it; SSE4A is not executed. */
+static void test_features_that_are_not_the_hosts(void **state)
+{
+	static const char *const names[] = {"x86-64-v2", "x86-64-v3", "host", "max"};
+
+	(void)state;
+	for (unsigned n = 0; n < 4; n++) {
+		machine_create(names[n]);
+		assert_int_equal(ask(7, 0).ebx & X86_BIT(6), 0);                 /* FDP_EXCPTN_ONLY */
+		assert_int_equal(ask(7, 0).ebx >> 13 & 1, m.model.intel);        /* FCS and FDS read as 0 */
+		assert_int_equal(ask(0x80000001, 0).ecx & X86_BIT(6), 0);        /* SSE4A */
+		machine_destroy();
+	}
+}
+
 static void test_instructions_refuse_what_is_not_offered(void **state)
 {
 	static const struct {
@@ -260,6 +333,9 @@ int main(void)
 		TEST(test_dynamic_bits),
 		cmocka_unit_test(test_cr4_allows_what_cpuid_offers),
 		TEST(test_msrs),
+		TEST(test_tsc_deadline_follows_the_adjusted_tsc),
+		TEST(test_xgetbv_1_names_the_state_in_use),
+		cmocka_unit_test(test_features_that_are_not_the_hosts),
 		TEST(test_instructions_refuse_what_is_not_offered),
 	};
 

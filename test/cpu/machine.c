@@ -103,7 +103,10 @@ static void apic_tpr_set(void *apic, uint8_t cr8)
 static bool apic_msr_read(void *apic, uint32_t msr, uint64_t *value)
 {
 	(void)apic;
-	(void)msr;
+	if (msr == X86_MSR_TSC_DEADLINE) {
+		*value = m.apic.tsc_deadline;
+		return true;
+	}
 	*value = m.apic_base == UINT64_MAX ? MACHINE_APIC | 0x100 : m.apic_base | 0x900;
 	return true;
 }
@@ -113,6 +116,8 @@ static bool apic_msr_write(void *apic, uint32_t msr, uint64_t value)
 	(void)apic;
 	if (msr == X86_MSR_APIC_BASE)
 		m.apic_base = value & ~UINT64_C(0xfff);
+	if (msr == X86_MSR_TSC_DEADLINE)
+		m.apic.tsc_deadline = value;
 	return true;
 }
 
