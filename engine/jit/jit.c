@@ -247,7 +247,8 @@ static void jump_link(struct jit_vcpu *self, const uint32_t *site, const struct 
 	int32_t distance;
 	uint8_t *displacement;
 
-	if (!source || source->page != block->page || source->generation != block->generation ||
+	/* An instruction over a page's end depends on what is mapped behind it: it is found through lookups only. */
+	if (!source || source->page != block->page || source->generation != block->generation || block->key & JIT_KEY_CROSSING ||
 	    (source->key ^ block->key) & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING))
 		return;
 	__builtin_memcpy(&distance, site + 1, sizeof(distance));

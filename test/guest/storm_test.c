@@ -399,6 +399,41 @@ static void remaps(void)
 	check_trap(trap_run((void (*)(void *))SPACE, NULL), PF, 0x11, "a direct CALL to where nothing may run");
 }
 
+/* Jumps inside a page to an instruction that ends in the next one, which is exchanged or written. */
+static void borders(void)
+{
+	uint8_t *first = page_allocate(), *second[2] = {page_allocate(), page_allocate()};
+	uint64_t linear = SPACE + 0x8000;
+	volatile uint64_t *entry;
+	uint64_t wrong = 0, i;
+
+	first[0] = 0xe9; /* JMP */
+	*(int32_t *)(first + 1) = 4094 - 5;
+	first[16] = 0x31; /* XOR EAX, EAX; JE */
+	first[17] = 0xc0;
+	first[18] = 0x0f;
+	first[19] = 0x84;
+	*(int32_t *)(first + 20) = 4094 - 24;
+	first[4094] = 0xb8; /* MOV EAX, 55 | version << 8 */
+	first[4095] = 0x55;
+	second[0][3] = second[1][3] = 0xc3;
+	page_set(linear, (uint64_t)first | PTE_P);
+	entry = page_set(linear + 4096, (uint64_t)second[0] | PTE_P);
+	for (i = 0; i < 1000; i++) {
+		unsigned which = i / 3 & 1;
+
+		*entry = (uint64_t)second[which] | PTE_P;
+		invlpg(linear + 4096);
+		*(volatile uint16_t *)second[which] = (uint16_t)i;
+		wrong += call_at(linear) != (0x55 | i << 8);
+		wrong += call_at(linear + 16) != (0x55 | i << 8);
+		*(volatile uint16_t *)second[which] = (uint16_t)~i;
+		wrong += call_at(linear) != (0x55 | (uint32_t)(uint16_t)~i << 8);
+		wrong += call_at(linear + 16) != (0x55 | (uint32_t)(uint16_t)~i << 8);
+	}
+	check_equal(wrong, 0, "jumps to an instruction over a border whose second page changes");
+}
+
 /* INVLPG of the page that runs: what follows is the new page's. RSI: the PTE, RDI: its new value, RDX: this page. */
 CODE(replace_self, "mov %rdi, (%rsi)\n invlpg (%rdx)\n mov $1, %eax\n ret");
 CODE(replace_self_cr3, "mov %rdi, (%rsi)\n mov %cr3, %rax\n mov %rax, %cr3\n mov $1, %eax\n ret");
@@ -601,6 +636,7 @@ void guest_main(void)
 	middle_faults();
 	storm_begin();
 	remaps();
+	borders();
 	storm_end();
 	replaces_self();
 	spaces();
