@@ -150,15 +150,16 @@ void timer_init(struct timer *timer, struct vm_clock *clock, void (*fire)(void *
 void timer_set(struct timer *timer, uint64_t deadline_ns)
 {
 	struct vm_clock *clock = timer->clock;
-	bool first;
+	bool wake;
 
 	host_mutex_lock(&clock->lock);
 	unlink_locked(clock, timer);
 	if (deadline_ns != UINT64_MAX)
 		link_locked(clock, timer, deadline_ns);
-	first = clock->first == timer;
+	/* Guests move their timer on and on before it is due: the thread finds out when it wakes for the old deadline. */
+	wake = deadline_ns < clock->thread_wakes_ns;
 	host_mutex_unlock(&clock->lock);
-	if (first)
+	if (wake)
 		host_event_set(&clock->wake);
 }
 
@@ -205,20 +206,31 @@ static bool timer_fire_due(struct vm_clock *clock, uint64_t now)
 	return true;
 }
 
-/* The host time until which the timer thread may sleep: the mode may change meanwhile, which wakes it. */
+/* The host time until which the timer thread may sleep. A change of the mode wakes it, and so does an earlier timer. */
 static uint64_t sleep_until(struct vm_clock *clock)
 {
-	uint64_t next, now;
+	uint64_t next = UINT64_MAX, now;
+	bool real;
 
-	if (__atomic_load_n(&clock->mode, __ATOMIC_SEQ_CST) != CLOCK_REAL)
-		return HOST_FOREVER;
-	next = atomic_load(&clock->next_deadline_ns);
-	if (next == UINT64_MAX)
+	host_mutex_lock(&clock->lock);
+	real = clock->mode == CLOCK_REAL;
+	if (clock->first)
+		next = clock->first->deadline_ns;
+	clock->thread_wakes_ns = real ? next : 0;
+	host_mutex_unlock(&clock->lock);
+	if (!real || next == UINT64_MAX)
 		return HOST_FOREVER;
 	now = vm_clock_ns(clock);
 	next = next > now ? next - now : 0;
 	now = host_time_ns();
 	return next < HOST_FOREVER - now ? now + next : HOST_FOREVER;
+}
+
+static void thread_awake(struct vm_clock *clock)
+{
+	host_mutex_lock(&clock->lock);
+	clock->thread_wakes_ns = 0;
+	host_mutex_unlock(&clock->lock);
 }
 
 static void clock_main(void *argument)
@@ -229,6 +241,7 @@ static void clock_main(void *argument)
 		if (__atomic_load_n(&clock->mode, __ATOMIC_SEQ_CST) == CLOCK_REAL && timer_fire_due(clock, vm_clock_ns(clock)))
 			continue;
 		host_event_wait(&clock->wake, sleep_until(clock));
+		thread_awake(clock);
 	}
 }
 

@@ -208,6 +208,43 @@ static void real_timers_fire_on_time_and_not_while_paused(void **state)
 	vm_clock_destroy(&clock);
 }
 
+/* Waits until the thread sleeps until guest time `ns`. */
+static void await_sleep(uint64_t ns)
+{
+	bool asleep;
+
+	do {
+		host_yield();
+		host_mutex_lock(&clock.lock);
+		asleep = clock.thread_wakes_ns == ns;
+		host_mutex_unlock(&clock.lock);
+	} while (!asleep);
+}
+
+static void an_earlier_timer_wakes_the_thread_and_a_later_one_need_not(void **state)
+{
+	static struct ring ring;
+	const uint64_t hour = UINT64_C(3600) * 1000000000;
+	unsigned i;
+
+	(void)state;
+	assert_int_equal(vm_clock_init(&clock, host_tsc_khz()), STATUS_OK);
+	assert_int_equal(vm_clock_thread_start(&clock), STATUS_OK);
+	vm_clock_mode_set(&clock, CLOCK_REAL);
+	await_sleep(UINT64_MAX);
+	timer_init(&ring.timer, &clock, ring_fire, &ring);
+	for (i = 0; i < 50; i++) {
+		timer_set(&ring.timer, hour);
+		await_sleep(hour);
+		timer_set(&ring.timer, 2 * hour); /* the thread would find out in an hour */
+		timer_cancel(&ring.timer);
+		timer_set(&ring.timer, i & 1 ? 0 : vm_clock_ns(&clock) + 100000);
+		assert_true(host_event_wait(&ring.event, host_time_ns() + UINT64_C(5000000000)));
+	}
+	timer_cancel_wait(&ring.timer);
+	vm_clock_destroy(&clock);
+}
+
 static void cancel_wait_waits_for_the_callback(void **state)
 {
 	static struct ring ring = {.slow = true};
@@ -264,6 +301,7 @@ int main(void)
 		cmocka_unit_test(another_hosts_frequency_is_scaled),
 		cmocka_unit_test(counted_timers_fire_in_order),
 		cmocka_unit_test(real_timers_fire_on_time_and_not_while_paused),
+		cmocka_unit_test(an_earlier_timer_wakes_the_thread_and_a_later_one_need_not),
 		cmocka_unit_test(cancel_wait_waits_for_the_callback),
 		cmocka_unit_test(a_saved_clock_goes_on_where_it_was),
 	};
