@@ -127,7 +127,7 @@ static void place_find(struct x86_cpu *cpu, uint64_t linear, enum x86_access acc
 	if (access == X86_FETCH)
 		x86_tlb_fill_fetch(cpu, linear, place->hva, &translation);
 	else if (!debug_page_armed(cpu, linear))
-		x86_tlb_fill(cpu, linear, place->hva, mode, &translation,
+		x86_tlb_fill(cpu, linear, place->hva, access == X86_WRITE, mode, &translation,
 			     translation.writable && place->kind == PLACE_RAM && !page_flags(cpu, place->hva));
 }
 
@@ -146,7 +146,7 @@ bool x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x8
 	place_at(cpu, translation.gpa, &place);
 	if (place.kind > PLACE_ROM || debug_page_armed(cpu, linear))
 		return false;
-	x86_tlb_fill(cpu, linear, place.hva, cpu->mode, &translation,
+	x86_tlb_fill(cpu, linear, place.hva, access == X86_WRITE, cpu->mode, &translation,
 		     translation.writable && place.kind == PLACE_RAM && !page_flags(cpu, place.hva));
 	return x86_tlb_hit(array, linear, size);
 }

@@ -285,16 +285,31 @@ static void entry_set(struct x86_tlb_array *array, uint64_t linear, const uint8_
 	array->addend[index] = (uint64_t)(uintptr_t)hva - linear;
 }
 
-void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, unsigned mode, const struct x86_translation *translation, bool write)
+/* An entry that nobody asked for yet: it takes no other page's place. A copy between buffers 16 MiB apart would miss at every turn. */
+static void entry_offer(struct x86_tlb_array *array, uint64_t linear, const uint8_t *hva)
+{
+	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
+
+	if (array->tag[index] == empty_tag(index) || array->tag[index] == 0 - (linear & ~UINT64_C(0xfff)))
+		entry_set(array, linear, hva);
+}
+
+void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, bool write, unsigned mode,
+		  const struct x86_translation *translation, bool writable)
 {
 	struct x86_tlb *tlb = cpu->tlb;
 
 	if (tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS])
 		return;
 	index_use(tlb, linear, translation);
-	entry_set(&tlb->read[mode], linear, hva);
-	if (write)
+	if (write && writable) {
 		entry_set(&tlb->write[mode], linear, hva);
+		entry_offer(&tlb->read[mode], linear, hva);
+	} else {
+		entry_set(&tlb->read[mode], linear, hva);
+		if (writable)
+			entry_offer(&tlb->write[mode], linear, hva);
+	}
 }
 
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation)

@@ -82,8 +82,12 @@ void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep);
 void x86_tlb_select(struct x86_cpu *cpu);
 /* s.pkru has changed (WRPKRU, XRSTOR): entries hold what it allowed. */
 void x86_tlb_pkru_written(struct x86_cpu *cpu);
-/* memory.c: a translation to RAM may be kept. hva is that of `linear`. write: a write entry too. */
-void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, unsigned mode, const struct x86_translation *translation, bool write);
+/*
+ * memory.c: a translation to RAM may be kept, hva being that of `linear`. The access (write: a store) gets its entry, and the
+ * other kind gets one where that displaces no other page. writable: stores may go to hva directly.
+ */
+void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, bool write, unsigned mode,
+		  const struct x86_translation *translation, bool writable);
 /* Empties the jump caches of every context, of one mode or all. */
 void x86_tlb_jumps_flush(struct x86_cpu *cpu);
 void x86_tlb_jumps_flush_mode(struct x86_cpu *cpu, unsigned mode);

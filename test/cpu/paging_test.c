@@ -322,6 +322,37 @@ static void test_contexts_keep_apart_and_global_pages_stay(void **state)
 	assert_int_equal(try_read(GVA, 8, NULL), X86_PF);
 }
 
+static void test_a_copy_between_pages_of_one_index_stays_in_the_tlb(void **state)
+{
+	const uint64_t from = GVA, to = GVA + ((uint64_t)X86_TLB_ENTRIES << 12);
+	uint64_t misses = 0, value;
+
+	(void)state;
+	machine_long(0);
+	machine_map(from, TARGET | P | W);
+	machine_map(to, (TARGET + 0x1000) | P | W);
+	machine_write(TARGET, 8, 11);
+	for (unsigned turn = 0; turn < 3; turn++) {
+		if (turn == 1)
+			misses = m.cpu.tlb_misses;
+		assert_int_equal(try_read(from, 8, &value), -1);
+		assert_int_equal(value, 11);
+		assert_int_equal(try_write(to, 8, 22 + turn), -1);
+	}
+	assert_int_equal(m.cpu.tlb_misses, misses);
+	assert_int_equal(machine_read(TARGET + 0x1000, 8), 24);
+	/* What displaces an entry, or shares its index, still reads and writes its own page. */
+	assert_int_equal(try_read(to, 8, &value), -1);
+	assert_int_equal(value, 24);
+	assert_int_equal(try_write(from, 8, 33), -1);
+	assert_int_equal(machine_read(TARGET, 8), 33);
+	/* INVLPG of one drops both kinds. */
+	machine_map(to, 0);
+	x86_tlb_flush_page(&m.cpu, to);
+	assert_int_equal(try_read(to, 8, NULL), X86_PF);
+	assert_int_equal(try_write(to, 8, 1), X86_PF);
+}
+
 static void test_pages_with_flags_see_every_store(void **state)
 {
 	uint64_t *pointer;
@@ -507,6 +538,7 @@ int main(void)
 		TEST(test_every_paging_mode_translates),
 		TEST(test_invlpg_drops_a_large_page_whole),
 		TEST(test_contexts_keep_apart_and_global_pages_stay),
+		TEST(test_a_copy_between_pages_of_one_index_stays_in_the_tlb),
 		TEST(test_pages_with_flags_see_every_store),
 		TEST(test_crossing_write_is_all_or_nothing),
 		TEST(test_devices_rom_and_apic),
