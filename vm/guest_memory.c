@@ -120,7 +120,6 @@ static void dirty_set(struct guest_memory *memory, uint64_t page)
 
 static void code_written(struct guest_memory *memory, uint64_t page, unsigned offset, unsigned length)
 {
-	atomic_fetch_add(&memory->code_generation[page], 1);
 	if (memory->code_written)
 		memory->code_written(memory->engine, page, offset, length);
 }

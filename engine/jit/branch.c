@@ -58,12 +58,17 @@ static void target_address(struct translation *t, int64_t target)
 	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, HOST_R14, HOST_NONE, 0, (int32_t)target);
 }
 
-static void jump_linked(struct translation *t, unsigned target)
+static unsigned key_behind(const struct translation *t)
 {
-	struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
+	return t->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING);
+}
+
+static void jump_linked(struct translation *t, unsigned target, unsigned key)
+{
+	struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, key);
 	uint8_t *displacement = emit_jump(&t->e);
 
-	if (target == t->start && !(t->key & (JIT_KEY_CAREFUL | JIT_KEY_CROSSING))) {
+	if (target == t->start && t->key == key) {
 		emit_jump_set(displacement, t->near);
 	} else if (block && block->generation == t->generation) {
 		emit_jump_set(displacement, t->cache->code.write + block->near);
@@ -90,11 +95,11 @@ static void branch_to(struct translation *t, int64_t target)
 		emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(jump_mask));
 		emit8(&t->e, 0xe3); /* jrcxz behind the jump */
 		emit8(&t->e, 5);
-		jump_linked(t, (unsigned)target);
+		jump_linked(t, (unsigned)target, key_behind(t));
 		translate_call_site(t, JIT_OFFSET(exit_poll), (unsigned)target, 1, 0);
 		return;
 	}
-	jump_linked(t, (unsigned)target);
+	jump_linked(t, (unsigned)target, key_behind(t));
 }
 
 void branch_stubs(struct translation *t)
@@ -106,10 +111,15 @@ void branch_stubs(struct translation *t)
 	}
 }
 
+void branch_on_in_mode(struct translation *t, unsigned mode)
+{
+	jump_linked(t, t->next, (key_behind(t) & ~JIT_KEY_MODE) | mode);
+}
+
 void branch_on(struct translation *t)
 {
 	if (t->next < GUEST_PAGE_SIZE && !t->crossing) {
-		jump_linked(t, t->next);
+		jump_linked(t, t->next, key_behind(t));
 		return;
 	}
 	/* The last instruction has been executed: a miss goes on behind it. */
@@ -124,7 +134,7 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 	uint8_t *displacement;
 
 	if (in_page(target) && target > (int64_t)t->offset) {
-		struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, t->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
+		struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, key_behind(t));
 
 		displacement = emit_jump_condition(&t->e, insn->opcode & 15);
 		if (block && block->generation == t->generation) {

@@ -20,7 +20,7 @@
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)      /* for one */
 
 /* The key: everything but the bytes that a translation depends on. */
-#define JIT_KEY_MODE 3u        /* enum x86_access_mode */
+#define JIT_KEY_MODE 3u        /* enum x86_access_mode: the jump caches' entries need not agree in it */
 #define JIT_KEY_CODE32 4u
 #define JIT_KEY_SSE 8u         /* SSE instructions run; else their handlers raise what must be raised */
 #define JIT_KEY_AVX 16u
@@ -29,6 +29,8 @@
 
 #define JIT_KEY_CAREFUL 128u   /* a check for each access (plan.c); only entered where a group's check failed, jumps lead back */
 
+#define JIT_KEY_RING0 512u     /* CPL 0 */
+#define JIT_KEY_SMAP 1024u     /* CR4.SMAP */
 #define JIT_KEY_CROSSING 256u  /* one instruction that begins in one page and ends in another */
 
 struct jit_block {

@@ -57,6 +57,7 @@ struct jit_context {
 	void (*fill_write)(void), (*handler)(void);
 	void (*jump_fill)(void), (*return_fill)(void), (*vector_load)(void), (*handler_end)(void);
 	void (*exit_link)(void), (*exit_poll)(void);
+	uint64_t not_if, not_ac, status, system; /* sets of RFLAGS bits: PEXT and PDEP with the same mask are an AND without flags */
 	uint64_t count;          /* instructions, if the translation counts them */
 	struct x86_cpu *cpu;
 	uint64_t host_rsp;       /* jit_enter's frame */

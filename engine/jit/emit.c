@@ -70,14 +70,33 @@ void emit_move_imm(struct emitter *e, unsigned to, uint64_t value)
 	}
 }
 
-void emit_pext(struct emitter *e, unsigned to, unsigned from, int32_t disp)
+/* VEX.LZ.pp.0F38.W1 F5 /r: pext (F3) or pdep (F2) to, from(vvvv), [rsp + disp] */
+static void emit_bits(struct emitter *e, enum x86_mandatory pp, unsigned to, unsigned from, int32_t disp)
 {
-	/* VEX.LZ.F3.0F38.W1 F5 /r: pext to, from(vvvv), [rsp + disp] */
 	emit8(e, 0xc4);
 	emit8(e, (~to >> 3 & 1) << 7 | 0x60 | 2);
-	emit8(e, 0x80 | (~from & 15) << 3 | 2);
+	emit8(e, 0x80 | (~from & 15) << 3 | pp);
 	emit8(e, 0xf5);
 	emit_address(e, to, HOST_RSP, HOST_NONE, 0, disp);
+}
+
+void emit_pext(struct emitter *e, unsigned to, unsigned from, int32_t disp)
+{
+	emit_bits(e, X86_PP_F3, to, from, disp);
+}
+
+void emit_and(struct emitter *e, unsigned reg, int32_t disp)
+{
+	emit_bits(e, X86_PP_F3, reg, reg, disp);
+	emit_bits(e, X86_PP_F2, reg, reg, disp);
+}
+
+void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, int32_t disp, unsigned size)
+{
+	emit8(e, rex(false, to, HOST_NONE, base));
+	emit8(e, 0x0f);
+	emit8(e, size == 1 ? 0xb6 : 0xb7);
+	emit_address(e, to, base, HOST_NONE, 0, disp);
 }
 
 void emit_call(struct emitter *e, int32_t disp)

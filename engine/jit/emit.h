@@ -65,6 +65,10 @@ void emit_move(struct emitter *e, unsigned to, unsigned from);
 void emit_move_imm(struct emitter *e, unsigned to, uint64_t value);
 /* pext to, from, [rsp + disp] */
 void emit_pext(struct emitter *e, unsigned to, unsigned from, int32_t disp);
+/* reg &= [rsp + disp], by PEXT and PDEP: no flag changes */
+void emit_and(struct emitter *e, unsigned reg, int32_t disp);
+/* movzx to, byte or word [base + disp] */
+void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, int32_t disp, unsigned size);
 /* call [rsp + disp] */
 void emit_call(struct emitter *e, int32_t disp);
 /* jmp [rsp + index * 8 + disp] */

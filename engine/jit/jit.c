@@ -35,7 +35,7 @@ struct jit_vcpu {
 	struct translation translation;
 	struct attend_counts counts;
 	struct vm_clock *counted;      /* the clock if it counts instructions */
-	uint8_t jump_key[X86_TLB_MODES]; /* what the jump caches' entries were translated for */
+	uint16_t jump_key[2];          /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
 	/* Pages whose code has gone stale, for this vcpu to drop from its jump caches; more than fit: all. Under the code pages' lock. */
 	uint32_t stale[JIT_STALE], stales;
 	uint64_t undone;               /* instructions counted by the last block and not executed */
@@ -94,6 +94,10 @@ static unsigned key_of(const struct x86_cpu *cpu)
 		key |= JIT_KEY_CODE32 | (cpu->stack_size == 4 ? 0 : JIT_KEY_STACK16);
 	if (cpu->cpl == 3)
 		key |= JIT_KEY_USER;
+	else if (cpu->cpl == 0)
+		key |= JIT_KEY_RING0;
+	if (cpu->s.cr4 & X86_CR4_SMAP)
+		key |= JIT_KEY_SMAP;
 	if (cpu->s.cr4 & X86_CR4_OSFXSR && !(cpu->s.cr0 & (X86_CR0_EM | X86_CR0_TS))) {
 		key |= JIT_KEY_SSE;
 		if (cpu->s.cr4 & X86_CR4_OSXSAVE && (cpu->s.xcr0 & (X86_XCR0_SSE | X86_XCR0_AVX)) == (X86_XCR0_SSE | X86_XCR0_AVX))
@@ -121,15 +125,19 @@ static uint64_t jump_index(uint64_t rip, uint64_t mask)
 	return index;
 }
 
-/* The jump caches hold entries for one key a mode. */
+/* The jump caches of a privilege hold entries for one key, whose mode is the array's. */
 static void jump_key_set(struct jit_vcpu *self, unsigned key)
 {
 	struct x86_cpu *cpu = &self->cpu;
+	bool user = key & JIT_KEY_USER;
 
-	if (self->jump_key[cpu->mode] == key)
+	key &= ~JIT_KEY_MODE;
+	if (self->jump_key[user] == key)
 		return;
-	x86_tlb_jumps_flush_mode(cpu, cpu->mode);
-	self->jump_key[cpu->mode] = (uint8_t)key;
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
+		if ((mode == X86_MODE_USER) == user)
+			x86_tlb_jumps_flush_mode(cpu, mode);
+	self->jump_key[user] = (uint16_t)key;
 }
 
 #define LENGTH_MAX 15
@@ -156,7 +164,7 @@ static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint6
 
 	if (__atomic_load_n(&self->cpu.attention, __ATOMIC_RELAXED))
 		return false;
-	block = block_known(self, target, self->jump_key[self->cpu.mode]);
+	block = block_known(self, target, self->jump_key[self->cpu.cpl == 3] | self->cpu.mode);
 	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, self->cache.code.execute + block->code,
 					block->key & JIT_KEY_CROSSING ? X86_JUMP_PAGES : block->page);
 }
@@ -249,7 +257,7 @@ static void jump_link(struct jit_vcpu *self, const uint32_t *site, const struct 
 
 	/* An instruction over a page's end depends on what is mapped behind it: it is found through lookups only. */
 	if (!source || source->page != block->page || source->generation != block->generation || block->key & JIT_KEY_CROSSING ||
-	    (source->key ^ block->key) & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING))
+	    (source->key ^ block->key) & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING | JIT_KEY_MODE))
 		return;
 	__builtin_memcpy(&distance, site + 1, sizeof(distance));
 	displacement = cache->code.write + ((const uint8_t *)(site + 1) - cache->code.execute) + distance;
@@ -504,6 +512,10 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 		.high_mask = HIGH_MASK,
 		.jump_mask = X86_JUMP_MASK,
 		.vector_out = 1,
+		.not_if = ~X86_FLAG_IF,
+		.not_ac = ~X86_FLAG_AC,
+		.status = X86_FLAGS_STATUS,
+		.system = ~(X86_FLAGS_STATUS | X86_FLAG_RF | X86_FLAG_VM),
 		.fill_read = jit_thunk_fill_read,
 		.fill_write = jit_thunk_fill_write,
 		.handler = jit_thunk_handler,

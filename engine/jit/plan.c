@@ -227,6 +227,9 @@ void plan_groups(struct translation *t)
 		struct effect effect;
 
 		effect_of(t, &t->insn[i], &effect);
+		/* Behind STI an instruction has its own check: a group that fails would let an interrupt in before it. */
+		if (i && t->insn[i - 1].map == X86_MAP_1BYTE && t->insn[i - 1].opcode == 0xfb)
+			effect.access = false;
 		if (effect.access)
 			t->plan[i] = (struct jit_plan){ group_for(t, &base[effect.base], &effect), base[effect.base].moved };
 		bases_forget(base, effect.written);

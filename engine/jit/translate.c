@@ -93,7 +93,7 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 		translate_handler(t, insn, ends);
 		return;
 	}
-	if (ends ? translate_branch(t, insn) : does_nothing(insn))
+	if (translate_system(t, insn) || (ends ? translate_branch(t, insn) : does_nothing(insn)))
 		return;
 	if (!ends && (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) || translate_short_increment(t, insn)))
 		return;
@@ -114,7 +114,7 @@ static unsigned decode(struct translation *t, unsigned available)
 		}
 		length += insn->length;
 		count++;
-		if (insn->row->traits & X86_ENDS_BLOCK)
+		if (insn->row->traits & X86_ENDS_BLOCK && !translate_system_stays(t, insn))
 			break;
 	}
 	return count;
@@ -174,7 +174,7 @@ static struct jit_block *emit_block(struct translation *t)
 		translate_instruction(t, insn);
 	}
 	/* Not ended by a jump: on to what follows. */
-	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK))
+	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK) || translate_system_stays(t, &t->insn[t->count - 1]))
 		branch_on(t);
 	branch_stubs(t);
 	return finish(t);

@@ -106,10 +106,15 @@ bool translate_vector_possible(const struct translation *t, const struct x86_ins
 /* stack.c */
 bool translate_stack(struct translation *t, const struct x86_insn *insn);
 void stack_adjust(struct translation *t, int32_t by);
+/* system.c */
+bool translate_system(struct translation *t, const struct x86_insn *insn);
+bool translate_system_stays(const struct translation *t, const struct x86_insn *insn);
 /* branch.c: the instruction ends the block. false: handler. */
 bool translate_branch(struct translation *t, const struct x86_insn *insn);
 /* Goes on behind the block's last instruction. */
 void branch_on(struct translation *t);
+/* The same, inside the page, with cpu->mode changed to `mode`. */
+void branch_on_in_mode(struct translation *t, unsigned mode);
 /* The stubs of jumps that are not linked. */
 void branch_stubs(struct translation *t);
 

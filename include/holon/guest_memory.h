@@ -39,7 +39,7 @@ struct guest_memory {
 	struct memory_slot slot[GUEST_MEMORY_SLOTS];
 	unsigned slots;
 	_Atomic uint8_t *page_flags;       /* by RAM page */
-	_Atomic uint32_t *code_generation; /* by RAM page: stepped when code on it may have changed */
+	_Atomic uint32_t *code_generation; /* by RAM page: stepped by the engine's code_written when it finds that code was hit */
 	_Atomic uint64_t *dirty;           /* a bit a RAM page; valid while `logging` */
 	bool logging;
 	/* Set by an engine that translates; called after bytes of a page with GUEST_PAGE_CODE were written. Any thread. */

@@ -113,8 +113,8 @@ static void device_writes_tell_the_engine_page_by_page(void **state)
 	assert_int_equal(code_page, 2);
 	assert_int_equal(code_offset, 0);
 	assert_int_equal(code_length, 0x10);
-	assert_int_equal(memory.code_generation[2], 1);
-	assert_int_equal(memory.code_generation[1], 0);
+	/* Whether code was hit is the engine's to find out: data may lie beside it. */
+	assert_int_equal(memory.code_generation[2], 0);
 }
 
 static void vcpu_writes_clear_clean_once(void **state)
