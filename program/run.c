@@ -233,6 +233,8 @@ static enum status machine_make(struct run *run, struct reason *why)
 			reason_give(why, status, "signals: no thread: %s; raise the limit on threads", status_name(status));
 	}
 	if (!status)
+		status = console_start(run->backends.console, why);
+	if (!status)
 		status = vm_start(&run->vm, why);
 	return status;
 }

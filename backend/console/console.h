@@ -14,9 +14,11 @@
 /* Stdin and stdout. `leave` runs on the reader's thread when the user asks to leave. */
 enum status console_stdio_open(struct chardev **chardev, void (*leave)(void *argument), void *argument,
 			       struct reason *why) must_check;
-/* Output only, to a file that is made or emptied, or to a terminal or FIFO. */
+/* Output only, to a file that is made, or to a terminal or FIFO. A file that is there keeps what it has until console_start. */
 enum status console_file_open(struct chardev **chardev, const char *path, struct reason *why) must_check;
-/* Either of them, or NULL: when this returns the device is not called any more. Before the device is destroyed. */
+/* Either of them, or NULL: the VM is about to run. */
+enum status console_start(struct chardev *chardev, struct reason *why) must_check;
+/* Likewise: when this returns the device is not called any more. Before the device is destroyed. */
 void console_stop(struct chardev *chardev);
 /* Stops it, gets out what was written, for two seconds at most, and frees it. After the device was destroyed: it may still write, or let go. */
 void console_close(struct chardev *chardev);

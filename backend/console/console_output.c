@@ -74,11 +74,12 @@ static size_t chunk_take(struct console_output *output, uint8_t *chunk, bool *en
 	return length;
 }
 
-static void chunk_done(struct console_output *output, size_t length, bool broken)
+/* broken: an errno that will not pass, or 0. */
+static void chunk_done(struct console_output *output, size_t length, int broken)
 {
 	host_mutex_lock(&output->lock);
 	output->out += length;
-	output->broken |= broken;
+	output->broken = broken;
 	if (length)
 		output->stalled = false;
 	host_mutex_unlock(&output->lock);
@@ -106,9 +107,9 @@ static void output_main(void *argument)
 			continue;
 		done = write(output->fd, chunk, length);
 		if (done >= 0)
-			chunk_done(output, (size_t)done, false);
+			chunk_done(output, (size_t)done, 0);
 		else if (errno != EAGAIN && errno != EINTR)
-			chunk_done(output, 0, true);
+			chunk_done(output, 0, errno);
 	}
 }
 
@@ -129,6 +130,6 @@ void console_output_close(struct console_output *output)
 	close(output->fd);
 	output->dropped += output->in - output->out;
 	if (output->dropped)
-		host_log(HOST_LOG_WARN, "console: %llu bytes of output were dropped: whoever reads it did not keep up",
-			 (unsigned long long)output->dropped);
+		host_log(HOST_LOG_WARN, "console: %llu bytes of output were dropped: %s", (unsigned long long)output->dropped,
+			 output->broken ? strerror(output->broken) : "whoever reads it did not keep up");
 }

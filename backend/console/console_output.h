@@ -20,7 +20,7 @@ struct console_output {
 	uint64_t in, out; /* bytes ever put in and taken out */
 	uint64_t dropped;
 	bool stalled; /* the host took nothing for a while: drop at once until it takes something */
-	bool broken;  /* nobody will ever read it */
+	int broken;   /* nobody will ever read it: why, an errno */
 	bool closing;
 	uint64_t closing_deadline_ns;
 	uint8_t ring[CONSOLE_RING_BYTES];

@@ -13,6 +13,7 @@
 
 struct console {
 	struct chardev chardev;                /* first: a chardev of ours is a console */
+	enum status (*start)(struct console *console, struct reason *why); /* NULL: nothing to do */
 	void (*stop)(struct console *console); /* NULL: there is no input to stop */
 	void (*close)(struct console *console);
 	struct console_output output;

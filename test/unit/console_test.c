@@ -291,6 +291,31 @@ static void the_way_out_works_when_the_guest_takes_no_input(void **state)
 	close(master);
 }
 
+static void a_file_keeps_what_it_has_until_the_vm_starts(void **state)
+{
+	char path[] = "/tmp/holon-test.XXXXXX", text[6] = "";
+	struct chardev *chardev = NULL;
+	struct reason why;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_int_equal(write(fd, "older lines", 11), 11);
+	assert_int_equal(console_file_open(&chardev, path, &why), STATUS_OK);
+	console_close(chardev); /* the run was refused */
+	assert_int_equal(lseek(fd, 0, SEEK_END), 11);
+	assert_int_equal(console_file_open(&chardev, path, &why), STATUS_OK);
+	assert_int_equal(console_start(chardev, &why), STATUS_OK);
+	chardev_write(chardev, (const uint8_t *)"new.\n", 5);
+	console_close(chardev);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 5);
+	assert_int_equal(pread(fd, text, 5, 0), 5);
+	assert_string_equal(text, "new.\n");
+	close(fd);
+	unlink(path);
+	assert_int_equal(console_file_open(&chardev, "/tmp", &why), STATUS_INVALID);
+	assert_int_equal(console_start(NULL, &why), STATUS_OK);
+}
+
 static void a_file_gets_all_output(void **state)
 {
 	char path[] = "/tmp/holon-test.XXXXXX", text[6] = "";
@@ -322,6 +347,7 @@ int main(void)
 		cmocka_unit_test(nobody_reading_stalls_a_writer_once_and_briefly),
 		cmocka_unit_test(a_terminal_is_raw_and_then_as_before),
 		cmocka_unit_test(the_way_out_works_when_the_guest_takes_no_input),
+		cmocka_unit_test(a_file_keeps_what_it_has_until_the_vm_starts),
 		cmocka_unit_test(a_file_gets_all_output),
 	};
 
