@@ -87,6 +87,7 @@ linux_idle() {
 
 	shift
 	tries=$((seconds * 10))
+	: >"$work/console"
 	"$holon" run --kernel "$images/vmlinuz" --initrd "$images/initrd.gz" "$@" \
 		--cmdline "console=ttyS0 quiet panic=-1 holon.exec=$(echo 'echo GUEST-READY; sleep 3600' | base64 -w0)" </dev/null >"$work/console" 2>"$work/stderr" &
 	guest=$!
@@ -130,8 +131,8 @@ reboots() {
 		else
 			head -c 1000000 /dev/urandom >/var/data; sha256sum /var/data >/var/sum; touch /var/token; sync
 			echo "guest: rebooting"
-			reboot
-			sleep 1000
+			mount -o remount,ro /
+			reboot -f
 		fi'
 	linux_disk "$seconds" "$script" "$work/disk.img" --engine "$engine" --cpus "$cpus" --memory 512M || status=$?
 	check "$engine, $cpus vcpus: the guest reboots" grep -q '^guest: rebooting' "$work/console"
