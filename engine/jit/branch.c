@@ -128,6 +128,13 @@ void branch_on(struct translation *t)
 	lookup_jump(t, false, 0);
 }
 
+bool branch_conditional(const struct x86_insn *insn)
+{
+	if (insn->encoding != X86_LEGACY || insn->prefixes & X86_PREFIX_LOCK || insn->operand_size == 2)
+		return false;
+	return (insn->map == X86_MAP_0F && insn->opcode >> 4 == 8) || (insn->map == X86_MAP_1BYTE && insn->opcode >> 4 == 7);
+}
+
 static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 {
 	int64_t target = (int64_t)t->next + (int64_t)insn->imm;
@@ -148,7 +155,8 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 		branch_to(t, target);
 		emit_jump_set(displacement, t->e.p);
 	}
-	branch_on(t);
+	if (t->index + 1 == t->count)
+		branch_on(t);
 }
 
 /* Stores the return address below RSP, which stays; destroys both scratch registers. */
@@ -228,14 +236,13 @@ bool translate_branch(struct translation *t, const struct x86_insn *insn)
 
 	if (insn->encoding != X86_LEGACY || insn->prefixes & X86_PREFIX_LOCK)
 		return false;
-	if (insn->map == X86_MAP_0F && insn->opcode >> 4 == 8 && insn->operand_size != 2) {
+	if (branch_conditional(insn)) {
 		jump_conditional(t, insn);
 		return true;
 	}
 	if (insn->map != X86_MAP_1BYTE || insn->operand_size == 2)
 		return false;
 	switch (insn->opcode) {
-	case 0x70 ... 0x7f: jump_conditional(t, insn); return true;
 	case 0xe9:
 	case 0xeb: branch_to(t, (int64_t)t->next + (int64_t)insn->imm); return true;
 	case 0xe8:

@@ -152,6 +152,8 @@ static void effect_of(const struct translation *t, const struct x86_insn *insn, 
 	unsigned form = jit_form(insn);
 
 	*effect = (struct effect){ .moved = X86_NO_REG };
+	if (branch_conditional(insn))
+		return;
 	if (moves_by_constant(insn, effect) || own_effect(insn, effect))
 		return;
 	*effect = (struct effect){ .moved = X86_NO_REG };

@@ -3,7 +3,7 @@
  * translate.c - the translator: from guest bytes to host code, a block at a time.
  *
  * Guest and host speak the same language, so most instructions run as they are, on the same registers and the same flags; what differs is where
- * memory is. A block is a straight run of instructions inside one page. Three kinds of instruction make it up:
+ * memory is. A block is a straight run of instructions inside one page, which conditional jumps may leave on the way. Three kinds of instruction make it up:
  *
  *   native    the guest's own encoding with its memory operand replaced by a checked host address (native.c, operand.c);
  *   ours      stack, calls, jumps, returns, which touch RSP or RIP (stack.c, branch.c);
@@ -100,9 +100,17 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 	translate_handler(t, insn, ends);
 }
 
+/* Does the block go on behind an instruction that ends blocks in general? Not past a jump where instructions are counted: the count is the block's. */
+static bool goes_on(const struct translation *t, const struct x86_insn *insn, unsigned *jumps)
+{
+	if (translate_system_stays(t, insn))
+		return true;
+	return branch_conditional(insn) && !t->counted && ++*jumps < JIT_BLOCK_JUMPS;
+}
+
 static unsigned decode(struct translation *t, unsigned available)
 {
-	unsigned code_size = t->wide ? 8 : 4, length = 0, count = 0;
+	unsigned code_size = t->wide ? 8 : 4, length = 0, count = 0, jumps = 0;
 
 	t->crossing = false;
 	while (count < JIT_BLOCK_INSNS) {
@@ -114,7 +122,7 @@ static unsigned decode(struct translation *t, unsigned available)
 		}
 		length += insn->length;
 		count++;
-		if (insn->row->traits & X86_ENDS_BLOCK && !translate_system_stays(t, insn))
+		if (insn->row->traits & X86_ENDS_BLOCK && !goes_on(t, insn, &jumps))
 			break;
 	}
 	return count;

@@ -111,6 +111,8 @@ bool translate_system(struct translation *t, const struct x86_insn *insn);
 bool translate_system_stays(const struct translation *t, const struct x86_insn *insn);
 /* branch.c: the instruction ends the block. false: handler. */
 bool translate_branch(struct translation *t, const struct x86_insn *insn);
+/* A conditional jump that leaves the block to the side: what follows it may be of the same block. */
+bool branch_conditional(const struct x86_insn *insn);
 /* Goes on behind the block's last instruction. */
 void branch_on(struct translation *t);
 /* The same, inside the page, with cpu->mode changed to `mode`. */
