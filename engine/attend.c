@@ -10,15 +10,15 @@
 static bool requests_take(struct vcpu *vcpu, struct x86_cpu *cpu)
 {
 	uint32_t taken = VCPU_NMI | VCPU_INIT | VCPU_SIPI | VCPU_INTERRUPT;
-	uint32_t requests = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
+	uint32_t requests = atomic_load_explicit(&vcpu->requests, memory_order_seq_cst);
 
 	if (!requests)
 		return true;
-	requests = __atomic_fetch_and(&vcpu->requests, ~taken, __ATOMIC_SEQ_CST);
+	requests = atomic_fetch_and_explicit(&vcpu->requests, ~taken, memory_order_seq_cst);
 	if (requests & VCPU_INIT)
 		x86_cpu_init(cpu, vcpu->id == 0);
 	if (requests & VCPU_SIPI && cpu->s.activity == X86_WAIT_FOR_SIPI)
-		x86_cpu_sipi(cpu, __atomic_load_n(&vcpu->sipi_vector, __ATOMIC_SEQ_CST));
+		x86_cpu_sipi(cpu, atomic_load_explicit(&vcpu->sipi_vector, memory_order_seq_cst));
 	if (requests & VCPU_NMI)
 		cpu->s.nmi_pending = 1;
 	return !(requests & ~taken);
@@ -26,7 +26,7 @@ static bool requests_take(struct vcpu *vcpu, struct x86_cpu *cpu)
 
 bool attend(struct vcpu *vcpu, struct x86_cpu *cpu, struct attend_counts *counts, enum run_end *end)
 {
-	uint32_t why = __atomic_exchange_n(&cpu->attention, 0, __ATOMIC_SEQ_CST);
+	uint32_t why = atomic_exchange_explicit(&cpu->attention, 0, memory_order_seq_cst);
 	bool shadow;
 
 	if (why & X86_ATTENTION_EXCLUSIVE) {

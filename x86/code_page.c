@@ -26,8 +26,8 @@ static void code_written(void *opaque, uint64_t page, unsigned offset, unsigned 
 	host_mutex_lock(&pages->lock);
 	if (pages->granule[page] & mask) {
 		pages->granule[page] = 0;
-		__atomic_fetch_add(&pages->memory->code_generation[page], 1, __ATOMIC_SEQ_CST);
-		__atomic_fetch_and(&pages->memory->page_flags[page], (uint8_t)~GUEST_PAGE_CODE, __ATOMIC_SEQ_CST);
+		atomic_fetch_add_explicit(&pages->memory->code_generation[page], 1, memory_order_seq_cst);
+		atomic_fetch_and_explicit(&pages->memory->page_flags[page], (uint8_t)~GUEST_PAGE_CODE, memory_order_seq_cst);
 		if (pages->invalidated)
 			pages->invalidated(pages->engine, page);
 	}
@@ -46,7 +46,7 @@ static void page_protect(void *opaque)
 	struct x86_code_pages *pages = protection->pages;
 	uint64_t page = guest_memory_page(pages->memory, protection->hva);
 
-	__atomic_fetch_or(&pages->memory->page_flags[page], GUEST_PAGE_CODE, __ATOMIC_SEQ_CST);
+	atomic_fetch_or_explicit(&pages->memory->page_flags[page], GUEST_PAGE_CODE, memory_order_seq_cst);
 	for (unsigned i = 0; i < pages->cpus; i++)
 		x86_tlb_protect_page(pages->cpu[i], protection->hva);
 }
@@ -58,8 +58,8 @@ uint32_t x86_code_page_mark(struct x86_code_pages *pages, struct x86_cpu *cpu, c
 
 	for (;;) {
 		host_mutex_lock(&pages->lock);
-		if (__atomic_load_n(&pages->memory->page_flags[page], __ATOMIC_SEQ_CST) & GUEST_PAGE_CODE) {
-			uint32_t generation = __atomic_load_n(&pages->memory->code_generation[page], __ATOMIC_SEQ_CST);
+		if (atomic_load_explicit(&pages->memory->page_flags[page], memory_order_seq_cst) & GUEST_PAGE_CODE) {
+			uint32_t generation = atomic_load_explicit(&pages->memory->code_generation[page], memory_order_seq_cst);
 
 			pages->granule[page] |= mask;
 			host_mutex_unlock(&pages->lock);

@@ -109,7 +109,7 @@ static void place_at(struct x86_cpu *cpu, uint64_t gpa, struct place *place)
 
 static uint8_t page_flags(const struct x86_cpu *cpu, const uint8_t *hva)
 {
-	return __atomic_load_n(&cpu->memory->page_flags[guest_memory_page(cpu->memory, hva)], __ATOMIC_SEQ_CST);
+	return atomic_load_explicit(&cpu->memory->page_flags[guest_memory_page(cpu->memory, hva)], memory_order_seq_cst);
 }
 
 /* Walks, raises #PF, fills the TLB. */

@@ -88,7 +88,7 @@ static bool entry_set(const struct walk *walk, struct entry *entry, uint64_t bit
 	entry->value |= bits;
 	if (!swapped) /* the other's write came right after ours and left nothing of it */
 		return true;
-	flags = __atomic_load_n(&cpu->memory->page_flags[guest_memory_page(cpu->memory, entry->hva)], __ATOMIC_SEQ_CST);
+	flags = atomic_load_explicit(&cpu->memory->page_flags[guest_memory_page(cpu->memory, entry->hva)], memory_order_seq_cst);
 	if (flags) {
 		guest_memory_page_written(cpu->memory, entry->hva, entry->size);
 		if (flags & GUEST_PAGE_CODE)

@@ -126,7 +126,7 @@ static void string_run(struct x86_cpu *cpu, const struct x86_insn *insn,
 		advance(cpu, insn, X86_RCX, -UINT64_C(1));
 		if (!address_of(cpu, insn, X86_RCX))
 			break;
-		if (!--budget || __atomic_load_n(&cpu->attention, __ATOMIC_RELAXED) || cpu->step_armed) {
+		if (!--budget || atomic_load_explicit(&cpu->attention, memory_order_relaxed) || cpu->step_armed) {
 			/* Not done yet: a boundary inside the instruction. RF, if it matters, says that it began already. */
 			cpu->reg[X86_RIP] -= insn->length;
 			if (cpu->s.dr7 & 0xff)

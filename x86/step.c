@@ -90,7 +90,7 @@ bool x86_events_serve(struct x86_cpu *cpu)
 	struct x86_event event;
 	bool taken = false;
 
-	__atomic_fetch_and(&cpu->attention, ~X86_ATTENTION_EVENT, __ATOMIC_SEQ_CST);
+	atomic_fetch_and_explicit(&cpu->attention, ~X86_ATTENTION_EVENT, memory_order_seq_cst);
 	cpu->insn = 0;
 	if (cpu->s.activity == X86_WAIT_FOR_SIPI || cpu->s.activity == X86_SHUTDOWN)
 		return false;

@@ -53,7 +53,7 @@ static inline struct interp_block *interp_block_find(struct interp_cache *cache,
 	struct interp_block *block = cache->hash[interp_block_slot(hva, code_size)];
 
 	if (__builtin_expect(block && block->hva == hva && block->code_size == code_size &&
-			     __atomic_load_n(&memory->code_generation[block->page], __ATOMIC_RELAXED) == block->generation, 1))
+			     atomic_load_explicit(&memory->code_generation[block->page], memory_order_relaxed) == block->generation, 1))
 		return block;
 	return 0;
 }

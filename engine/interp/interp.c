@@ -66,7 +66,7 @@ static __attribute__((noinline)) void blocks_run(struct interp_vcpu *self)
 		x86_fault_deliver(unwound);
 		return;
 	}
-	while (!__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED)) {
+	while (!atomic_load_explicit(&cpu->attention, memory_order_relaxed)) {
 		struct interp_block *block = block_at_rip(self);
 		const struct x86_insn *insn, *end;
 
@@ -81,7 +81,7 @@ static __attribute__((noinline)) void blocks_run(struct interp_vcpu *self)
 			cpu->reg[X86_RIP] += insn->length;
 			insn->execute(cpu, insn);
 			insn++;
-		} while (insn != end && !__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED));
+		} while (insn != end && !atomic_load_explicit(&cpu->attention, memory_order_relaxed));
 		cpu->instructions += (uint64_t)(insn - block->insn);
 		if (self->counted)
 			vm_clock_count(self->counted, (uint64_t)(insn - block->insn));

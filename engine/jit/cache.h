@@ -89,7 +89,7 @@ static inline struct jit_block *jit_cache_find(struct jit_cache *cache, const st
 		return 0;
 	block = &cache->block[number - 1];
 	if (block->hva != hva || block->key != key ||
-	    __atomic_load_n(&memory->code_generation[block->page], __ATOMIC_RELAXED) != block->generation)
+	    atomic_load_explicit(&memory->code_generation[block->page], memory_order_relaxed) != block->generation)
 		return 0;
 	return block;
 }
@@ -100,7 +100,7 @@ static inline struct jit_block *jit_cache_find_crossing(struct jit_cache *cache,
 	struct jit_block *block = jit_cache_find(cache, memory, hva, key | JIT_KEY_CROSSING);
 
 	if (!block || block->second != second ||
-	    __atomic_load_n(&memory->code_generation[guest_memory_page(memory, second)], __ATOMIC_RELAXED) != block->second_generation)
+	    atomic_load_explicit(&memory->code_generation[guest_memory_page(memory, second)], memory_order_relaxed) != block->second_generation)
 		return 0;
 	return block;
 }

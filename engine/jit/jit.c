@@ -78,7 +78,7 @@ bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint3
 		return false;
 	}
 	insn->execute(cpu, insn);
-	if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED) || cpu->reg[X86_RIP] != next || jit_context(cpu->tlb) != context)
+	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed) || cpu->reg[X86_RIP] != next || jit_context(cpu->tlb) != context)
 		return false;
 	self->undone = 0;
 	return true;
@@ -162,7 +162,7 @@ static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint6
 {
 	struct jit_block *block;
 
-	if (__atomic_load_n(&self->cpu.attention, __ATOMIC_RELAXED))
+	if (atomic_load_explicit(&self->cpu.attention, memory_order_relaxed))
 		return false;
 	block = block_known(self, target, self->jump_key[self->cpu.cpl == 3] | self->cpu.mode);
 	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, self->cache.code.execute + block->code,
@@ -355,7 +355,7 @@ static void run(struct jit_vcpu *self)
 		case JIT_EXIT_NEXT: return;
 		case JIT_EXIT_TRAP: trap(self, context); return;
 		}
-		if (__atomic_load_n(&cpu->attention, __ATOMIC_RELAXED))
+		if (atomic_load_explicit(&cpu->attention, memory_order_relaxed))
 			return;
 	}
 }
@@ -371,11 +371,11 @@ static bool ready(struct jit_vcpu *self)
 		__atomic_store_n(&context->jump_mask, X86_JUMP_MASK, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&context->return_mask, X86_RETURN_MASK, __ATOMIC_SEQ_CST);
 	}
-	why = __atomic_load_n(&self->cpu.attention, __ATOMIC_SEQ_CST);
+	why = atomic_load_explicit(&self->cpu.attention, memory_order_seq_cst);
 	/* A change of mode alone is done when the next block is looked up, unless an interrupt waited for IF. */
 	if (why == X86_ATTENTION_MODE && !self->cpu.event_waiting && !(self->cpu.s.rflags & (X86_FLAG_TF | X86_FLAG_RF)) &&
 	    !(self->cpu.s.dr7 & 0xff) && !self->cpu.s.interrupt_shadow && !self->cpu.s.pending_debug &&
-	    __atomic_compare_exchange_n(&self->cpu.attention, &why, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	    atomic_compare_exchange_strong(&self->cpu.attention, &why, 0))
 		return true;
 	return !why;
 }

@@ -59,7 +59,7 @@ _Static_assert(offsetof(struct native_context, xsave) == 192, "fuzz_native_enter
 void fuzz_native_enter(void);
 _Noreturn void fuzz_native_leave(void);
 void fuzz_native_signal(int number, siginfo_t *info, void *context);
-void fuzz_native_signal_c(int number, siginfo_t *info, void *context);
+void fuzz_native_signal_c(int number, siginfo_t *info, void *opaque);
 
 /* clang-format off */
 __asm__(

@@ -106,7 +106,7 @@ void driver_go(struct driver *driver); /* DRIVER_OK */
 void driver_descriptor(struct driver *driver, unsigned queue, unsigned index, uint64_t gpa, uint32_t length, uint16_t flags,
 		       uint16_t next);
 /* Makes the chain available; notifies. */
-void driver_offer(struct driver *driver, unsigned queue, uint16_t head);
+void driver_offer(struct driver *driver, unsigned index, uint16_t head);
 void driver_notify(struct driver *driver, unsigned queue);
 /* The next used element, if there is one. */
 bool driver_take(struct driver *driver, unsigned queue, uint32_t *id, uint32_t *length);

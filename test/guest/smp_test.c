@@ -50,7 +50,7 @@ static void counters(void *number)
 			expected = shared.compared;
 			__asm__ volatile("lock cmpxchg %3, %1; setz %0"
 					 : "=r"(good), "+m"(shared.compared), "+a"(expected) : "r"(expected + 1) : "memory");
-		} while (!good);
+		} while (!good); // NOLINT(bugprone-infinite-loop): the asm sets it
 		/* XCHG is a lock of its own. */
 		for (one = 1;;) {
 			__asm__ volatile("xchg %0, %1" : "+r"(one), "+m"(shared.spin) : : "memory");
@@ -65,7 +65,7 @@ static void counters(void *number)
 		do {
 			__asm__ volatile("lea 1(%%rax), %%rbx; lea 2(%%rdx), %%rcx; lock cmpxchg16b %1; setz %0"
 					 : "=q"(good), "+m"(shared.wide), "+a"(low), "+d"(high) : : "rbx", "rcx", "memory");
-		} while (!good);
+		} while (!good); // NOLINT(bugprone-infinite-loop): the asm sets it
 		__asm__ volatile("lock incb %0" : "+m"(shared.bytes[(uint64_t)number & 7]));
 	}
 }
