@@ -6,6 +6,7 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 74
 tree=$PWD
 holon=${HOLON:-$tree/build/holon}
+# shellcheck disable=SC2034 # for those who source this
 guests=${holon%/*}/test/guest
 images=$(tool/guest-image) || exit 74
 work=$(mktemp -d "${TMPDIR:-/tmp}/holon-test.XXXXXX")
