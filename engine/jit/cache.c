@@ -7,6 +7,7 @@
 /* Room for descriptions, by experience of what a block takes; when any of the three runs out all are dropped. */
 #define CODE_PER_BLOCK 96
 #define CODE_PER_INSN 192
+#define SETTLE (UINT64_C(1) << 20)
 
 enum status jit_cache_create(struct jit_cache *cache, uint64_t size)
 {
@@ -36,7 +37,7 @@ void jit_cache_destroy(struct jit_cache *cache)
 void jit_cache_flush(struct jit_cache *cache)
 {
 	__builtin_memset(cache->hash, 0, sizeof(cache->hash));
-	cache->used = 0;
+	cache->used = cache->settled = 0;
 	cache->insns = 0;
 	cache->blocks = 0;
 	cache->flushes++;
@@ -52,6 +53,10 @@ void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
 {
 	cache->hash[jit_cache_slot(block->hva, block->key)] = (uint32_t)(block - cache->block) + 1;
 	cache->translated++;
+	if (cache->used - cache->settled >= SETTLE) {
+		host_code_settled(&cache->code, cache->settled, cache->used);
+		cache->settled = cache->used;
+	}
 }
 
 const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const uint8_t *pc)

@@ -16,7 +16,7 @@
 #include "x86/cpu.h"
 
 #define JIT_HASH_BITS 16
-#define JIT_CACHE_DEFAULT (UINT64_C(12) << 20) /* of host code, for all vcpus together */
+#define JIT_CACHE_DEFAULT (UINT64_C(20) << 20) /* of host code, for all vcpus together */
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)      /* for one */
 
 /* The key: everything but the bytes that a translation depends on. */
@@ -54,7 +54,7 @@ struct jit_trap_site {
 
 struct jit_cache {
 	struct host_code code;
-	size_t used;
+	size_t used, settled;     /* bytes of code; how many of them the writable mapping need not keep */
 	struct x86_insn *insn;    /* copies for handlers */
 	uint32_t insns, insns_max;
 	struct jit_block *block;  /* in the order of their code */

@@ -52,6 +52,17 @@ void host_code_free(struct host_code *code)
 	*code = (struct host_code){0};
 }
 
+/* The pages stay in the memfd and in the other mapping; only this one's page-table entries go, and come back when written again. */
+void host_code_settled(struct host_code *code, size_t from, size_t to)
+{
+	size_t mask = (size_t)sysconf(_SC_PAGESIZE) - 1;
+
+	from = (from + mask) & ~mask;
+	to &= ~mask;
+	if (from < to)
+		madvise(code->write + from, to - from, MADV_DONTNEED);
+}
+
 #define RANGES 80
 
 static const int trap_signals[] = {SIGFPE, SIGSEGV, SIGILL};

@@ -47,6 +47,8 @@ struct host_code {
 };
 enum status host_code_allocate(struct host_code *code, size_t size) must_check;
 void host_code_free(struct host_code *code);
+/* [from, to) will seldom be written again: what the host keeps for that, it may drop. The bytes stay. */
+void host_code_settled(struct host_code *code, size_t from, size_t to);
 
 /*
  * Instructions of the guest run on the host's processor inside code pages and may trap there (#XM, #DE, #GP of a misaligned operand...). A trap
