@@ -44,7 +44,7 @@ struct fuzz_state {
 	uint64_t rflags;
 	uint32_t mxcsr;
 	uint16_t fcw, fsw;
-	uint8_t ftw; /* abridged */
+	uint8_t ftw;       /* abridged */
 	uint8_t st[8][16]; /* ST(0) first; 10 bytes used */
 	uint8_t ymm[16][32];
 };
@@ -87,7 +87,7 @@ struct fuzz_block {
 	uint8_t boundary[FUZZ_INSTRUCTIONS * 15 + 1]; /* 1: an instruction starts here, or the block ends */
 	/* RFLAGS bits that no specification fixes: by the offset of the instruction that comes next, and all there are. */
 	uint16_t flags_undefined[FUZZ_INSTRUCTIONS * 15 + 1], flags_ever_undefined;
-	bool uses_undefined;                          /* an instruction reads one that is undefined by then */
+	bool uses_undefined; /* an instruction reads one that is undefined by then */
 };
 
 /* fuzz_generate.c. random: splitmix64's state. */

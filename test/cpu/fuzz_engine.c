@@ -57,7 +57,8 @@ static struct x86_cpu_model model;
 
 static uint64_t gdt_entry(uint32_t limit, uint16_t attributes)
 {
-	return (limit & 0xffff) | (uint64_t)(attributes & 0xff) << 40 | (uint64_t)(limit >> 16 & 0xf) << 48 | (uint64_t)(attributes >> 12) << 52;
+	return (limit & 0xffff) | (uint64_t)(attributes & 0xff) << 40 | (uint64_t)(limit >> 16 & 0xf) << 48 |
+	       (uint64_t)(attributes >> 12) << 52;
 }
 
 static void put64(uint32_t gpa, uint64_t value)
@@ -82,7 +83,8 @@ static void tables_make(void)
 	for (i = 0; i < FUZZ_WINDOW_PAGES; i++)
 		if (fuzz_window_frame[i] >= 0)
 			put64((uint32_t)(PT_LOW + ((FUZZ_WINDOW >> 12 & 511) + i) * 8),
-			      (FRAMES_PHYSICAL + (unsigned)fuzz_window_frame[i] * FUZZ_PAGE) | data_flags | (i == FUZZ_READONLY_PAGE ? 0 : PTE_W));
+			      (FRAMES_PHYSICAL + (unsigned)fuzz_window_frame[i] * FUZZ_PAGE) | data_flags |
+				      (i == FUZZ_READONLY_PAGE ? 0 : PTE_W));
 	for (i = 0; i < FUZZ_CODE_FRAMES; i++)
 		put64((uint32_t)(PT_LOW + ((FUZZ_CODE >> 12 & 511) + i) * 8),
 		      (FRAMES_PHYSICAL + (FUZZ_DATA_FRAMES + i) * FUZZ_PAGE) | PTE_P | PTE_U | PTE_AD);
@@ -265,8 +267,8 @@ static void alone(void *machine, void (*fn)(void *argument), void *argument)
 	(void)machine;
 	fn(argument);
 }
-static const struct x86_platform no_platform = {no_read,    no_write,     no_mmio_read, no_mmio_write,
-						no_tsc,     no_msr_read,  no_msr_write, alone};
+static const struct x86_platform no_platform = {no_read, no_write,    no_mmio_read, no_mmio_write,
+						no_tsc,  no_msr_read, no_msr_write, alone};
 
 static int apic_pending(void *apic)
 {
@@ -354,8 +356,9 @@ static void step_run(const struct fuzz_block *block, struct fuzz_result *result)
 		uint64_t at = bare->reg[X86_RIP] - block->initial.rip;
 
 		/* Only bytes that were vetted may run natively afterwards. In nothing, a fault is what comes: any address will do. */
-		if (steps == STEPS_MAX || (bare->reg[X86_RIP] >= FUZZ_CODE && bare->reg[X86_RIP] < FUZZ_CODE + FUZZ_CODE_FRAMES * FUZZ_PAGE &&
-					   at < block->length && !block->boundary[at])) {
+		if (steps == STEPS_MAX ||
+		    (bare->reg[X86_RIP] >= FUZZ_CODE && bare->reg[X86_RIP] < FUZZ_CODE + FUZZ_CODE_FRAMES * FUZZ_PAGE &&
+		     at < block->length && !block->boundary[at])) {
 			result->outcome = steps == STEPS_MAX ? FUZZ_ENDLESS : FUZZ_STRAYED;
 			return;
 		}
@@ -379,14 +382,21 @@ static bool vcpu_init(const char *name)
 	struct reason why = {.text = ""};
 	unsigned i;
 
-	config = (struct vm_config){.name = "fuzz", .engine = name, .cpu_model = "host", .cpus = 1, .memory = RAM_SIZE, .cmdline = "", .debug_exit_port = -1};
+	config = (struct vm_config){.name = "fuzz",
+				    .engine = name,
+				    .cpu_model = "host",
+				    .cpus = 1,
+				    .memory = RAM_SIZE,
+				    .cmdline = "",
+				    .debug_exit_port = -1};
 	for (i = 0; engines[i] && strcmp(engines[i]->name, name) != 0; i++)
 		continue;
 	if (!engines[i]) {
 		fprintf(stderr, "fuzz: no engine %s in this build\n", name);
 		return false;
 	}
-	if (!ram_make() || vm_create(&vm, &config, engines[i], ram, &why) || guest_memory_slot_add(&vm.memory, 0, RAM_SIZE, 0, false))
+	if (!ram_make() || vm_create(&vm, &config, engines[i], ram, &why) ||
+	    guest_memory_slot_add(&vm.memory, 0, RAM_SIZE, 0, false))
 		goto fail;
 	memory = &vm.memory;
 	vm.cpu_model = &model;

@@ -18,15 +18,15 @@ enum form_kind { FORM_LEGACY, FORM_VEX };
 #define ANY 0xff
 struct form {
 	uint8_t kind;
-	uint8_t map;    /* 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A */
-	uint8_t pp;     /* VEX.pp's encoding */
+	uint8_t map; /* 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A */
+	uint8_t pp;  /* VEX.pp's encoding */
 	uint8_t opcode;
 	uint8_t w, l;
 	uint8_t modrm;  /* there is one */
 	uint8_t memory; /* ModRM names memory */
 	uint8_t reg;    /* extends the opcode, or ANY */
 	uint8_t rm;
-	uint8_t vvvv;   /* 0: must be 1111, ANY */
+	uint8_t vvvv; /* 0: must be 1111, ANY */
 	uint16_t mnemonic;
 };
 
@@ -145,27 +145,28 @@ static bool rejected_mnemonic(ZydisMnemonic mnemonic)
 	case ZYDIS_MNEMONIC_UD0:
 	case ZYDIS_MNEMONIC_UD1:
 	/* A hypervisor below the host may get its RIP wrong; test/guest/debug_test.c has it. */
-	case ZYDIS_MNEMONIC_INT1:
-		return true;
-	default:
-		return false;
+	case ZYDIS_MNEMONIC_INT1: return true;
+	default: return false;
 	}
 }
 
 /* Extensions outside every model: a host may run them where the engine rightly raises #UD. */
 static bool rejected_set(const ZydisDecodedInstruction *decoded)
 {
-	static const char *const sets[] = {"SVM", "VTX", "SMAP", "SSE4A", "TBM", "XOP", "FMA4", "LWP", "MONITORX", "MCOMMIT", "RTM", "SGX", "PKU",
-					   "GFNI", "AMX", "KEYLOCKER", "UINTR", "WAITPKG", "MOVDIR", "ENQCMD", "HRESET", "PCONFIG", "TSX", "CET",
-					   "AVX512", "AVX_VNNI", "INVLPGB", "SNP", "TDX", "3DNOW", "AMD3DNOW", "MPX", "CLWB", "TSX_LDTRK",
-					   "PADLOCK", "KNC", "RAO", "AVX_IFMA", "AVX_NE", "CMPCCXADD", "MSRLIST", "RDPRU", "AMD_INVLPGB", "VIA"};
+	static const char *const sets[] = {
+		"SVM",     "VTX",      "SMAP",   "SSE4A",     "TBM",     "XOP",   "FMA4",        "LWP",      "MONITORX",
+		"MCOMMIT", "RTM",      "SGX",    "PKU",       "GFNI",    "AMX",   "KEYLOCKER",   "UINTR",    "WAITPKG",
+		"MOVDIR",  "ENQCMD",   "HRESET", "PCONFIG",   "TSX",     "CET",   "AVX512",      "AVX_VNNI", "INVLPGB",
+		"SNP",     "TDX",      "3DNOW",  "AMD3DNOW",  "MPX",     "CLWB",  "TSX_LDTRK",   "PADLOCK",  "KNC",
+		"RAO",     "AVX_IFMA", "AVX_NE", "CMPCCXADD", "MSRLIST", "RDPRU", "AMD_INVLPGB", "VIA"};
 	const char *extension = ZydisISAExtGetString(decoded->meta.isa_ext), *set = ZydisISASetGetString(decoded->meta.isa_set);
 	unsigned i;
 
 	if (decoded->mnemonic == ZYDIS_MNEMONIC_ENDBR32 || decoded->mnemonic == ZYDIS_MNEMONIC_ENDBR64)
 		return false; /* a NOP everywhere */
 	for (i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
-		if ((extension && strncmp(extension, sets[i], strlen(sets[i])) == 0) || (set && strncmp(set, sets[i], strlen(sets[i])) == 0))
+		if ((extension && strncmp(extension, sets[i], strlen(sets[i])) == 0) ||
+		    (set && strncmp(set, sets[i], strlen(sets[i])) == 0))
 			return true;
 	return false;
 }
@@ -188,7 +189,8 @@ static bool vet(const ZydisDecodedInstruction *decoded, const ZydisDecodedOperan
 		return false;
 	/* FS is the C library's. GS is null in 32-bit mode. Any such byte goes: where it has no effect it tests nothing. */
 	for (i = 0; i < decoded->raw.prefix_count; i++)
-		if (decoded->raw.prefixes[i].value == 0x64 || (decoded->raw.prefixes[i].value == 0x65 && decoded->machine_mode != ZYDIS_MACHINE_MODE_LONG_64))
+		if (decoded->raw.prefixes[i].value == 0x64 ||
+		    (decoded->raw.prefixes[i].value == 0x65 && decoded->machine_mode != ZYDIS_MACHINE_MODE_LONG_64))
 			return false;
 	/* F2 and F3 before LOOPE and LOOPNE: reserved; AMD takes them for the condition. */
 	if ((decoded->mnemonic == ZYDIS_MNEMONIC_LOOPE || decoded->mnemonic == ZYDIS_MNEMONIC_LOOPNE) && decoded->raw.prefix_count)
@@ -202,11 +204,13 @@ static bool vet(const ZydisDecodedInstruction *decoded, const ZydisDecodedOperan
 	if (decoded->mnemonic == ZYDIS_MNEMONIC_MOVSXD && decoded->operand_width == 16)
 		return false;
 	/* PUSH of a segment register with 32 or 64 bits: AMD writes them all, newer Intels only the lower 16. */
-	if (decoded->mnemonic == ZYDIS_MNEMONIC_PUSH && decoded->operand_width > 16 && operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	if (decoded->mnemonic == ZYDIS_MNEMONIC_PUSH && decoded->operand_width > 16 &&
+	    operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 	    ZydisRegisterGetClass(operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT)
 		return false;
 	/* VEX.W with a general operand outside 64-bit mode: Intel ignores W, AMD raises #UD for some. */
-	if (decoded->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && decoded->machine_mode != ZYDIS_MACHINE_MODE_LONG_64 && decoded->raw.vex.W)
+	if (decoded->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && decoded->machine_mode != ZYDIS_MACHINE_MODE_LONG_64 &&
+	    decoded->raw.vex.W)
 		switch (decoded->mnemonic) {
 		case ZYDIS_MNEMONIC_VPINSRD:
 		case ZYDIS_MNEMONIC_VPINSRQ:
@@ -220,7 +224,8 @@ static bool vet(const ZydisDecodedInstruction *decoded, const ZydisDecodedOperan
 	if (decoded->mnemonic == ZYDIS_MNEMONIC_INT && decoded->raw.imm[0].value.u == 0x80)
 		return false;
 	for (i = 0; i < decoded->operand_count; i++)
-		if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_SEGMENT &&
+		if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_SEGMENT &&
 		    (operands[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 			return false;
 	/* What privileged instructions raise is #GP on both sides, but vendors differ on some in 32-bit mode and on #UD before #GP. */
@@ -348,6 +353,7 @@ static void mode_init(struct mode_forms *mode, ZydisMachineMode machine, ZydisSt
 	if (!ZYAN_SUCCESS(ZydisDecoderInit(&mode->decoder, machine, width)))
 		abort();
 	mode->forms = calloc(1 << 18, sizeof(*mode->forms));
+	/* clang-format off */
 	for (kind = 0; kind <= FORM_VEX; kind++)
 	for (map = kind == FORM_VEX; map < 4; map++)
 	for (pp = 0; pp < 4; pp++)
@@ -367,6 +373,7 @@ static void mode_init(struct mode_forms *mode, ZydisMachineMode machine, ZydisSt
 		if (mode->count < 1 << 18)
 			form_try(mode, form, classes);
 	}
+	/* clang-format on */
 	qsort(mode->forms, mode->count, sizeof(*mode->forms), form_order);
 	for (i = 0; i < mode->count; i++) {
 		struct mnemonic *of = &mode->of[mode->forms[i].mnemonic];
@@ -405,8 +412,23 @@ static uint64_t window_pointer(uint64_t *random)
 
 static uint64_t interesting(uint64_t *random)
 {
-	static const uint64_t values[] = {0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, INT64_MAX,
-					  UINT64_C(0x8000000000000000), UINT64_MAX, 0x0f0f0f0f0f0f0f0f, 0x5555555555555555};
+	static const uint64_t values[] = {0,
+					  1,
+					  2,
+					  0x7f,
+					  0x80,
+					  0xff,
+					  0x7fff,
+					  0x8000,
+					  0xffff,
+					  0x7fffffff,
+					  0x80000000,
+					  0xffffffff,
+					  INT64_MAX,
+					  UINT64_C(0x8000000000000000),
+					  UINT64_MAX,
+					  0x0f0f0f0f0f0f0f0f,
+					  0x5555555555555555};
 
 	switch (below(random, 4)) {
 	case 0: return values[below(random, sizeof(values) / sizeof(values[0]))] + below(random, 3) - 1;
@@ -418,13 +440,25 @@ static uint64_t interesting(uint64_t *random)
 
 static void float_fill(uint64_t *random, uint8_t *out, unsigned size)
 {
-	static const uint32_t single[] = {0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345,
-					  1, 0x807fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x4b000001, 0x3effffff, 0x40490fdb};
-	static const uint64_t twice[] = {0, UINT64_C(0x8000000000000000), UINT64_C(0x3ff0000000000000), UINT64_C(0xbff0000000000000),
-					 UINT64_C(0x7ff0000000000000), UINT64_C(0xfff0000000000000), UINT64_C(0x7ff8000000000000),
-					 UINT64_C(0x7ff0000000000001), 1, UINT64_C(0x800fffffffffffff), UINT64_C(0x0010000000000000),
-					 UINT64_C(0x7fefffffffffffff), UINT64_C(0x43e0000000000000), UINT64_C(0x41dfffffffc00000),
-					 UINT64_C(0x4330000000000001), UINT64_C(0x400921fb54442d18)};
+	static const uint32_t single[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000,
+					  0x7fc00000, 0x7f800001, 0xffc12345, 1,          0x807fffff, 0x00800000,
+					  0x7f7fffff, 0x4f000000, 0xcf000000, 0x4b000001, 0x3effffff, 0x40490fdb};
+	static const uint64_t twice[] = {0,
+					 UINT64_C(0x8000000000000000),
+					 UINT64_C(0x3ff0000000000000),
+					 UINT64_C(0xbff0000000000000),
+					 UINT64_C(0x7ff0000000000000),
+					 UINT64_C(0xfff0000000000000),
+					 UINT64_C(0x7ff8000000000000),
+					 UINT64_C(0x7ff0000000000001),
+					 1,
+					 UINT64_C(0x800fffffffffffff),
+					 UINT64_C(0x0010000000000000),
+					 UINT64_C(0x7fefffffffffffff),
+					 UINT64_C(0x43e0000000000000),
+					 UINT64_C(0x41dfffffffc00000),
+					 UINT64_C(0x4330000000000001),
+					 UINT64_C(0x400921fb54442d18)};
 	unsigned at, kind = below(random, 5);
 
 	for (at = 0; at < size; at += 8) {
@@ -589,7 +623,8 @@ static const struct form *form_pick(uint64_t *random, enum fuzz_mode mode)
 static void form_emit(uint64_t *random, enum fuzz_mode mode, const struct form *form, uint8_t *bytes)
 {
 	uint8_t tail[8];
-	unsigned reg = form->reg, rm = form->rm, rex = 0, vvvv = 0, length = 0, tail_length = 0, registers = mode == FUZZ_64 ? 16 : 8, i;
+	unsigned reg = form->reg, rm = form->rm, rex = 0, vvvv = 0, length = 0, tail_length = 0,
+		 registers = mode == FUZZ_64 ? 16 : 8, i;
 	bool legacy = form->kind == FORM_LEGACY;
 
 	if (form->modrm) {
@@ -661,7 +696,8 @@ static bool instruction_finish(uint64_t *random, enum fuzz_mode mode, struct fuz
 			return false;
 	}
 	/* RIP-relative and absolute operands: 5 means no base and no SIB. */
-	if ((decoded.attributes & ZYDIS_ATTRIB_HAS_MODRM) && decoded.raw.modrm.mod == 0 && decoded.raw.modrm.rm == 5 && decoded.raw.disp.size == 32) {
+	if ((decoded.attributes & ZYDIS_ATTRIB_HAS_MODRM) && decoded.raw.modrm.mod == 0 && decoded.raw.modrm.rm == 5 &&
+	    decoded.raw.disp.size == 32) {
 		uint32_t target = (uint32_t)window_pointer(random);
 
 		instruction->rip_offset = decoded.raw.disp.offset;
@@ -681,7 +717,8 @@ static bool instruction_finish(uint64_t *random, enum fuzz_mode mode, struct fuz
 		/* A shift by 0 and a string of length 0 leave all flags as they were. */
 		if (decoded.meta.category != ZYDIS_CATEGORY_SHIFT && decoded.meta.category != ZYDIS_CATEGORY_ROTATE &&
 		    decoded.meta.category != ZYDIS_CATEGORY_STRINGOP)
-			instruction->flags_defined = (uint16_t)(decoded.cpu_flags->modified | decoded.cpu_flags->set_0 | decoded.cpu_flags->set_1);
+			instruction->flags_defined =
+				(uint16_t)(decoded.cpu_flags->modified | decoded.cpu_flags->set_0 | decoded.cpu_flags->set_1);
 	}
 	used[decoded.mnemonic]++;
 	return true;
@@ -718,7 +755,8 @@ void fuzz_block_lay(struct fuzz_block *block)
 			branched = true;
 		}
 		if (instruction->rip_offset) {
-			uint32_t next = (uint32_t)FUZZ_CODE + block->start + offset[i + 1], relative = instruction->rip_target - next;
+			uint32_t next = (uint32_t)FUZZ_CODE + block->start + offset[i + 1],
+				 relative = instruction->rip_target - next;
 
 			memcpy(bytes + instruction->rip_offset, &relative, 4);
 		}
@@ -784,7 +822,7 @@ void fuzz_generate_report(void)
 	printf("# %u of %u mnemonics used; forms:", seen, total);
 	for (mode = 0; mode < 2; mode++) {
 		printf(" %s-bit %u (", mode == FUZZ_64 ? "64" : "32", modes[mode].count);
-		for (class = 0; class < CLASSES; class++)
+		for (class = 0; class < CLASSES; class ++)
 			printf("%u%s", modes[mode].listed[class], class + 1 < CLASSES ? " + " : " mnemonics)");
 	}
 	printf("\n");

@@ -46,11 +46,11 @@ struct fxsave {
 
 /* What fuzz_native_enter loads; the offsets are in its text. */
 struct native_context {
-	uint64_t gpr[16];      /* 0 */
-	uint64_t rflags;       /* 128 */
-	uint32_t rip;          /* 136; with cs a far pointer: AMD knows none with 64 bits, and the code is below 4 GiB */
-	uint32_t cs;           /* 140 */
-	uint64_t host_rsp;     /* 144 */
+	uint64_t gpr[16];  /* 0 */
+	uint64_t rflags;   /* 128 */
+	uint32_t rip;      /* 136; with cs a far pointer: AMD knows none with 64 bits, and the code is below 4 GiB */
+	uint32_t cs;       /* 140 */
+	uint64_t host_rsp; /* 144 */
 	uint8_t xsave[XSAVE_SIZE] __attribute__((aligned(64))); /* 192 */
 };
 struct native_context fuzz_native_context;

@@ -89,7 +89,8 @@ static uint64_t flags_compared(const struct fuzz_block *block, uint64_t rip)
 	/* The final INT3's #BP has its RIP one byte on. */
 	if (at == block->length + 1)
 		at = block->length;
-	return mask & ~(uint64_t)(at <= block->length && block->boundary[at] ? block->flags_undefined[at] : block->flags_ever_undefined);
+	return mask &
+	       ~(uint64_t)(at <= block->length && block->boundary[at] ? block->flags_undefined[at] : block->flags_ever_undefined);
 }
 
 static uint32_t error_compared(const struct fuzz_result *result)
@@ -109,8 +110,9 @@ static bool states_equal(const struct fuzz_block *block, const struct fuzz_resul
 			return false;
 	if (a->state.rip != b->state.rip || ((a->state.rflags ^ b->state.rflags) & flags_compared(block, b->state.rip)))
 		return false;
-	return a->state.mxcsr == b->state.mxcsr && a->state.fcw == b->state.fcw && a->state.fsw == b->state.fsw && a->state.ftw == b->state.ftw &&
-	       !memcmp(a->state.st, b->state.st, sizeof(a->state.st)) && !memcmp(a->state.ymm, b->state.ymm, 32 * registers);
+	return a->state.mxcsr == b->state.mxcsr && a->state.fcw == b->state.fcw && a->state.fsw == b->state.fsw &&
+	       a->state.ftw == b->state.ftw && !memcmp(a->state.st, b->state.st, sizeof(a->state.st)) &&
+	       !memcmp(a->state.ymm, b->state.ymm, 32 * registers);
 }
 
 enum verdict { SAME, DIFFERENT, SKIPPED };
@@ -222,7 +224,8 @@ static void minimise(struct fuzz_block *block, const uint8_t *data, struct fuzz_
 		again = false;
 		for (i = 0; i < block->count; i++) {
 			smaller = *block;
-			memmove(&smaller.instruction[i], &smaller.instruction[i + 1], (smaller.count - i - 1) * sizeof(smaller.instruction[0]));
+			memmove(&smaller.instruction[i], &smaller.instruction[i + 1],
+				(smaller.count - i - 1) * sizeof(smaller.instruction[0]));
 			smaller.count--;
 			fuzz_block_lay(&smaller);
 			if (try(&smaller, data, ours, host) == DIFFERENT) {
@@ -254,7 +257,8 @@ static void disassemble(const struct fuzz_block *block)
 	while (at < block->length) {
 		ZydisDisassembledInstruction text;
 
-		if (!ZYAN_SUCCESS(ZydisDisassembleIntel(machine, block->initial.rip + at, block->bytes + at, block->length - at, &text)))
+		if (!ZYAN_SUCCESS(
+			    ZydisDisassembleIntel(machine, block->initial.rip + at, block->bytes + at, block->length - at, &text)))
 			break;
 		printf("#   %08" PRIx64 "  %-40s ", block->initial.rip + at, text.text);
 		for (i = 0; i < text.info.length; i++)
@@ -267,10 +271,12 @@ static void disassemble(const struct fuzz_block *block)
 static void row64(const char *name, uint64_t before, uint64_t ours, uint64_t host, uint64_t mask)
 {
 	if (before || (ours ^ host) & mask)
-		printf("#   %-6s %016" PRIx64 "  %016" PRIx64 "  %016" PRIx64 "%s\n", name, before, ours, host, (ours ^ host) & mask ? "  <<<" : "");
+		printf("#   %-6s %016" PRIx64 "  %016" PRIx64 "  %016" PRIx64 "%s\n", name, before, ours, host,
+		       (ours ^ host) & mask ? "  <<<" : "");
 }
 
-static void row_bytes(const char *name, unsigned number, const uint8_t *before, const uint8_t *ours, const uint8_t *host, unsigned size)
+static void row_bytes(const char *name, unsigned number, const uint8_t *before, const uint8_t *ours, const uint8_t *host,
+		      unsigned size)
 {
 	const uint8_t *value[3] = {before, ours, host};
 	static const char *const side[3] = {"before", "engine", "host"};
@@ -318,7 +324,8 @@ static void show(const struct fuzz_block *block, const struct fuzz_result *ours,
 		row_bytes("ymm", i, in->ymm[i], a->ymm[i], b->ymm[i], 32);
 	for (i = 0; i < DATA_SIZE && shown < 32; i++)
 		if (engine->data()[i] != fuzz_native_data[i]) {
-			printf("#   frame %u + %03x: engine %02x host %02x  <<<\n", i / FUZZ_PAGE, i % FUZZ_PAGE, engine->data()[i], fuzz_native_data[i]);
+			printf("#   frame %u + %03x: engine %02x host %02x  <<<\n", i / FUZZ_PAGE, i % FUZZ_PAGE, engine->data()[i],
+			       fuzz_native_data[i]);
 			shown++;
 		}
 }
@@ -332,7 +339,8 @@ static uint64_t random_seed(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: fuzz_oracle [--blocks N] [--seed S] [--engine step|host|interp|jit] [--mode 64|32|both] [--block I] [--mismatches N] [--all-flags]\n");
+	fprintf(stderr, "usage: fuzz_oracle [--blocks N] [--seed S] [--engine step|host|interp|jit] [--mode 64|32|both] [--block "
+			"I] [--mismatches N] [--all-flags]\n");
 	return 64;
 }
 
@@ -394,8 +402,13 @@ int main(int argc, char **argv)
 			vectors[host.vector & 31]++;
 		if (verdict == DIFFERENT) {
 			mismatches++;
-			printf("# MISMATCH in block %" PRIu64 "; again with: fuzz_oracle --engine %s --seed %" PRIu64 " --mode %s --block %" PRIu64 "\n",
-			       number, name, seed, mode == 2 ? "both" : mode == FUZZ_64 ? "64" : "32", number);
+			printf("# MISMATCH in block %" PRIu64 "; again with: fuzz_oracle --engine %s --seed %" PRIu64
+			       " --mode %s --block %" PRIu64 "\n",
+			       number, name, seed,
+			       mode == 2         ? "both"
+			       : mode == FUZZ_64 ? "64"
+						 : "32",
+			       number);
 			minimise(&block, data, &ours, &host);
 			show(&block, &ours, &host);
 		}
@@ -410,7 +423,8 @@ int main(int argc, char **argv)
 	for (i = 0; i < 32; i++)
 		if (vectors[i])
 			printf(" %u:%" PRIu64, i, vectors[i]);
-	printf("\n# %" PRIu64 " blocks of %" PRIu64 " instructions, %" PRIu64 " not comparable\n", number - first, instructions, skipped);
+	printf("\n# %" PRIu64 " blocks of %" PRIu64 " instructions, %" PRIu64 " not comparable\n", number - first, instructions,
+	       skipped);
 	fuzz_generate_report();
 	/* A run that compared next to nothing proves nothing. */
 	if (blocks >= 1000 && skipped > blocks / 10) {

@@ -64,7 +64,8 @@ static void priorities(void)
 	self_ipi(0x91);
 	self_ipi(0x71);
 	self_ipi(0x91);
-	check(reaches(&count[0x51], 1) && order[0] == 0x91 && order[1] == 0x71 && order[2] == 0x51, "the highest vector comes first");
+	check(reaches(&count[0x51], 1) && order[0] == 0x91 && order[1] == 0x71 && order[2] == 0x51,
+	      "the highest vector comes first");
 	check_equal(count[0x91], 1, "an interrupt that already waits is not counted twice");
 	apic_write(APIC_TPR, 0x80);
 	self_ipi(0x61);

@@ -35,36 +35,30 @@ void step_plain(void);
 void step_ss(void);
 void step_rep(void);
 void step_branch(void);
-extern const uint8_t step_plain_1[], step_plain_2[], step_plain_3[], step_ss_1[], step_ss_2[], step_rep_1[], step_rep_2[], step_branch_1[], step_branch_2[];
+extern const uint8_t step_plain_1[], step_plain_2[], step_plain_3[], step_ss_1[], step_ss_2[], step_rep_1[], step_rep_2[],
+	step_branch_1[], step_branch_2[];
 __asm__(".text\n"
-	"step_plain:\n" TF_ON
-	"	nop\n"
+	"step_plain:\n" TF_ON "	nop\n"
 	"step_plain_1: nop\n"
 	"step_plain_2: nop\n"
-	"step_plain_3:\n" TF_OFF
-	"	ret\n"
+	"step_plain_3:\n" TF_OFF "	ret\n"
 	"step_ss:\n"
-	"	mov %ss, %eax\n" TF_ON
-	"	mov %eax, %ss\n" /* no trap behind this one */
+	"	mov %ss, %eax\n" TF_ON "	mov %eax, %ss\n" /* no trap behind this one */
 	"	nop\n"
 	"step_ss_1: nop\n"
-	"step_ss_2:\n" TF_OFF
-	"	ret\n"
+	"step_ss_2:\n" TF_OFF "	ret\n"
 	"step_rep:\n"
 	"	mov $3, %ecx; lea hit_bytes(%rip), %rdi; mov %rdi, %rsi\n" TF_ON
 	"step_rep_1: rep movsb\n" /* a trap an iteration; the last one behind it */
-	"step_rep_2: nop\n" TF_OFF
-	"	ret\n"
-	"step_branch:\n" TF_ON
-	"	jmp 1f\n"
+	"step_rep_2: nop\n" TF_OFF "	ret\n"
+	"step_branch:\n" TF_ON "	jmp 1f\n"
 	"	nop\n"
 	"step_branch_1:\n"
 	"1:	call 2f\n"
 	"	jmp 3f\n"
 	"step_branch_2:\n"
 	"2:	ret\n"
-	"3:\n" TF_OFF
-	"	ret\n"
+	"3:\n" TF_OFF "	ret\n"
 	".bss\n"
 	"hit_bytes: .skip 64\n"
 	".text\n");
@@ -72,7 +66,9 @@ __asm__(".text\n"
 static bool was_hit(unsigned number, const void *rip, uint64_t dr6, const char *what)
 {
 	return check(number < hits && hit[number].rip == (uint64_t)rip && hit[number].dr6 == (DR6_FIXED | dr6), "%s", what) ||
-	       (print("# %u hits; rip %lx dr6 %lx, not %lx %lx\n", hits, hit[number % HITS].rip, hit[number % HITS].dr6, (uint64_t)rip, (uint64_t)(DR6_FIXED | dr6)), false);
+	       (print("# %u hits; rip %lx dr6 %lx, not %lx %lx\n", hits, hit[number % HITS].rip, hit[number % HITS].dr6,
+		      (uint64_t)rip, (uint64_t)(DR6_FIXED | dr6)),
+		false);
 }
 
 static void single_step(void)
@@ -158,7 +154,8 @@ static void data_breakpoints(void)
 	write_dr7(dr7(3, ACCESS, 8));
 	hits = 0;
 	touch_ss();
-	check(hits >= 1 && hit[hits - 1].rip == (uint64_t)touch_ss_1 && (hit[hits - 1].dr6 & 8), "the #DB of MOV SS from memory waits for the next instruction");
+	check(hits >= 1 && hit[hits - 1].rip == (uint64_t)touch_ss_1 && (hit[hits - 1].dr6 & 8),
+	      "the #DB of MOV SS from memory waits for the next instruction");
 	write_dr7(0x400);
 	hits = 0;
 	touch_write();

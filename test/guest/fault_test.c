@@ -8,7 +8,9 @@ static void divide_by_zero(void *unused)
 {
 	(void)unused;
 	__asm__ volatile("lea 1f(%%rip), %%rax; mov %%rax, %0; xor %%eax, %%eax; xor %%edx, %%edx; xor %%ecx, %%ecx; 1: div %%ecx"
-			 : "=m"(trap_rip_of) : : "rax", "rcx", "rdx");
+			 : "=m"(trap_rip_of)
+			 :
+			 : "rax", "rcx", "rdx");
 }
 static void divide_overflow(void *unused)
 {
@@ -167,12 +169,15 @@ static void selectors(void)
 	check_trap(trap_run(load_ds, (void *)FREE_SELECTOR), NP, FREE_SELECTOR, "data that is not present: #NP(selector)");
 	check_trap(trap_run(load_ss, (void *)FREE_SELECTOR), SS, FREE_SELECTOR, "SS that is not present: #SS(selector)");
 	check_trap(trap_run(load_ss, (void *)(FREE_SELECTOR + 24)), GP, FREE_SELECTOR + 24, "SS that is read-only: #GP(selector)");
-	check_trap(trap_run(load_ss, (void *)(FREE_SELECTOR + 40)), GP, FREE_SELECTOR + 40, "SS with a DPL that is not the CPL: #GP(selector)");
+	check_trap(trap_run(load_ss, (void *)(FREE_SELECTOR + 40)), GP, FREE_SELECTOR + 40,
+		   "SS with a DPL that is not the CPL: #GP(selector)");
 	check_trap(trap_run(load_ds, (void *)KERNEL_CS32), NO_TRAP, 0, "readable code may be loaded into DS");
 	check_trap(trap_run(far_jump, (void *)0), GP, 0, "a far jump to a null selector: #GP(0)");
-	check_trap(trap_run(far_jump, (void *)(FREE_SELECTOR + 8)), NP, FREE_SELECTOR + 8, "a far jump to absent code: #NP(selector)");
+	check_trap(trap_run(far_jump, (void *)(FREE_SELECTOR + 8)), NP, FREE_SELECTOR + 8,
+		   "a far jump to absent code: #NP(selector)");
 	check_trap(trap_run(far_jump, (void *)(FREE_SELECTOR + 24)), GP, FREE_SELECTOR + 24, "a far jump to data: #GP(selector)");
-	check_trap(trap_run(far_jump, (void *)(FREE_SELECTOR + 32)), GP, FREE_SELECTOR + 32, "a far jump to code with L and D: #GP(selector)");
+	check_trap(trap_run(far_jump, (void *)(FREE_SELECTOR + 32)), GP, FREE_SELECTOR + 32,
+		   "a far jump to code with L and D: #GP(selector)");
 	check_trap(trap_run(load_ldt, (void *)KERNEL_SS), GP, KERNEL_SS, "LLDT of what is no LDT: #GP(selector)");
 	check_trap(trap_run(load_tr, (void *)0), GP, 0, "LTR of a null selector: #GP(0)");
 	check_trap(trap_run(load_tr, (void *)0x50), GP, 0x50, "LTR of a busy TSS: #GP(selector)");
@@ -226,7 +231,10 @@ static void fault_without_stack(void *unused)
 {
 	(void)unused;
 	/* Both addresses are in TEST_SPACE, where nothing is mapped. */
-	__asm__ volatile("mov %%rsp, %%rbx; movabs $0x8000102000, %%rsp; movabs 0x8000200000, %%rax; mov %%rbx, %%rsp" : : : "rax", "rbx", "memory");
+	__asm__ volatile("mov %%rsp, %%rbx; movabs $0x8000102000, %%rsp; movabs 0x8000200000, %%rax; mov %%rbx, %%rsp"
+			 :
+			 :
+			 : "rax", "rbx", "memory");
 }
 static void unmapped_idt_entry(void *unused)
 {

@@ -79,7 +79,9 @@ static void divide_x87(void *unused)
 			 "mov $1, %%eax\n"
 			 "lea 1f(%%rip), %%rcx; mov %%rcx, %0\n"
 			 "1: fwait"
-			 : "=m"(at_rip) : "m"(control) : "rax", "rcx", "memory");
+			 : "=m"(at_rip)
+			 : "m"(control)
+			 : "rax", "rcx", "memory");
 }
 static void divide_sse(void *mxcsr)
 {
@@ -90,7 +92,9 @@ static void divide_sse(void *mxcsr)
 			 "xorps %%xmm1, %%xmm1\n"
 			 "lea 1f(%%rip), %%rcx; mov %%rcx, %0\n"
 			 "1: divps %%xmm1, %%xmm0"
-			 : "=m"(at_rip) : "m"(value) : "rcx", "memory");
+			 : "=m"(at_rip)
+			 : "m"(value)
+			 : "rcx", "memory");
 }
 static void ldmxcsr_reserved(void *unused)
 {
@@ -181,13 +185,17 @@ CODE(user_misaligned_x87, "fldl 1(%rsp); int $0x80");
 
 static int user(const uint8_t *begin, const uint8_t *end, uint64_t rflags, uint64_t stack)
 {
-	struct user_start start = {.rip = user_code(begin, end), .cs = USER_CS64, .rflags = rflags, .rsp = stack - 64, .ss = USER_SS};
+	struct user_start start = {
+		.rip = user_code(begin, end), .cs = USER_CS64, .rflags = rflags, .rsp = stack - 64, .ss = USER_SS};
 
 	return user_run(&start);
 }
 static void misaligned(void *at)
 {
-	__asm__ volatile("pushfq; orq $0x40000, (%%rsp); popfq; mov 1(%0), %%rax; pushfq; andq $~0x40000, (%%rsp); popfq" : : "r"(at) : "rax", "memory");
+	__asm__ volatile("pushfq; orq $0x40000, (%%rsp); popfq; mov 1(%0), %%rax; pushfq; andq $~0x40000, (%%rsp); popfq"
+			 :
+			 : "r"(at)
+			 : "rax", "memory");
 }
 
 static void alignment(void)
@@ -196,7 +204,8 @@ static void alignment(void)
 
 	write_cr0(cr0 | CR0_AM);
 	check_trap(user(user_misaligned, user_misaligned_end, 2, stack), NO_TRAP, 0, "misaligned without EFLAGS.AC");
-	check_trap(user(user_misaligned, user_misaligned_end, 2 | FLAG_AC, stack), AC, 0, "misaligned with CR0.AM and EFLAGS.AC in user mode: #AC(0)");
+	check_trap(user(user_misaligned, user_misaligned_end, 2 | FLAG_AC, stack), AC, 0,
+		   "misaligned with CR0.AM and EFLAGS.AC in user mode: #AC(0)");
 	check_trap(user(user_misaligned_sse, user_misaligned_sse_end, 2 | FLAG_AC, stack), AC, 0, "misaligned MOVSD: #AC(0)");
 	check_trap(user(user_misaligned_x87, user_misaligned_x87_end, 2 | FLAG_AC, stack), AC, 0, "misaligned FLD: #AC(0)");
 	check_trap(trap_run(misaligned, page_allocate()), NO_TRAP, 0, "the supervisor is never checked");

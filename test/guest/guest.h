@@ -88,16 +88,16 @@ static inline void pause(void)
 	__asm__ volatile("pause" : : : "memory");
 }
 
-#define REGISTER_ACCESS(name)                                                          \
-	static inline uintptr_t read_##name(void)                                      \
-	{                                                                              \
-		uintptr_t value;                                                       \
-		__asm__ volatile("mov %%" #name ", %0" : "=r"(value) : : "memory");    \
-		return value;                                                          \
-	}                                                                              \
-	static inline void write_##name(uintptr_t value)                               \
-	{                                                                              \
-		__asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory");        \
+#define REGISTER_ACCESS(name)                                                       \
+	static inline uintptr_t read_##name(void)                                   \
+	{                                                                           \
+		uintptr_t value;                                                    \
+		__asm__ volatile("mov %%" #name ", %0" : "=r"(value) : : "memory"); \
+		return value;                                                       \
+	}                                                                           \
+	static inline void write_##name(uintptr_t value)                            \
+	{                                                                           \
+		__asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory");     \
 	}
 REGISTER_ACCESS(cr0)
 REGISTER_ACCESS(cr2)

@@ -20,7 +20,8 @@ CODE(user_invlpg, "invlpg (%rsp); int $0x80");
 
 static int user(const uint8_t *begin, const uint8_t *end, uint64_t rflags)
 {
-	struct user_start start = {.rip = user_code(begin, end), .cs = USER_CS64, .rflags = rflags, .rsp = stack - 64, .ss = USER_SS};
+	struct user_start start = {
+		.rip = user_code(begin, end), .cs = USER_CS64, .rflags = rflags, .rsp = stack - 64, .ss = USER_SS};
 
 	return user_run(&start);
 }
@@ -88,11 +89,17 @@ static void privileged(void)
 /* REP OUTSB and INSB that run into an absent page stop there, with what was done counted. */
 static void rep_outs(void *at)
 {
-	__asm__ volatile("cld; mov %0, %%rsi; mov $64, %%ecx; mov $0x80, %%edx; rep outsb" : : "r"(at) : "rsi", "rcx", "rdx", "memory");
+	__asm__ volatile("cld; mov %0, %%rsi; mov $64, %%ecx; mov $0x80, %%edx; rep outsb"
+			 :
+			 : "r"(at)
+			 : "rsi", "rcx", "rdx", "memory");
 }
 static void rep_ins(void *at)
 {
-	__asm__ volatile("cld; mov %0, %%rdi; mov $64, %%ecx; mov $0x71, %%edx; rep insb" : : "r"(at) : "rdi", "rcx", "rdx", "memory");
+	__asm__ volatile("cld; mov %0, %%rdi; mov $64, %%ecx; mov $0x71, %%edx; rep insb"
+			 :
+			 : "r"(at)
+			 : "rdi", "rcx", "rdx", "memory");
 }
 
 static void strings(void)

@@ -46,8 +46,8 @@ void interrupt_handle(struct frame *frame)
 		cpu->trap_rsp = 0;
 		trap_escape(rsp);
 	}
-	print("Bail out! cpu %u: vector %lu error %lx at %lx:%lx rsp %lx rflags %lx cr2 %lx\n", cpu->number, frame->vector, frame->error, frame->cs,
-	      frame->rip, frame->rsp, frame->rflags, read_cr2());
+	print("Bail out! cpu %u: vector %lu error %lx at %lx:%lx rsp %lx rflags %lx cr2 %lx\n", cpu->number, frame->vector,
+	      frame->error, frame->cs, frame->rip, frame->rsp, frame->rflags, read_cr2());
 	guest_exit(2);
 }
 
@@ -68,7 +68,8 @@ bool check_trap(int got, int vector, uint64_t error, const char *what)
 
 	if (got == vector && (got == NO_TRAP || cpu->trap.error == error))
 		return check(true, "%s", what);
-	return check(false, "%s: vector %d error %lx, not vector %d error %lx", what, got, got == NO_TRAP ? 0 : cpu->trap.error, vector, error);
+	return check(false, "%s: vector %d error %lx, not vector %d error %lx", what, got, got == NO_TRAP ? 0 : cpu->trap.error,
+		     vector, error);
 }
 
 static void user_go(void *start)

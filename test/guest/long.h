@@ -38,8 +38,8 @@ struct tss {
 #define CPUS_MAX 64
 struct cpu {
 	unsigned number;
-	uint64_t trap_rsp;  /* not 0: traps without a handler of their own end trap_run */
-	struct frame trap;  /* the last of those */
+	uint64_t trap_rsp; /* not 0: traps without a handler of their own end trap_run */
+	struct frame trap; /* the last of those */
 	uint64_t trap_cr2, trap_dr6;
 	struct tss tss;
 	void (*volatile work)(void *);
@@ -100,8 +100,8 @@ static inline void tlb_flush(void)
 uint64_t user_code(const void *begin, const void *end);
 uint64_t user_stack(void);
 /* A piece of assembly as begin/end symbols: CODE(name, "text"). */
-#define CODE(name, text)                                                                                  \
-	extern const uint8_t name[], name##_end[];                                                        \
+#define CODE(name, text)                           \
+	extern const uint8_t name[], name##_end[]; \
 	__asm__(".pushsection .text\n.balign 16\n" #name ":\n" text "\n" #name "_end:\n.popsection\n")
 
 /* Local APIC, xAPIC mode. */

@@ -285,7 +285,8 @@ static void large_pages(void)
 	if (HAS_PAGE1GB)
 		check_equal(*(volatile uint64_t *)(base + 0x40000000 + 0x100000), *(volatile uint64_t *)0x100000, "a 1 GiB page");
 	else
-		check_trap(trap_run(read_page, (void *)(base + 0x40000000)), PF, 9, "PS where there are no 1 GiB pages: #PF(P RSVD)");
+		check_trap(trap_run(read_page, (void *)(base + 0x40000000)), PF, 9,
+			   "PS where there are no 1 GiB pages: #PF(P RSVD)");
 	page_map[3] = (uint64_t)pointers | PTE_P | PTE_W | PTE_PS;
 	check_trap(trap_run(read_page, (void *)(UINT64_C(3) << 39)), PF, 9, "PS in a PML4 entry: #PF(P RSVD)");
 	page_map[3] = 0;

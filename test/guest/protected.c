@@ -32,8 +32,8 @@ void interrupt_handle(struct frame *frame)
 		trap_esp = 0;
 		trap_escape(esp);
 	}
-	print("Bail out! vector %u error %x at %x:%x eflags %x cr2 %lx\n", frame->vector, frame->error, frame->cs, frame->eip, frame->eflags,
-	      (unsigned long)read_cr2());
+	print("Bail out! vector %u error %x at %x:%x eflags %x cr2 %lx\n", frame->vector, frame->error, frame->cs, frame->eip,
+	      frame->eflags, (unsigned long)read_cr2());
 	guest_exit(2);
 }
 
@@ -60,8 +60,8 @@ bool check_trap(int got, int vector, uint32_t error, const char *what)
 {
 	if (got == vector && (got == NO_TRAP || trap.error == error))
 		return check(true, "%s", what);
-	return check(false, "%s: vector %d error %x at %x:%x, not vector %d error %x", what, got, got == NO_TRAP ? 0 : trap.error, trap.cs, trap.eip,
-		     vector, error);
+	return check(false, "%s: vector %d error %x at %x:%x, not vector %d error %x", what, got, got == NO_TRAP ? 0 : trap.error,
+		     trap.cs, trap.eip, vector, error);
 }
 
 static void user_go(void *argument)
@@ -70,12 +70,16 @@ static void user_go(void *argument)
 
 	if (start->eflags & FLAG_VM)
 		__asm__ volatile("push %0; push %1; push %2; push %3"
-				 : : "m"(start->vm_gs), "m"(start->vm_fs), "m"(start->vm_ds), "m"(start->vm_es) : "memory");
+				 :
+				 : "m"(start->vm_gs), "m"(start->vm_fs), "m"(start->vm_ds), "m"(start->vm_es)
+				 : "memory");
 	__asm__ volatile("push 16(%0); push 12(%0); push 8(%0); push 4(%0); push (%0)\n"
 			 "testl $0x20000, 8(%0); jnz 1f\n"
 			 "mov $0x23, %%ecx; mov %%ecx, %%ds; mov %%ecx, %%es\n"
 			 "1: iret"
-			 : : "a"(start) : "ecx", "memory");
+			 :
+			 : "a"(start)
+			 : "ecx", "memory");
 }
 
 int user_run(const struct user_start *start)
@@ -87,13 +91,14 @@ int user_run(const struct user_start *start)
 
 uint64_t descriptor(uint32_t base, uint32_t limit, unsigned attributes)
 {
-	return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(attributes & 0xff) << 40 | (uint64_t)(limit >> 16 & 0xf) << 48 |
-	       (uint64_t)(attributes >> 12) << 52 | (uint64_t)(base >> 24) << 56;
+	return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(attributes & 0xff) << 40 |
+	       (uint64_t)(limit >> 16 & 0xf) << 48 | (uint64_t)(attributes >> 12) << 52 | (uint64_t)(base >> 24) << 56;
 }
 
 uint64_t call_gate(unsigned selector, uint32_t offset, unsigned parameters, unsigned dpl)
 {
-	return (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)parameters << 32 | (uint64_t)(0x8c | dpl << 5) << 40 | (uint64_t)(offset >> 16) << 48;
+	return (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)parameters << 32 | (uint64_t)(0x8c | dpl << 5) << 40 |
+	       (uint64_t)(offset >> 16) << 48;
 }
 
 void *page_allocate(void)

@@ -10,8 +10,8 @@ struct frame {
 	uint32_t edi, esi, ebp, esp_there, ebx, edx, ecx, eax;
 	uint32_t vector, error;
 	uint32_t eip, cs, eflags;
-	uint32_t esp, ss;                       /* from another privilege only */
-	uint32_t vm_es, vm_ds, vm_fs, vm_gs;    /* from VM86 only */
+	uint32_t esp, ss;                    /* from another privilege only */
+	uint32_t vm_es, vm_ds, vm_fs, vm_gs; /* from VM86 only */
 };
 
 #define KERNEL_CS 0x08
@@ -34,7 +34,8 @@ struct tss {
 };
 extern struct tss tss;
 
-uint64_t descriptor(uint32_t base, uint32_t limit, unsigned attributes); /* limit in units of G; attributes: bits 40-47, G D L AVL in 15:12 */
+uint64_t descriptor(uint32_t base, uint32_t limit,
+		    unsigned attributes); /* limit in units of G; attributes: bits 40-47, G D L AVL in 15:12 */
 #define CODE_32 0xc09bu
 #define DATA_32 0xc093u
 #define TSS_32 0x0089u
@@ -71,8 +72,8 @@ void tss_load(void); /* clears its busy bit before */
 void *page_allocate(void);
 void pic_mask_all(void);
 
-#define CODE(name, text)                                                                                  \
-	extern const uint8_t name[], name##_end[];                                                        \
+#define CODE(name, text)                           \
+	extern const uint8_t name[], name##_end[]; \
 	__asm__(".pushsection .text\n.balign 16\n" #name ":\n" text "\n" #name "_end:\n.popsection\n")
 
 #endif

@@ -15,19 +15,28 @@ static void read8(void *argument)
 {
 	const struct access *a = argument;
 
-	__asm__ volatile("mov %w0, %%gs; movb %%gs:(%1), %%al; mov %2, %%gs" : : "r"(a->selector), "r"(a->offset), "r"(KERNEL_DS) : "eax", "memory");
+	__asm__ volatile("mov %w0, %%gs; movb %%gs:(%1), %%al; mov %2, %%gs"
+			 :
+			 : "r"(a->selector), "r"(a->offset), "r"(KERNEL_DS)
+			 : "eax", "memory");
 }
 static void read32(void *argument)
 {
 	const struct access *a = argument;
 
-	__asm__ volatile("mov %w0, %%gs; movl %%gs:(%1), %%eax; mov %2, %%gs" : : "r"(a->selector), "r"(a->offset), "r"(KERNEL_DS) : "eax", "memory");
+	__asm__ volatile("mov %w0, %%gs; movl %%gs:(%1), %%eax; mov %2, %%gs"
+			 :
+			 : "r"(a->selector), "r"(a->offset), "r"(KERNEL_DS)
+			 : "eax", "memory");
 }
 static void write8(void *argument)
 {
 	const struct access *a = argument;
 
-	__asm__ volatile("mov %w0, %%gs; movb $0, %%gs:(%1); mov %2, %%gs" : : "r"(a->selector), "r"(a->offset), "r"(KERNEL_DS) : "memory");
+	__asm__ volatile("mov %w0, %%gs; movb $0, %%gs:(%1); mov %2, %%gs"
+			 :
+			 : "r"(a->selector), "r"(a->offset), "r"(KERNEL_DS)
+			 : "memory");
 }
 CODE(user_push, "push %eax; int $0x80");
 #define TRY(fn, s, o) trap_run(fn, &(struct access){s, o})
@@ -36,12 +45,12 @@ static void limits(void)
 {
 	uint32_t buffer = (uint32_t)page_allocate();
 
-	set(0, descriptor(buffer, 99, 0x4093));                     /* bytes 0 to 99 */
-	set(1, descriptor(buffer, 99, 0x4097));                     /* expand-down: 100 to 4 GiB */
-	set(2, descriptor(buffer, 99, 0x0097));                     /* expand-down, B clear: 100 to 65535 */
-	set(3, descriptor(buffer, 0, 0xc093));                      /* one page */
-	set(4, descriptor(buffer, 99, 0x4091));                     /* read-only */
-	set(5, descriptor(buffer, 99, 0x4099));                     /* execute-only */
+	set(0, descriptor(buffer, 99, 0x4093)); /* bytes 0 to 99 */
+	set(1, descriptor(buffer, 99, 0x4097)); /* expand-down: 100 to 4 GiB */
+	set(2, descriptor(buffer, 99, 0x0097)); /* expand-down, B clear: 100 to 65535 */
+	set(3, descriptor(buffer, 0, 0xc093));  /* one page */
+	set(4, descriptor(buffer, 99, 0x4091)); /* read-only */
+	set(5, descriptor(buffer, 99, 0x4099)); /* execute-only */
 	check_trap(TRY(read8, SELECTOR(0), 99), NO_TRAP, 0, "the last byte of a segment");
 	check_trap(TRY(read8, SELECTOR(0), 100), GP, 0, "the byte behind it: #GP(0)");
 	check_trap(TRY(read32, SELECTOR(0), 96), NO_TRAP, 0, "its last four bytes");
@@ -58,7 +67,8 @@ static void limits(void)
 	check_trap(TRY(read8, SELECTOR(5), 0), GP, SELECTOR(5), "execute-only code cannot even be loaded: #GP(selector)");
 	check_trap(TRY(read8, 0, 0), GP, 0, "an access through a null selector: #GP(0)");
 	{
-		struct user_start start = {.eip = (uint32_t)user_push, .cs = USER_CS, .eflags = 2, .esp = 100, .ss = SELECTOR(7) | 3};
+		struct user_start start = {
+			.eip = (uint32_t)user_push, .cs = USER_CS, .eflags = 2, .esp = 100, .ss = SELECTOR(7) | 3};
 
 		set(7, descriptor(buffer, 99, 0x40f3));
 		check_trap(user_run(&start), NO_TRAP, 0, "a push just under the stack's limit");
@@ -162,8 +172,8 @@ __asm__(".text\n"
 	".code16\n"
 	"code16_begin:\n"
 	"	mov $0xabcdffff, %ebx\n"
-	"	add $1, %bx\n"     /* 16 bits: abcd0000 and carry */
-	"	adc $0, %bx\n"     /* abcd0001 */
+	"	add $1, %bx\n" /* 16 bits: abcd0000 and carry */
+	"	adc $0, %bx\n" /* abcd0001 */
 	"	mov $0x7, %si\n"
 	"	lea -8(%si), %si\n" /* ffff */
 	"	add %si, %bx\n"     /* abcd0000 */

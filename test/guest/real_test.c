@@ -171,7 +171,8 @@ static void real_mode(void)
 	static const struct {
 		unsigned vector;
 		const uint8_t *handler;
-	} handler[] = {{0, handler_0}, {1, handler_1}, {4, handler_4}, {5, handler_5}, {6, handler_6}, {13, handler_13}, {0x40, handler_40}};
+	} handler[] = {{0, handler_0}, {1, handler_1},   {4, handler_4},    {5, handler_5},
+		       {6, handler_6}, {13, handler_13}, {0x40, handler_40}};
 	unsigned i;
 
 	__asm__("" : "+r"(vectors), "+r"(to));
@@ -243,7 +244,7 @@ __asm__(".data\n"
 	"	rdmsr; and $0x400, %eax; mov %eax, long_result\n" /* LMA before PG */
 	"	mov %cr0, %eax; or $0x80000000, %eax; mov %eax, %cr0\n"
 	"	jmp 1f\n"
-	"1:	rdmsr; and $0x400, %eax; mov %eax, long_result+4\n" /* and with it: compatibility mode now */
+	"1:	rdmsr; and $0x400, %eax; mov %eax, long_result+4\n"          /* and with it: compatibility mode now */
 	"	mov $0x7fffffff, %eax; inc %eax; mov %eax, long_result+24\n" /* INC EAX: 40h is no prefix here */
 	"	lcall $0x60, $2f\n"
 	"	mov %cr0, %eax; and $0x7fffffff, %eax; mov %eax, %cr0\n"
@@ -307,7 +308,7 @@ static void long_mode(void)
 
 		top[0] = top[0x80] = (uint32_t)page_map | 7;
 		long_root = (uint32_t)top;
-		long_cr4 = 0x1020; /* LA57, PAE */
+		long_cr4 = 0x1020;                            /* LA57, PAE */
 		long_probe = UINT64_C(0x80) << 48 | 0x300000; /* 56 bits: canonical with five levels only */
 		long_probed = 0;
 		long_run();

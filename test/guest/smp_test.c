@@ -49,7 +49,9 @@ static void counters(void *number)
 		do {
 			expected = shared.compared;
 			__asm__ volatile("lock cmpxchg %3, %1; setz %0"
-					 : "=r"(good), "+m"(shared.compared), "+a"(expected) : "r"(expected + 1) : "memory");
+					 : "=r"(good), "+m"(shared.compared), "+a"(expected)
+					 : "r"(expected + 1)
+					 : "memory");
 		} while (!good); // NOLINT(bugprone-infinite-loop): the asm sets it
 		/* XCHG is a lock of its own. */
 		for (one = 1;;) {
@@ -64,7 +66,9 @@ static void counters(void *number)
 		high = shared.wide[1];
 		do {
 			__asm__ volatile("lea 1(%%rax), %%rbx; lea 2(%%rdx), %%rcx; lock cmpxchg16b %1; setz %0"
-					 : "=q"(good), "+m"(shared.wide), "+a"(low), "+d"(high) : : "rbx", "rcx", "memory");
+					 : "=q"(good), "+m"(shared.wide), "+a"(low), "+d"(high)
+					 :
+					 : "rbx", "rcx", "memory");
 		} while (!good); // NOLINT(bugprone-infinite-loop): the asm sets it
 		__asm__ volatile("lock incb %0" : "+m"(shared.bytes[(uint64_t)number & 7]));
 	}

@@ -22,7 +22,8 @@ static void storm_interrupt(struct frame *frame)
 	storms++;
 	/* Every other interrupt moves the vector and x87 state out and in and leaves traces in the registers between. */
 	if (storms & 1)
-		__asm__ volatile("fxsave64 %0; pxor %%xmm0, %%xmm0; pcmpeqd %%xmm7, %%xmm7; fninit; fldpi; fxrstor64 %0" : "+m"(fx_image));
+		__asm__ volatile("fxsave64 %0; pxor %%xmm0, %%xmm0; pcmpeqd %%xmm7, %%xmm7; fninit; fldpi; fxrstor64 %0"
+				 : "+m"(fx_image));
 	if (storming)
 		apic_write(APIC_TIMER_INITIAL, 3000 + (uint32_t)(storms * 7919 % 15000));
 	apic_write(APIC_EOI, 0);
@@ -160,19 +161,26 @@ __asm__(".pushsection .text\n"
 	"	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n	push %r14\n	push %r15\n"
 	"	mov %rsp, snippet_rsp\n"
 	"	mov %rdi, snippet_code\n"
-	"	mov snippet_in+0, %rax\n	mov snippet_in+8, %rcx\n	mov snippet_in+16, %rdx\n	mov snippet_in+24, %rbx\n"
-	"	mov snippet_in+32, %rsp\n	mov snippet_in+40, %rbp\n	mov snippet_in+48, %rsi\n	mov snippet_in+56, %rdi\n"
-	"	mov snippet_in+64, %r8\n	mov snippet_in+72, %r9\n	mov snippet_in+80, %r10\n	mov snippet_in+88, %r11\n"
-	"	mov snippet_in+96, %r12\n	mov snippet_in+104, %r13\n	mov snippet_in+112, %r14\n	mov snippet_in+120, %r15\n"
+	"	mov snippet_in+0, %rax\n	mov snippet_in+8, %rcx\n	mov snippet_in+16, %rdx\n	mov snippet_in+24, "
+	"%rbx\n"
+	"	mov snippet_in+32, %rsp\n	mov snippet_in+40, %rbp\n	mov snippet_in+48, %rsi\n	mov snippet_in+56, "
+	"%rdi\n"
+	"	mov snippet_in+64, %r8\n	mov snippet_in+72, %r9\n	mov snippet_in+80, %r10\n	mov snippet_in+88, "
+	"%r11\n"
+	"	mov snippet_in+96, %r12\n	mov snippet_in+104, %r13\n	mov snippet_in+112, %r14\n	mov "
+	"snippet_in+120, %r15\n"
 	"	jmp *snippet_code\n"
 	"snippet_done:\n"
 	"	mov %rsp, snippet_out+32\n"
 	"	mov snippet_rsp, %rsp\n"
 	"	pushf\n	pop snippet_flags\n"
-	"	mov %rax, snippet_out+0\n	mov %rcx, snippet_out+8\n	mov %rdx, snippet_out+16\n	mov %rbx, snippet_out+24\n"
+	"	mov %rax, snippet_out+0\n	mov %rcx, snippet_out+8\n	mov %rdx, snippet_out+16\n	mov %rbx, "
+	"snippet_out+24\n"
 	"	mov %rbp, snippet_out+40\n	mov %rsi, snippet_out+48\n	mov %rdi, snippet_out+56\n"
-	"	mov %r8, snippet_out+64\n	mov %r9, snippet_out+72\n	mov %r10, snippet_out+80\n	mov %r11, snippet_out+88\n"
-	"	mov %r12, snippet_out+96\n	mov %r13, snippet_out+104\n	mov %r14, snippet_out+112\n	mov %r15, snippet_out+120\n"
+	"	mov %r8, snippet_out+64\n	mov %r9, snippet_out+72\n	mov %r10, snippet_out+80\n	mov %r11, "
+	"snippet_out+88\n"
+	"	mov %r12, snippet_out+96\n	mov %r13, snippet_out+104\n	mov %r14, snippet_out+112\n	mov %r15, "
+	"snippet_out+120\n"
 	"	pop %r15\n	pop %r14\n	pop %r13\n	pop %r12\n	pop %rbp\n	pop %rbx\n"
 	"	ret\n"
 	".popsection\n"
@@ -182,9 +190,10 @@ __asm__(".pushsection .text\n"
 	".popsection\n");
 
 /* R9 = -1 becomes 0 and leaves its flags, then the instruction in question on [RDI] (RSP: the faulting stack), then R10 moves. */
-#define SNIPPET(name, text) \
-	extern const uint8_t name[], name##_fault[]; \
-	__asm__(".pushsection .text\n.balign 16\n" #name ": lea 1(%rbx), %rbx\n add $1, %r9\n" #name "_fault: " text "\n lea 1(%r10), %r10\n jmp snippet_done\n.popsection\n")
+#define SNIPPET(name, text)                                                                                          \
+	extern const uint8_t name[], name##_fault[];                                                                 \
+	__asm__(".pushsection .text\n.balign 16\n" #name ": lea 1(%rbx), %rbx\n add $1, %r9\n" #name "_fault: " text \
+		"\n lea 1(%r10), %r10\n jmp snippet_done\n.popsection\n")
 SNIPPET(load, "mov (%rdi), %rax");
 SNIPPET(load_r15, "mov (%rdi), %r15");
 SNIPPET(store, "mov %r14, (%rdi)");
@@ -225,8 +234,8 @@ static void fault_handler(struct frame *frame)
 static bool fault_registers_good(const uint8_t *fault, uint64_t cr2)
 {
 	const struct frame *f = &fault_seen;
-	const uint64_t got[16] = {f->rax, f->rcx, f->rdx, f->rbx - 1, f->rsp, f->rbp, f->rsi, f->rdi,
-				  f->r8,  f->r9 - 1,  f->r10, f->r11, f->r12, f->r13, f->r14, f->r15};
+	const uint64_t got[16] = {f->rax, f->rcx,    f->rdx, f->rbx - 1, f->rsp, f->rbp, f->rsi, f->rdi,
+				  f->r8,  f->r9 - 1, f->r10, f->r11,     f->r12, f->r13, f->r14, f->r15};
 	bool good = faults == 1 && fault_cr2 == cr2 && f->rip == (uint64_t)fault &&
 		    (f->rflags & ARITHMETIC) == (SNIPPET_RFLAGS & ARITHMETIC);
 	unsigned i;
@@ -239,7 +248,8 @@ static bool fault_registers_good(const uint8_t *fault, uint64_t cr2)
 enum operand { RDI, STACK_DOWN, STACK_UP, RBP_FRAME };
 
 /* The operand lies `before` bytes in front of a page that is not there; the page in front of that one is. */
-static bool fault_case(const uint8_t *code, const uint8_t *fault, enum operand operand, unsigned size, unsigned before, const uint8_t *again)
+static bool fault_case(const uint8_t *code, const uint8_t *fault, enum operand operand, unsigned size, unsigned before,
+		       const uint8_t *again)
 {
 	uint64_t at = fault_linear - before;
 	unsigned i;
@@ -314,7 +324,8 @@ static void middle_faults(void)
 		for (round = 0; round < 3; round++)
 			for (before = 0; before < (cases[i].whole ? 1 : 8); before++)
 				good &= fault_case(cases[i].code, cases[i].fault, cases[i].operand, cases[i].size, before,
-						   cases[i].code == call_memory || cases[i].code == jump_memory ? cases[i].fault + 2 : cases[i].code);
+						   cases[i].code == call_memory || cases[i].code == jump_memory ? cases[i].fault + 2
+														: cases[i].code);
 		check(good, "#PF in %s: registers and flags before it, then it goes on", cases[i].name);
 	}
 	check_equal(without_rf, 0, "faults push RF"); /* QEMU's TCG does not */
@@ -344,7 +355,10 @@ static void invalidate(uint64_t linear, unsigned how)
 	switch (how % 3) {
 	case 0: invlpg(linear); break;
 	case 1: tlb_flush(); break;
-	default: write_cr4(read_cr4() ^ 0x80); write_cr4(read_cr4() ^ 0x80); break;
+	default:
+		write_cr4(read_cr4() ^ 0x80);
+		write_cr4(read_cr4() ^ 0x80);
+		break;
 	}
 }
 
@@ -458,7 +472,8 @@ static void replaces_self(void)
 		for (n = 0; n < 500; n++) {
 			unsigned to = (n + 1) & 1;
 
-			wrong += ((uint32_t(*)(uint64_t, volatile uint64_t *, uint64_t))linear)((uint64_t)page[to] | PTE_P, entry, linear) != to + 1;
+			wrong += ((uint32_t(*)(uint64_t, volatile uint64_t *, uint64_t))linear)((uint64_t)page[to] | PTE_P, entry,
+												linear) != to + 1;
 		}
 	}
 	check_equal(wrong, 0, "code that replaces its own page goes on in the new one");

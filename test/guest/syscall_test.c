@@ -67,7 +67,10 @@ static int user(uint64_t code, uint64_t cs, uint64_t rflags)
 
 static void go(void *at)
 {
-	__asm__ volatile("mov %0, %%rcx; mov $0x246, %%r11; jmp *%1" : : "r"(((uint64_t *)at)[0]), "r"(((uint64_t *)at)[1]) : "rcx", "r11");
+	__asm__ volatile("mov %0, %%rcx; mov $0x246, %%r11; jmp *%1"
+			 :
+			 : "r"(((uint64_t *)at)[0]), "r"(((uint64_t *)at)[1])
+			 : "rcx", "r11");
 }
 
 static void syscall_sysret(void)
@@ -190,7 +193,9 @@ static void iret_to(void *frame)
 {
 	uint64_t *f = frame;
 
-	__asm__ volatile("push %0; push %1; push %2; push %3; push %4; iretq" : : "r"(f[4]), "r"(f[3]), "r"(f[2]), "r"(f[1]), "r"(f[0]));
+	__asm__ volatile("push %0; push %1; push %2; push %3; push %4; iretq"
+			 :
+			 : "r"(f[4]), "r"(f[3]), "r"(f[2]), "r"(f[1]), "r"(f[0]));
 }
 
 static void iret(void)
@@ -222,7 +227,8 @@ static void iret(void)
 	check_trap(trap_run(iret_to, frame), 0x80, 0, "IRET may set NT");
 	check((trap->rflags & FLAG_NT) != 0, "and it is there");
 	check_trap(user(user_code(user_hlt, user_hlt_end), USER_CS64, 2), GP, 0, "HLT in user mode: #GP(0)");
-	check_trap(user(user_code(user_iret_kernel, user_iret_kernel_end), USER_CS64, 2), GP, KERNEL_CS, "IRET from user mode to more privilege: #GP(selector)");
+	check_trap(user(user_code(user_iret_kernel, user_iret_kernel_end), USER_CS64, 2), GP, KERNEL_CS,
+		   "IRET from user mode to more privilege: #GP(selector)");
 }
 
 static void iret_nt(void *unused)

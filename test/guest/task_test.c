@@ -144,7 +144,8 @@ static void jumps(void)
 	gdt[TASK_SELECTOR / 8] &= ~(UINT64_C(0x82) << 40);
 	check_trap(trap_run(jump_task, (void *)TASK_SELECTOR), NP, TASK_SELECTOR, "JMP to an absent TSS: #NP(selector)");
 	gdt[TASK_SELECTOR / 8] = descriptor((uint32_t)&task, 0x66, TSS_32);
-	check_trap(trap_run(jump_task, (void *)TASK_SELECTOR), TS, TASK_SELECTOR, "JMP to a TSS with a limit below 103: #TS(selector)");
+	check_trap(trap_run(jump_task, (void *)TASK_SELECTOR), TS, TASK_SELECTOR,
+		   "JMP to a TSS with a limit below 103: #TS(selector)");
 	tss.link = FREE_SELECTOR; /* nothing there */
 	check_trap(trap_run(iret_nt, NULL), TS, FREE_SELECTOR, "IRET with NT to a link that is no busy TSS: #TS(link)");
 }
@@ -207,8 +208,16 @@ _Noreturn void handler_body(uint32_t error)
 
 static void handler_make(unsigned vector)
 {
-	handler_task = (struct tss){.eip = (uint32_t)handler_entry, .eflags = 2, .esp = (uint32_t)(handler_stack + 1024), .cs = KERNEL_CS,
-				    .ss = KERNEL_DS, .ds = KERNEL_DS, .es = KERNEL_DS, .fs = KERNEL_DS, .gs = KERNEL_DS, .iomap = sizeof(struct tss)};
+	handler_task = (struct tss){.eip = (uint32_t)handler_entry,
+				    .eflags = 2,
+				    .esp = (uint32_t)(handler_stack + 1024),
+				    .cs = KERNEL_CS,
+				    .ss = KERNEL_DS,
+				    .ds = KERNEL_DS,
+				    .es = KERNEL_DS,
+				    .fs = KERNEL_DS,
+				    .gs = KERNEL_DS,
+				    .iomap = sizeof(struct tss)};
 	gdt[HANDLER_SELECTOR / 8] = descriptor((uint32_t)&handler_task, sizeof(handler_task) - 1, TSS_32);
 	idt[vector] = (struct gate){.selector = HANDLER_SELECTOR, .type = 0x85};
 	handled_vector = vector;
@@ -221,7 +230,8 @@ static void bad_state(void)
 	handler_make(TS);
 	task_make();
 	task.cs = KERNEL_DS;
-	check_trap(trap_run(call_task, (void *)TASK_SELECTOR), TS, KERNEL_DS, "a task whose CS is data: #TS(selector), in the new task");
+	check_trap(trap_run(call_task, (void *)TASK_SELECTOR), TS, KERNEL_DS,
+		   "a task whose CS is data: #TS(selector), in the new task");
 	check_equal(seen.link, TASK_SELECTOR, "whose TSS the handler's task is linked to");
 	tss_load();
 	task_make();

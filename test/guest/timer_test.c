@@ -254,13 +254,13 @@ static uint16_t pm_timer_port(void)
 
 		__asm__("" : "=r"(signature) : "0"(at));
 		if (*signature == 0x2052545020445352) { /* "RSD PTR " */
-			const uint32_t *rsdt = (const uint32_t *)(uint64_t)*(const uint32_t *)(at + 16);
+			const uint32_t *rsdt = (const uint32_t *)(uint64_t) * (const uint32_t *)(at + 16);
 			unsigned i;
 
 			for (i = 0; i < (rsdt[1] - 36) / 4; i++) {
 				p = (const uint8_t *)(uint64_t)rsdt[9 + i];
 				if (*(const uint32_t *)p == 0x50434146) /* "FACP" */
-					return (uint16_t)*(const uint32_t *)(p + 76);
+					return (uint16_t) * (const uint32_t *)(p + 76);
 			}
 		}
 	}
@@ -304,7 +304,8 @@ static void tsc(void)
 	if (out[0] >= 0x15) {
 		cpuid(0x15, 0, out);
 		if (out[0] && out[1] && out[2])
-			check(near((uint64_t)out[2] * out[1] / out[0], tsc_hz), "CPUID.15's TSC frequency is what the PIT measures");
+			check(near((uint64_t)out[2] * out[1] / out[0], tsc_hz),
+			      "CPUID.15's TSC frequency is what the PIT measures");
 		else
 			skip("CPUID.15 gives no frequency");
 	}

@@ -29,8 +29,15 @@ V86(v86_handler, "mov $0x4242, %di; iret");
 
 static int run(const uint8_t *begin, const uint8_t *end, uint32_t flags)
 {
-	struct user_start start = {.eip = 0, .cs = CODE_SEGMENT, .eflags = 2 | FLAG_VM | flags, .esp = 0x1000, .ss = STACK_SEGMENT,
-				   .vm_ds = 0x3000, .vm_es = 0x3100, .vm_fs = 0x3200, .vm_gs = 0x3300};
+	struct user_start start = {.eip = 0,
+				   .cs = CODE_SEGMENT,
+				   .eflags = 2 | FLAG_VM | flags,
+				   .esp = 0x1000,
+				   .ss = STACK_SEGMENT,
+				   .vm_ds = 0x3000,
+				   .vm_es = 0x3100,
+				   .vm_fs = 0x3200,
+				   .vm_gs = 0x3300};
 	uint8_t *to = (uint8_t *)(CODE_SEGMENT << 4);
 	unsigned i;
 
@@ -108,7 +115,7 @@ static void extensions(void)
 	for (i = 0; i < 32; i++)
 		tss.redirection[i] = 0xff;
 	check_trap(RUN(v86_int21, 0), GP, 0, "VME: an INT whose redirection bit is set, with IOPL 0: #GP(0)");
-	tss.redirection[0x21 / 8] = (uint8_t)~(1u << (0x21 & 7));
+	tss.redirection[0x21 / 8] = (uint8_t) ~(1u << (0x21 & 7));
 	check_trap(RUN(v86_int21, IOPL3), GP, 0, "VME: a redirected INT returns to the HLT behind itself");
 	check_equal(trap.eip, 2, "with IP there");
 	check_equal(trap.edi & 0xffff, 0x4242, "after the handler in the task's own memory has run");
