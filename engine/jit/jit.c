@@ -305,7 +305,7 @@ static void trap(struct jit_vcpu *self, struct jit_context *context)
 		step(self);
 		return;
 	}
-	bug_on("a trap at no trap site");
+	bug_on(true); /* every instruction that can trap has its site */
 }
 
 /* Enters the block at RIP and does what it comes back for. */
