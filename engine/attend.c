@@ -24,6 +24,15 @@ static bool requests_take(struct vcpu *vcpu, struct x86_cpu *cpu)
 	return !(requests & ~taken);
 }
 
+void attend_count(struct vcpu *vcpu, struct x86_cpu *cpu, uint64_t executed)
+{
+	struct vm_clock *clock = &vcpu->vm->clock;
+
+	cpu->instructions += executed;
+	if (executed && cpu->instructions % VM_CLOCK_QUANTUM == 0 && clock->mode == CLOCK_COUNTED)
+		vm_clock_count(clock, VM_CLOCK_QUANTUM);
+}
+
 bool attend(struct vcpu *vcpu, struct x86_cpu *cpu, struct attend_counts *counts, enum run_end *end)
 {
 	uint32_t why = atomic_exchange_explicit(&cpu->attention, 0, memory_order_seq_cst);
@@ -60,7 +69,7 @@ bool attend(struct vcpu *vcpu, struct x86_cpu *cpu, struct attend_counts *counts
 	/* A shadow, a trap flag or a code breakpoint: one instruction, and look again. */
 	if (shadow || cpu->s.rflags & (X86_FLAG_TF | X86_FLAG_RF) || cpu->s.dr7 & 0xff) {
 		x86_step(cpu);
-		cpu->instructions++;
+		attend_count(vcpu, cpu, x86_executed(cpu));
 		x86_attention(cpu, X86_ATTENTION_EVENT);
 	}
 	return true;

@@ -20,6 +20,16 @@ struct attend_counts {
  */
 bool attend(struct vcpu *vcpu, struct x86_cpu *cpu, struct attend_counts *counts, enum run_end *end);
 
+/*
+ * COUNTED time: how many instructions there are to the next boundary, at least one; and `executed` more were executed, not more than that. At a
+ * boundary the state must be complete: attend_count moves the clock there.
+ */
+static inline uint64_t attend_room(const struct x86_cpu *cpu)
+{
+	return VM_CLOCK_QUANTUM - cpu->instructions % VM_CLOCK_QUANTUM;
+}
+void attend_count(struct vcpu *vcpu, struct x86_cpu *cpu, uint64_t executed);
+
 /* The parts of struct engine that are alike: `cpu_of` finds a vcpu's core. */
 
 enum status attend_dirty_start(struct vm *vm, struct x86_cpu *(*cpu_of)(const struct vcpu *vcpu));

@@ -68,7 +68,8 @@ struct x86_cpu {
 	uint8_t pauses;               /* PAUSEs executed, to yield now and then */
 	struct x86_tlb *tlb;          /* the current context's */
 	const struct x86_insn *insn;  /* being executed, NULL between instructions: a fault's RIP is reg[X86_RIP] - insn->length */
-	uint64_t instructions;        /* executed so far (engines update it per block) */
+	uint64_t instructions;        /* executed so far (engines update it per block); one that faults counts too */
+	bool unfinished;              /* a string instruction was left with RIP on itself: counted when it is done. See x86_executed */
 	/* --- the rest --- */
 	struct x86_state s;           /* canonical but for: gpr, rip (reg), status flags in rflags (flags), apic (the APIC's own) */
 	struct x86_tlb *tlb_contexts; /* X86_TLB_CONTEXTS of them and one that stays empty: in use while #AC is armed, so that every access is checked */

@@ -44,6 +44,15 @@ void x86_instruction_done(struct x86_cpu *cpu);
 /* A LOCKed operation without a pointer (device memory, page crossing): fn runs alone in the VM. A fault inside is carried out and raised here. */
 void x86_exclusive(struct x86_cpu *cpu, void (*fn)(struct x86_cpu *cpu, void *argument), void *argument);
 
+/* After an instruction was executed or has faulted: how many that makes, 0 or 1. Where REP pauses differs from engine to engine; what it counts does not. */
+static inline unsigned x86_executed(struct x86_cpu *cpu)
+{
+	bool unfinished = cpu->unfinished;
+
+	cpu->unfinished = false;
+	return !unfinished;
+}
+
 /* Condition codes 0-15 (Jcc, SETcc, CMOVcc) on the LAHF/SETO form. */
 static inline bool x86_condition(uint16_t flags, unsigned condition)
 {

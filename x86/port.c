@@ -129,6 +129,7 @@ static void string_run(struct x86_cpu *cpu, const struct x86_insn *insn,
 		if (!--budget || atomic_load_explicit(&cpu->attention, memory_order_relaxed) || cpu->step_armed) {
 			/* Not done yet: a boundary inside the instruction. RF, if it matters, says that it began already. */
 			cpu->reg[X86_RIP] -= insn->length;
+			cpu->unfinished = true;
 			if (cpu->s.dr7 & 0xff)
 				cpu->s.rflags |= X86_FLAG_RF;
 			break;

@@ -69,6 +69,7 @@ static void string_again(struct x86_cpu *cpu, const struct x86_insn *insn)
 	if (cpu->reg[X86_RIP] < insn->length)
 		rip &= width_mask(insn->code_size);
 	cpu->reg[X86_RIP] = rip;
+	cpu->unfinished = true;
 }
 
 static inline void index_add(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned reg, uint64_t delta)

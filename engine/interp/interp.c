@@ -23,7 +23,9 @@ struct interp_vcpu {
 	struct x86_cpu cpu;
 	struct interp_cache cache;
 	struct interp_vm *vm;
-	struct vm_clock *counted;  /* the clock if it counts instructions, else NULL */
+	struct vcpu *vcpu;
+	bool counted;              /* the clock counts instructions */
+	const struct x86_insn *first; /* of the block that runs */
 	struct attend_counts counts;
 	uint64_t exceptions;
 };
@@ -53,6 +55,18 @@ static struct interp_block *block_at_rip(struct interp_vcpu *self)
 	return block;
 }
 
+static __attribute__((noinline)) void fault(struct interp_vcpu *self)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	/* What faults counts as executed; no instruction: its fetch. */
+	uint64_t executed = cpu->insn ? (uint64_t)(cpu->insn - self->first) + 1 : 1;
+
+	self->exceptions++;
+	cpu->unfinished = false;
+	x86_fault_deliver(cpu);
+	attend_count(self->vcpu, cpu, executed);
+}
+
 /* Runs until attention is wanted or a fault was delivered. */
 static __attribute__((noinline)) void blocks_run(struct interp_vcpu *self)
 {
@@ -60,10 +74,7 @@ static __attribute__((noinline)) void blocks_run(struct interp_vcpu *self)
 
 	if (__builtin_setjmp(cpu->unwind)) {
 		/* Reached by __builtin_longjmp: nothing that lived in a register is left. */
-		struct x86_cpu *unwound = &self->cpu;
-
-		self->exceptions++;
-		x86_fault_deliver(unwound);
+		fault(self);
 		return;
 	}
 	while (!atomic_load_explicit(&cpu->attention, memory_order_relaxed)) {
@@ -72,19 +83,22 @@ static __attribute__((noinline)) void blocks_run(struct interp_vcpu *self)
 
 		if (__builtin_expect(!block, 0)) {
 			x86_step(cpu);
+			attend_count(self->vcpu, cpu, x86_executed(cpu));
 			return; /* x86_step has used the unwind buffer */
 		}
-		insn = block->insn;
+		insn = self->first = block->insn;
 		end = insn + block->count;
+		if (__builtin_expect(self->counted, 0) && block->count > attend_room(cpu))
+			end = insn + attend_room(cpu);
 		do {
 			cpu->insn = insn;
 			cpu->reg[X86_RIP] += insn->length;
 			insn->execute(cpu, insn);
 			insn++;
 		} while (insn != end && !atomic_load_explicit(&cpu->attention, memory_order_relaxed));
-		cpu->instructions += (uint64_t)(insn - block->insn);
-		if (self->counted)
-			vm_clock_count(self->counted, (uint64_t)(insn - block->insn));
+		if (__builtin_expect(self->counted, 0))
+			x86_instruction_done(cpu);
+		attend_count(self->vcpu, cpu, (uint64_t)(insn - block->insn) - !x86_executed(cpu));
 	}
 	x86_instruction_done(cpu);
 }
@@ -96,7 +110,8 @@ static enum run_end interp_vcpu_run(struct vcpu *vcpu)
 
 	self->cpu.apic = vcpu->apic;
 	self->cpu.apic_ops = vcpu->apic_ops;
-	self->counted = vcpu->vm->clock.mode == CLOCK_COUNTED ? &vcpu->vm->clock : 0;
+	self->vcpu = vcpu;
+	self->counted = vcpu->vm->clock.mode == CLOCK_COUNTED;
 	exclusive_vcpu_enter(vcpu);
 	x86_attention(&self->cpu, X86_ATTENTION_EVENT);
 	while (attend(vcpu, &self->cpu, &self->counts, &end))

@@ -135,12 +135,27 @@ bool branch_conditional(const struct x86_insn *insn)
 	return (insn->map == X86_MAP_0F && insn->opcode >> 4 == 8) || (insn->map == X86_MAP_1BYTE && insn->opcode >> 4 == 7);
 }
 
+/* To the side, out of the middle of a block whose instructions are counted: those behind are not executed. */
+static void branch_aside(struct translation *t, int64_t target)
+{
+	unsigned count = t->count;
+
+	if (t->counted && t->index + 1 < count) {
+		emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
+		emit_lea(&t->e, HOST_RCX, HOST_RCX, -(int32_t)(count - t->index - 1));
+		emit_store(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
+		t->count = t->index + 1;
+	}
+	branch_to(t, target);
+	t->count = count;
+}
+
 static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 {
 	int64_t target = (int64_t)t->next + (int64_t)insn->imm;
 	uint8_t *displacement;
 
-	if (in_page(target) && target > (int64_t)t->offset) {
+	if (in_page(target) && target > (int64_t)t->offset && !(t->counted && t->index + 1 < t->count)) {
 		struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, key_behind(t));
 
 		displacement = emit_jump_condition(&t->e, insn->opcode & 15);
@@ -152,7 +167,7 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 		}
 	} else {
 		displacement = emit_jump_condition(&t->e, (insn->opcode & 15) ^ 1);
-		branch_to(t, target);
+		branch_aside(t, target);
 		emit_jump_set(displacement, t->e.p);
 	}
 	if (t->index + 1 == t->count)

@@ -50,6 +50,7 @@ struct jit_block {
 struct jit_trap_site {
 	uint16_t host_end;
 	uint16_t offset;
+	uint16_t undone;     /* instructions of the block from this one on */
 };
 
 struct jit_cache {

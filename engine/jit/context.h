@@ -23,6 +23,7 @@ enum jit_exit {
 	JIT_EXIT_LINK,     /* a direct jump inside the page that is not linked yet */
 	JIT_EXIT_POLL,     /* attention, at a backward jump: go on at the site's target */
 	JIT_EXIT_NEXT,     /* a handler has left RIP where to go on */
+	JIT_EXIT_ROOM,     /* the block has more instructions than there are to the next boundary of COUNTED time */
 	JIT_EXIT_TRAP,     /* an instruction of the guest trapped on the host (#XM, #DE, alignment): x86_step raises it */
 };
 
@@ -58,7 +59,9 @@ struct jit_context {
 	void (*jump_fill)(void), (*return_fill)(void), (*vector_load)(void), (*handler_end)(void);
 	void (*exit_link)(void), (*exit_poll)(void);
 	uint64_t not_if, not_ac, status, system; /* sets of RFLAGS bits: PEXT and PDEP with the same mask are an AND without flags */
-	uint64_t count;          /* instructions, if the translation counts them */
+	uint64_t count;          /* instructions, if the translation counts them; its sign says that the room is used up */
+	uint64_t sign_mask;
+	void (*exit_room)(void);
 	struct x86_cpu *cpu;
 	uint64_t host_rsp;       /* jit_enter's frame */
 	uint64_t target;         /* where jit_enter goes */
@@ -94,6 +97,7 @@ void jit_thunk_jump_fill(void);
 void jit_thunk_return_fill(void);
 void jit_thunk_exit_link(void);
 void jit_thunk_exit_poll(void);
+void jit_thunk_exit_room(void);
 void jit_thunk_trap(void);
 void jit_thunk_jump_poll(void);
 /* Stores the guest's vector registers and MXCSR into cpu->s and makes the host's MXCSR the default again. */

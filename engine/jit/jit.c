@@ -34,11 +34,12 @@ struct jit_vcpu {
 	struct jit_cache cache;
 	struct translation translation;
 	struct attend_counts counts;
-	struct vm_clock *counted;      /* the clock if it counts instructions */
+	struct vcpu *vcpu;
 	uint16_t jump_key[2];          /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
 	/* Pages whose code has gone stale, for this vcpu to drop from its jump caches; more than fit: all. Under the code pages' lock. */
 	uint32_t stale[JIT_STALE], stales;
 	uint64_t undone;               /* instructions counted by the last block and not executed */
+	uint64_t count_base;           /* what context->count began at */
 	uint64_t fills, steps, exceptions, translated_before;
 };
 
@@ -74,10 +75,12 @@ bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint3
 		struct x86_cpu *unwound = context->cpu;
 
 		((struct jit_vcpu *)unwound->engine)->exceptions++;
+		unwound->unfinished = false;
 		x86_fault_deliver(unwound);
 		return false;
 	}
 	insn->execute(cpu, insn);
+	self->undone += !x86_executed(cpu);
 	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed) || cpu->reg[X86_RIP] != next || jit_context(cpu->tlb) != context)
 		return false;
 	self->undone = 0;
@@ -266,6 +269,18 @@ static void jump_link(struct jit_vcpu *self, const uint32_t *site, const struct 
 
 /* --- running --- */
 
+static void count(struct jit_vcpu *self, uint64_t executed)
+{
+	struct x86_cpu *cpu = &self->cpu;
+
+	/* A boundary of COUNTED time, where others may look at the state. */
+	if (self->translation.limited && executed == attend_room(cpu)) {
+		vector_release(jit_context(cpu->tlb));
+		x86_instruction_done(cpu);
+	}
+	attend_count(self->vcpu, cpu, executed);
+}
+
 static void step(struct jit_vcpu *self)
 {
 	struct x86_cpu *cpu = &self->cpu;
@@ -273,20 +288,26 @@ static void step(struct jit_vcpu *self)
 	vector_release(jit_context(cpu->tlb));
 	self->steps++;
 	x86_step(cpu);
-	cpu->instructions++;
+	count(self, x86_executed(cpu));
 }
 
-static void count_take(struct jit_vcpu *self, struct jit_context *context)
+/* Translated code counts up from here; over INT64_MAX it leaves. */
+static void count_begin(struct jit_vcpu *self, struct jit_context *context)
 {
-	uint64_t executed = context->count - self->undone;
-
-	context->count = 0;
-	self->undone = 0;
-	self->cpu.instructions += executed;
-	if (self->counted && executed)
-		vm_clock_count(self->counted, executed);
+	self->count_base = self->translation.limited ? INT64_MAX - attend_room(&self->cpu) : 0;
+	context->count = self->count_base;
 }
 
+static void count_end(struct jit_vcpu *self, struct jit_context *context)
+{
+	uint64_t undone = self->undone;
+
+	self->undone = 0;
+	if (self->translation.counted)
+		count(self, context->count - self->count_base - undone);
+}
+
+/* An instruction has trapped: RIP is put on it. */
 static void trap(struct jit_vcpu *self, struct jit_context *context)
 {
 	struct jit_cache *cache = &self->cache;
@@ -302,10 +323,27 @@ static void trap(struct jit_vcpu *self, struct jit_context *context)
 		if (site[i].host_end <= offset)
 			continue;
 		self->cpu.reg[X86_RIP] = site_rip(context, site[i].offset);
-		step(self);
+		self->undone = site[i].undone;
 		return;
 	}
 	bug_on(true); /* every instruction that can trap has its site */
+}
+
+/* Translated code came back: RIP and what was not executed, exactly. */
+static void arrive(struct jit_vcpu *self, struct jit_context *context, enum jit_exit reason)
+{
+	switch (reason) {
+	case JIT_EXIT_STEP:
+	case JIT_EXIT_ROOM:
+		if (!(*context->site & JIT_SITE_GO))
+			self->undone = JIT_SITE_UNDONE(*context->site);
+		break;
+	case JIT_EXIT_LINK:
+	case JIT_EXIT_POLL: break;
+	case JIT_EXIT_NEXT: return;
+	case JIT_EXIT_TRAP: trap(self, context); return;
+	}
+	self->cpu.reg[X86_RIP] = site_rip(context, *context->site);
 }
 
 /* Enters the block at RIP and does what it comes back for. */
@@ -323,40 +361,38 @@ static void run(struct jit_vcpu *self)
 		switch (block_find(self, version, &block)) {
 		case FOUND: break;
 		case FOUND_STEP: step(self); return;
-		case FOUND_FAULT: return;
+		case FOUND_FAULT: count(self, 1); return;
 		}
 		if (link && flushes == self->cache.flushes)
 			jump_link(self, link, block);
 		link = 0;
 		version = 0;
 		jump_key_set(self, block->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
+		count_begin(self, context);
 		reason = jit_enter(context, self->cache.code.execute + block->code);
-		if (reason == JIT_EXIT_STEP)
-			self->undone = JIT_SITE_UNDONE(*context->site);
-		if (self->translation.counted)
-			count_take(self, context);
+		arrive(self, context, reason);
+		count_end(self, context);
+		if (reason == JIT_EXIT_POLL || reason == JIT_EXIT_NEXT || atomic_load_explicit(&cpu->attention, memory_order_relaxed))
+			return;
 		switch (reason) {
+		case JIT_EXIT_LINK:
+			link = context->site;
+			flushes = self->cache.flushes;
+			break;
 		case JIT_EXIT_STEP:
-			cpu->reg[X86_RIP] = site_rip(context, *context->site);
 			if (*context->site & JIT_SITE_GROUP)
 				version = JIT_KEY_CAREFUL;
 			if (*context->site & (JIT_SITE_GROUP | JIT_SITE_GO))
 				break;
 			step(self);
 			return;
-		case JIT_EXIT_LINK:
-			cpu->reg[X86_RIP] = site_rip(context, *context->site);
-			link = context->site;
-			flushes = self->cache.flushes;
-			break;
-		case JIT_EXIT_POLL:
-			cpu->reg[X86_RIP] = site_rip(context, *context->site);
+		case JIT_EXIT_ROOM:
+			/* Too little room for the block: one by one. */
+			if (attend_room(cpu) < VM_CLOCK_QUANTUM)
+				step(self);
 			return;
-		case JIT_EXIT_NEXT: return;
-		case JIT_EXIT_TRAP: trap(self, context); return;
+		default: step(self); return;
 		}
-		if (atomic_load_explicit(&cpu->attention, memory_order_relaxed))
-			return;
 	}
 }
 
@@ -403,7 +439,7 @@ static enum run_end jit_vcpu_run(struct vcpu *vcpu)
 
 	cpu->apic = vcpu->apic;
 	cpu->apic_ops = vcpu->apic_ops;
-	self->counted = vcpu->vm->clock.mode == CLOCK_COUNTED ? &vcpu->vm->clock : 0;
+	self->vcpu = vcpu;
 	exclusive_vcpu_enter(vcpu);
 	x86_attention(cpu, X86_ATTENTION_EVENT);
 	for (;;) {
@@ -525,6 +561,8 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 		.return_fill = jit_thunk_return_fill,
 		.exit_link = jit_thunk_exit_link,
 		.exit_poll = jit_thunk_exit_poll,
+		.exit_room = jit_thunk_exit_room,
+		.sign_mask = UINT64_C(1) << 63,
 		.handler_end = jit_thunk_handler_end,
 		.cpu = &self->cpu,
 	};
@@ -578,6 +616,7 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	self->translation.pages = &self->vm->pages;
 	self->translation.cpu = &self->cpu;
 	self->translation.counted = vm->config->stats_path || vm->config->deterministic;
+	self->translation.limited = vm->config->deterministic;
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
 		context_init(self, &self->cpu.tlb_contexts[i]);
 	x86_code_pages_cpu_add(&self->vm->pages, &self->cpu);

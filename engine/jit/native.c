@@ -57,7 +57,7 @@ static void emit_native(struct translation *t, const struct x86_insn *insn, cons
 {
 	emit_guest(&t->e, insn, operands, jit_form_immediate(insn));
 	if (traps)
-		t->trap[t->traps++] = (struct jit_trap_site){ (uint16_t)(t->e.p - t->code), (uint16_t)t->offset };
+		t->trap[t->traps++] = (struct jit_trap_site){ (uint16_t)(t->e.p - t->code), (uint16_t)t->offset, (uint16_t)(t->count - t->index) };
 }
 
 static bool emit_high(struct translation *t, const struct x86_insn *insn, unsigned form)

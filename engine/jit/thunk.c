@@ -128,6 +128,7 @@ static __attribute__((naked, used)) void jit_exit_common(void)
 static __attribute__((used)) EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP)
 EXIT_THUNK(jit_thunk_exit_link, JIT_EXIT_LINK)
 EXIT_THUNK(jit_thunk_exit_poll, JIT_EXIT_POLL)
+EXIT_THUNK(jit_thunk_exit_room, JIT_EXIT_ROOM)
 
 /* Jumped to from a signal, RSP = context, RCX = where it trapped; there is no site: a word of the context stands in. */
 __attribute__((naked)) void jit_thunk_trap(void)

@@ -100,12 +100,12 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 	translate_handler(t, insn, ends);
 }
 
-/* Does the block go on behind an instruction that ends blocks in general? Not past a jump where instructions are counted: the count is the block's. */
+/* Does the block go on behind an instruction that ends blocks in general? */
 static bool goes_on(const struct translation *t, const struct x86_insn *insn, unsigned *jumps)
 {
 	if (translate_system_stays(t, insn))
 		return true;
-	return branch_conditional(insn) && !t->counted && ++*jumps < JIT_BLOCK_JUMPS;
+	return branch_conditional(insn) && ++*jumps < JIT_BLOCK_JUMPS;
 }
 
 static unsigned decode(struct translation *t, unsigned available)
@@ -131,6 +131,7 @@ static unsigned decode(struct translation *t, unsigned available)
 static void entries(struct translation *t)
 {
 	struct emitter *e = &t->e;
+	uint8_t *branch;
 
 	emit_lea(e, HOST_R14, HOST_R14, -(int32_t)t->start);
 	emit_store(e, HOST_R14, HOST_RSP, JIT_OFFSET(code_base));
@@ -139,6 +140,14 @@ static void entries(struct translation *t)
 		emit_load(e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
 		emit_lea(e, HOST_RCX, HOST_RCX, (int32_t)t->count);
 		emit_store(e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
+	}
+	if (t->limited) {
+		emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(sign_mask));
+		emit8(e, 0xe3); /* jrcxz */
+		emit8(e, 0);
+		branch = e->p;
+		translate_call_site(t, JIT_OFFSET(exit_room), t->start, 1, 0);
+		branch[-1] = (uint8_t)(e->p - branch);
 	}
 }
 

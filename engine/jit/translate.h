@@ -43,6 +43,7 @@ struct translation {
 	unsigned mode;         /* enum x86_access_mode */
 	bool wide;             /* 64-bit code */
 	bool counted;          /* count instructions */
+	bool limited;          /* and leave before there are too many */
 	unsigned start;        /* page offsets: of the block, */
 	unsigned offset, next; /* of the current instruction and the one behind it */
 	unsigned index, count; /* the current instruction's number, and how many there are */

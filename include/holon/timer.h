@@ -60,7 +60,12 @@ uint64_t vm_clock_tsc(struct vm_clock *clock);
 uint64_t vm_clock_wall_ns(struct vm_clock *clock);
 /* guest TSC value -> the first guest ns at which vm_clock_tsc() has reached it (a time in the past gives one in the past). */
 uint64_t vm_clock_tsc_to_ns(struct vm_clock *clock, uint64_t tsc);
-/* COUNTED: `instructions` more have been executed: one nanosecond each; fires what is due. */
+/*
+ * COUNTED: `instructions` more have been executed: one nanosecond each; fires what is due. Engines call it on the vcpu's thread when a multiple of
+ * VM_CLOCK_QUANTUM is reached, exactly there, between two instructions with the vcpu's state complete: so every engine shows a guest the same time at
+ * the same instruction.
+ */
+#define VM_CLOCK_QUANTUM 1024u
 void vm_clock_count(struct vm_clock *clock, uint64_t instructions);
 /* COUNTED: every vcpu is idle: jumps to the next deadline and fires it. false: there is none. */
 bool vm_clock_skip_idle(struct vm_clock *clock);
