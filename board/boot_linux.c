@@ -227,8 +227,9 @@ static enum status payload_decompress(struct boot *boot, const struct linux_kern
 	}
 	if (plan->image_size != boot_read32(bz->code + offset + length - 4)) {
 		*damaged = true;
-		return reason_give(why, STATUS_INVALID,
-				   "its compressed payload is damaged: it unpacks to another length than it says; fetch the file again");
+		return reason_give(
+			why, STATUS_INVALID,
+			"its compressed payload is damaged: it unpacks to another length than it says; fetch the file again");
 	}
 	return STATUS_OK;
 }

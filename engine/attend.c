@@ -98,7 +98,7 @@ static void dirty_start(void *argument)
 
 enum status attend_dirty_start(struct vm *vm, struct x86_cpu *(*cpu_of)(const struct vcpu *vcpu))
 {
-	struct dirty dirty = { .vm = vm, .cpu_of = cpu_of };
+	struct dirty dirty = {.vm = vm, .cpu_of = cpu_of};
 
 	exclusive_run(vm, 0, dirty_start, &dirty);
 	return dirty.status;
@@ -114,7 +114,7 @@ static void dirty_collect(void *argument)
 
 enum status attend_dirty_collect(struct vm *vm, uint64_t *bitmap, struct x86_cpu *(*cpu_of)(const struct vcpu *vcpu))
 {
-	exclusive_run(vm, 0, dirty_collect, &(struct dirty){ .vm = vm, .cpu_of = cpu_of, .bitmap = bitmap });
+	exclusive_run(vm, 0, dirty_collect, &(struct dirty){.vm = vm, .cpu_of = cpu_of, .bitmap = bitmap});
 	return STATUS_OK;
 }
 

@@ -66,7 +66,7 @@ uint32_t x86_code_page_mark(struct x86_code_pages *pages, struct x86_cpu *cpu, c
 			return generation;
 		}
 		host_mutex_unlock(&pages->lock);
-		cpu->platform->exclusive(cpu->machine, page_protect, &(struct protection){ pages, hva });
+		cpu->platform->exclusive(cpu->machine, page_protect, &(struct protection){pages, hva});
 	}
 }
 

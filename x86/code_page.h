@@ -22,8 +22,8 @@
 
 struct x86_code_pages {
 	struct guest_memory *memory;
-	struct host_mutex lock;       /* a leaf, but for `invalidated` */
-	uint64_t *granule;            /* by RAM page: a bit 64 bytes */
+	struct host_mutex lock; /* a leaf, but for `invalidated` */
+	uint64_t *granule;      /* by RAM page: a bit 64 bytes */
 	uint64_t pages;
 	struct x86_cpu *cpu[X86_CODE_CPUS]; /* whose TLBs lose their write entries */
 	unsigned cpus;

@@ -24,11 +24,11 @@
 #include "x86/tlb.h"
 
 /* cpu->attention: why the engine must look up from its work before the next block. */
-#define X86_ATTENTION_REQUEST 1u   /* vcpu->requests has something (any thread sets this) */
-#define X86_ATTENTION_EVENT 2u     /* single step, debug trap, shadow, window: x86_events_serve */
-#define X86_ATTENTION_CODE 4u      /* a store hit translated code: leave the block after this instruction */
-#define X86_ATTENTION_MODE 8u      /* CPL, code size, paging or CR0/CR4/EFER changed: look the block up anew */
-#define X86_ATTENTION_ACTIVITY 16u /* HLT, shutdown */
+#define X86_ATTENTION_REQUEST 1u    /* vcpu->requests has something (any thread sets this) */
+#define X86_ATTENTION_EVENT 2u      /* single step, debug trap, shadow, window: x86_events_serve */
+#define X86_ATTENTION_CODE 4u       /* a store hit translated code: leave the block after this instruction */
+#define X86_ATTENTION_MODE 8u       /* CPL, code size, paging or CR0/CR4/EFER changed: look the block up anew */
+#define X86_ATTENTION_ACTIVITY 16u  /* HLT, shutdown */
 #define X86_ATTENTION_EXCLUSIVE 32u /* an exclusive section waits (any thread) */
 
 /* What the core asks of the machine around it; vm/vcpu.c fills it in. All calls on the vcpu's thread. */
@@ -57,36 +57,37 @@ enum x86_access_mode {
 
 struct x86_cpu {
 	/* --- hot: the JIT addresses these with short displacements --- */
-	uint64_t reg[18];             /* 16 GPRs, zero, RIP of the next instruction */
-	uint16_t flags;               /* LAHF/SETO form, see above */
+	uint64_t reg[18]; /* 16 GPRs, zero, RIP of the next instruction */
+	uint16_t flags;   /* LAHF/SETO form, see above */
 	uint8_t cpl;
-	uint8_t code_size;            /* 2, 4, 8 */
+	uint8_t code_size; /* 2, 4, 8 */
 	_Atomic uint32_t attention;
-	uint8_t mode;                 /* enum x86_access_mode of explicit data accesses */
-	uint8_t stack_size;           /* 2, 4, 8: width of rSP for implicit stack accesses */
-	uint8_t flat;                 /* bit per segment register: base 0 and no limit, type or null check can fail for reads and writes */
-	uint8_t pauses;               /* PAUSEs executed, to yield now and then */
-	struct x86_tlb *tlb;          /* the current context's */
-	const struct x86_insn *insn;  /* being executed, NULL between instructions: a fault's RIP is reg[X86_RIP] - insn->length */
-	uint64_t instructions;        /* executed so far (engines update it per block); one that faults counts too */
-	bool unfinished;              /* a string instruction was left with RIP on itself: counted when it is done. See x86_executed */
+	uint8_t mode;        /* enum x86_access_mode of explicit data accesses */
+	uint8_t stack_size;  /* 2, 4, 8: width of rSP for implicit stack accesses */
+	uint8_t flat;        /* bit per segment register: base 0 and no limit, type or null check can fail for reads and writes */
+	uint8_t pauses;      /* PAUSEs executed, to yield now and then */
+	struct x86_tlb *tlb; /* the current context's */
+	const struct x86_insn *insn; /* being executed, NULL between instructions: a fault's RIP is reg[X86_RIP] - insn->length */
+	uint64_t instructions;       /* executed so far (engines update it per block); one that faults counts too */
+	bool unfinished; /* a string instruction was left with RIP on itself: counted when it is done. See x86_executed */
 	/* --- the rest --- */
-	struct x86_state s;           /* canonical but for: gpr, rip (reg), status flags in rflags (flags), apic (the APIC's own) */
-	struct x86_tlb *tlb_contexts; /* X86_TLB_CONTEXTS of them and one that stays empty: in use while #AC is armed, so that every access is checked */
+	struct x86_state s; /* canonical but for: gpr, rip (reg), status flags in rflags (flags), apic (the APIC's own) */
+	struct x86_tlb *
+		tlb_contexts; /* X86_TLB_CONTEXTS of them and one that stays empty: in use while #AC is armed, so that every access is checked */
 	uint16_t tlb_pcid[X86_TLB_CONTEXTS];
 	uint8_t tlb_current, tlb_next; /* CR3's context; round robin */
-	void *unwind[5];              /* __builtin_setjmp: where a fault goes */
+	void *unwind[5];               /* __builtin_setjmp: where a fault goes */
 	/* The fault being raised */
 	uint8_t fault_vector;
 	bool fault_has_error;
 	uint32_t fault_error;
-	uint64_t fault_address;       /* CR2 */
+	uint64_t fault_address; /* CR2 */
 	/* Data breakpoints that matched during this instruction: DR6 bits */
 	uint64_t debug_hits;
-	bool event_external;          /* an event that is not the program's own is being delivered: EXT in error codes */
-	bool event_waiting;           /* an NMI or interrupt was pending and not allowed when an engine last looked: look again when IF may have changed */
-	bool step_armed;              /* TF was set when the instruction began */
-	bool shadow_fresh;            /* s.interrupt_shadow was set by the instruction that just ran: it ages with the next */
+	bool event_external; /* an event that is not the program's own is being delivered: EXT in error codes */
+	bool event_waiting; /* an NMI or interrupt was pending and not allowed when an engine last looked: look again when IF may have changed */
+	bool step_armed;   /* TF was set when the instruction began */
+	bool shadow_fresh; /* s.interrupt_shadow was set by the instruction that just ran: it ages with the next */
 	/* A store of this instruction hit a page with flags: finish with x86_store_done. */
 	uint8_t *special_store;
 	unsigned special_store_length;
@@ -96,7 +97,7 @@ struct x86_cpu {
 	void *apic;
 	struct guest_memory *memory;
 	const struct x86_cpu_model *model;
-	void *host_run;               /* x86/host_run.c: per-cpu scratch for host-executed instructions */
+	void *host_run; /* x86/host_run.c: per-cpu scratch for host-executed instructions */
 	void *engine;
 	unsigned id;
 	uint64_t tlb_misses;

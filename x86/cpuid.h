@@ -19,6 +19,7 @@ struct x86_cpuid_leaf {
 };
 
 /* The features that change behaviour elsewhere; a bit each, so that decode and CR4 checks need no leaf arithmetic. */
+/* clang-format off */
 enum x86_feature {
 	X86_FEATURE_SSE3, X86_FEATURE_PCLMULQDQ, X86_FEATURE_SSSE3, X86_FEATURE_FMA, X86_FEATURE_CX16, X86_FEATURE_PCID, X86_FEATURE_SSE41,
 	X86_FEATURE_SSE42, X86_FEATURE_X2APIC, X86_FEATURE_MOVBE, X86_FEATURE_POPCNT, X86_FEATURE_TSC_DEADLINE, X86_FEATURE_AES,
@@ -30,12 +31,13 @@ enum x86_feature {
 	X86_FEATURE_VAES, X86_FEATURE_VPCLMULQDQ, X86_FEATURE_FSRM, X86_FEATURE_CLZERO,
 	X86_FEATURES
 };
+/* clang-format on */
 
 #define X86_CPUID_LEAVES 64
 struct x86_cpu_model {
 	char name[32];
-	bool intel;                 /* vendor: GenuineIntel, else AuthenticAMD: SYSCALL/SYSENTER and canonical checks differ */
-	uint64_t features;          /* 1 << enum x86_feature; fewer than 64 of them */
+	bool intel;        /* vendor: GenuineIntel, else AuthenticAMD: SYSCALL/SYSENTER and canonical checks differ */
+	uint64_t features; /* 1 << enum x86_feature; fewer than 64 of them */
 	uint64_t features_high;
 	unsigned physical_bits, linear_bits;
 	uint64_t cr4_allowed, xcr0_allowed, efer_allowed;

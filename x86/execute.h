@@ -12,9 +12,11 @@ _Noreturn void x86_raise(struct x86_cpu *cpu, unsigned vector);                 
 _Noreturn void x86_raise_error(struct x86_cpu *cpu, unsigned vector, uint32_t error); /* #TS #NP #SS #GP #AC (and #DF) */
 _Noreturn void x86_raise_page_fault(struct x86_cpu *cpu, uint64_t linear, uint32_t error);
 
+/* clang-format off */
 enum x86_event_type { X86_EVENT_INTERRUPT = 0, X86_EVENT_NMI = 2, X86_EVENT_EXCEPTION = 3, X86_EVENT_SOFTWARE = 4 /* INT n */,
 		      X86_EVENT_SOFTWARE_EXCEPTION = 6 /* INT3, INTO: type numbers as VMX and SVM use */,
 		      X86_EVENT_PRIVILEGED_SOFTWARE = 5 /* INT1 */ };
+/* clang-format on */
 
 /*
  * After a fault has unwound: turns the noted fault into its delivery, with #DF and triple fault (activity = X86_SHUTDOWN) as the SDM says
@@ -22,7 +24,8 @@ enum x86_event_type { X86_EVENT_INTERRUPT = 0, X86_EVENT_NMI = 2, X86_EVENT_EXCE
  */
 void x86_fault_deliver(struct x86_cpu *cpu);
 /* Delivers an event through the IDT; may unwind with a fault met on the way. return_rip is pushed. */
-void x86_event_deliver(struct x86_cpu *cpu, enum x86_event_type type, unsigned vector, bool has_error, uint32_t error, uint64_t return_rip);
+void x86_event_deliver(struct x86_cpu *cpu, enum x86_event_type type, unsigned vector, bool has_error, uint32_t error,
+		       uint64_t return_rip);
 
 /*
  * Between instructions, in the order of SDM vol. 3, table 6-2: pending debug traps, NMI, external interrupts; honours the shadows (and ages
@@ -59,13 +62,13 @@ static inline bool x86_condition(uint16_t flags, unsigned condition)
 	bool result;
 
 	switch (condition >> 1) {
-	case 0: result = flags & 1; break;                                    /* O */
-	case 1: result = flags & 0x100; break;                                /* B */
-	case 2: result = flags & 0x4000; break;                               /* Z */
-	case 3: result = flags & 0x4100; break;                               /* BE */
-	case 4: result = flags & 0x8000; break;                               /* S */
-	case 5: result = flags & 0x400; break;                                /* P */
-	case 6: result = (flags >> 15 ^ flags) & 1; break;                    /* L */
+	case 0: result = flags & 1; break;                                        /* O */
+	case 1: result = flags & 0x100; break;                                    /* B */
+	case 2: result = flags & 0x4000; break;                                   /* Z */
+	case 3: result = flags & 0x4100; break;                                   /* BE */
+	case 4: result = flags & 0x8000; break;                                   /* S */
+	case 5: result = flags & 0x400; break;                                    /* P */
+	case 6: result = (flags >> 15 ^ flags) & 1; break;                        /* L */
 	default: result = (flags & 0x4000) || ((flags >> 15 ^ flags) & 1); break; /* LE */
 	}
 	return result ^ (condition & 1);

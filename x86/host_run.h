@@ -29,11 +29,13 @@
 #include "x86/cpu.h"
 
 /* The fixed operands of the stubs: xmm0 where it is implicit, then these. RSI points to `memory`. */
+/* clang-format off */
 enum host_run_register {
 	HOST_RUN_REG_VECTOR = 1, HOST_RUN_RM_VECTOR = 2, HOST_RUN_VVVV_VECTOR = 3, HOST_RUN_IS4_VECTOR = 4,
 	HOST_RUN_REG_MMX = 1, HOST_RUN_RM_MMX = 2,
 	HOST_RUN_REG_GPR = 3 /* RBX */, HOST_RUN_RM_GPR = 5 /* RBP */, HOST_RUN_RM_MEMORY = 6 /* [RSI] with mod 0 */,
 };
+/* clang-format on */
 
 struct host_run_frame {
 	/*
@@ -43,30 +45,30 @@ struct host_run_frame {
 	const uint8_t *from[5];
 	uint8_t *to[4];
 	uint64_t padding[3];
-	uint8_t unused[64];    /* an operand that the instruction has not */
-	uint64_t mm[2];        /* mm1, mm2 */
+	uint8_t unused[64]; /* an operand that the instruction has not */
+	uint64_t mm[2];     /* mm1, mm2 */
 	uint64_t rax, rcx, rdx, rbx, rbp;
-	uint32_t mxcsr;        /* the guest's, in and out; also after a trap */
+	uint32_t mxcsr; /* the guest's, in and out; also after a trap */
 	uint32_t host_mxcsr;
 	uint16_t host_fcw;
-	uint16_t flags;        /* LAHF/SETO form; in: x87 only (FCMOVcc) */
+	uint16_t flags; /* LAHF/SETO form; in: x87 only (FCMOVcc) */
 	uint32_t padding_2[7];
-	uint8_t memory[64];    /* the memory operand */
-	uint8_t x87[512];      /* FXSAVE64 image, x87 stubs only */
+	uint8_t memory[64]; /* the memory operand */
+	uint8_t x87[512];   /* FXSAVE64 image, x87 stubs only */
 } __attribute__((aligned(64)));
 
 #define HOST_RUN_STUB_SIZE 8 /* the longest: 66 REX 0F 3A opcode ModRM imm8 RET */
 #define HOST_RUN_STUBS 2048
-#define HOST_RUN_TABLE 4096  /* open addressing: at most half full */
+#define HOST_RUN_TABLE 4096 /* open addressing: at most half full */
 
 struct host_run {
 	struct host_run_frame frame;
-	uint8_t *write;          /* this cpu's slice of the code pages, both mappings */
+	uint8_t *write; /* this cpu's slice of the code pages, both mappings */
 	const uint8_t *execute;
 	unsigned slice;
 	unsigned stubs;
 	struct {
-		uint32_t key;    /* 0: free */
+		uint32_t key; /* 0: free */
 		uint32_t stub;
 	} table[HOST_RUN_TABLE];
 };

@@ -57,33 +57,33 @@ static inline uint8_t *x86_tlb_hit(const struct x86_tlb_array *array, uint64_t l
 }
 
 /* x86_read8 .. x86_write64: explicit data accesses in the current mode; the _system ones are implicit supervisor accesses (descriptor tables, TSS). */
-#define X86_MEMORY_ACCESSORS(bits)                                                                            \
-	static inline uint##bits##_t x86_read##bits(struct x86_cpu *cpu, uint64_t linear)                     \
-	{                                                                                                     \
-		const uint8_t *p = x86_tlb_hit(&cpu->tlb->read[cpu->mode], linear, bits / 8);                  \
-		uint##bits##_t value;                                                                         \
-                                                                                                              \
-		if (__builtin_expect(!p, 0))                                                                  \
-			return (uint##bits##_t)x86_read_slow(cpu, linear, bits / 8, cpu->mode);               \
-		__builtin_memcpy(&value, p, sizeof(value));                                                   \
-		return value;                                                                                 \
-	}                                                                                                     \
-	static inline void x86_write##bits(struct x86_cpu *cpu, uint64_t linear, uint##bits##_t value)        \
-	{                                                                                                     \
-		uint8_t *p = x86_tlb_hit(&cpu->tlb->write[cpu->mode], linear, bits / 8);                       \
-                                                                                                              \
-		if (__builtin_expect(!p, 0))                                                                  \
-			x86_write_slow(cpu, linear, bits / 8, value, cpu->mode);                              \
-		else                                                                                          \
-			__builtin_memcpy(p, &value, sizeof(value));                                           \
-	}                                                                                                     \
-	static inline uint##bits##_t x86_read##bits##_system(struct x86_cpu *cpu, uint64_t linear)            \
-	{                                                                                                     \
-		return (uint##bits##_t)x86_read_slow(cpu, linear, bits / 8, X86_MODE_SUPERVISOR_SMAP);        \
-	}                                                                                                     \
+#define X86_MEMORY_ACCESSORS(bits)                                                                              \
+	static inline uint##bits##_t x86_read##bits(struct x86_cpu *cpu, uint64_t linear)                       \
+	{                                                                                                       \
+		const uint8_t *p = x86_tlb_hit(&cpu->tlb->read[cpu->mode], linear, bits / 8);                   \
+		uint##bits##_t value;                                                                           \
+                                                                                                                \
+		if (__builtin_expect(!p, 0))                                                                    \
+			return (uint##bits##_t)x86_read_slow(cpu, linear, bits / 8, cpu->mode);                 \
+		__builtin_memcpy(&value, p, sizeof(value));                                                     \
+		return value;                                                                                   \
+	}                                                                                                       \
+	static inline void x86_write##bits(struct x86_cpu *cpu, uint64_t linear, uint##bits##_t value)          \
+	{                                                                                                       \
+		uint8_t *p = x86_tlb_hit(&cpu->tlb->write[cpu->mode], linear, bits / 8);                        \
+                                                                                                                \
+		if (__builtin_expect(!p, 0))                                                                    \
+			x86_write_slow(cpu, linear, bits / 8, value, cpu->mode);                                \
+		else                                                                                            \
+			__builtin_memcpy(p, &value, sizeof(value));                                             \
+	}                                                                                                       \
+	static inline uint##bits##_t x86_read##bits##_system(struct x86_cpu *cpu, uint64_t linear)              \
+	{                                                                                                       \
+		return (uint##bits##_t)x86_read_slow(cpu, linear, bits / 8, X86_MODE_SUPERVISOR_SMAP);          \
+	}                                                                                                       \
 	static inline void x86_write##bits##_system(struct x86_cpu *cpu, uint64_t linear, uint##bits##_t value) \
-	{                                                                                                     \
-		x86_write_slow(cpu, linear, bits / 8, value, X86_MODE_SUPERVISOR_SMAP);                       \
+	{                                                                                                       \
+		x86_write_slow(cpu, linear, bits / 8, value, X86_MODE_SUPERVISOR_SMAP);                         \
 	}
 X86_MEMORY_ACCESSORS(8)
 X86_MEMORY_ACCESSORS(16)
@@ -141,7 +141,8 @@ struct x86_translation {
 /* Notes in cpu->debug_hits the data breakpoints that an access touches. */
 void x86_debug_access(struct x86_cpu *cpu, uint64_t linear, unsigned size, bool write);
 /* access by `mode`; on failure *error is the #PF error code and the result false (nothing raised). */
-bool x86_page_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, unsigned mode, struct x86_translation *out, uint32_t *error);
+bool x86_page_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, unsigned mode, struct x86_translation *out,
+		   uint32_t *error);
 /* PAE: (re)loads the four PDPTEs from cr3; false: a reserved bit is set (#GP(0)). */
 bool x86_pdptes_load(struct x86_cpu *cpu, uint64_t cr3);
 

@@ -9,8 +9,10 @@
 
 #define X86_BIT(n) (UINT64_C(1) << (n))
 
+/* clang-format off */
 enum x86_gpr { X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI, X86_R8, X86_R9, X86_R10, X86_R11,
 	       X86_R12, X86_R13, X86_R14, X86_R15 };
+/* clang-format on */
 enum x86_segment_register { X86_ES, X86_CS, X86_SS, X86_DS, X86_FS, X86_GS };
 
 #define X86_FLAG_CF X86_BIT(0)
@@ -93,8 +95,10 @@ enum x86_segment_register { X86_ES, X86_CS, X86_SS, X86_DS, X86_FS, X86_GS };
 #define X86_SEGMENT_DB 0x4000u
 #define X86_SEGMENT_G 0x8000u
 
+/* clang-format off */
 enum x86_vector_number { X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OF = 4, X86_BR = 5, X86_UD = 6, X86_NM = 7, X86_DF = 8,
 			 X86_TS = 10, X86_NP = 11, X86_SS_FAULT = 12, X86_GP = 13, X86_PF = 14, X86_MF = 16, X86_AC = 17, X86_MC = 18, X86_XM = 19 };
+/* clang-format on */
 
 #define X86_PF_P 1u
 #define X86_PF_W 2u

@@ -14,9 +14,10 @@
 
 struct x86_segment {
 	uint64_t base;
-	uint32_t limit;      /* in bytes, G applied: the last valid offset */
+	uint32_t limit; /* in bytes, G applied: the last valid offset */
 	uint16_t selector;
-	uint16_t attributes; /* descriptor bits 40-47 in 7:0 (type, S, DPL, P), bits 52-55 in 15:12 (AVL, L, D/B, G); X86_SEGMENT_UNUSABLE */
+	uint16_t
+		attributes; /* descriptor bits 40-47 in 7:0 (type, S, DPL, P), bits 52-55 in 15:12 (AVL, L, D/B, G); X86_SEGMENT_UNUSABLE */
 };
 
 struct x86_table { /* GDTR, IDTR */
@@ -27,12 +28,12 @@ struct x86_table { /* GDTR, IDTR */
 /* The first 160 bytes of an FXSAVE64 image, then MXCSR's mask as the model shows it. */
 struct x86_x87 {
 	uint16_t fcw, fsw;
-	uint8_t ftw;         /* abridged: a bit a physical register, 1 = not empty */
+	uint8_t ftw; /* abridged: a bit a physical register, 1 = not empty */
 	uint8_t reserved;
 	uint16_t fop;
 	uint64_t fip, fdp;
 	uint32_t mxcsr, mxcsr_mask;
-	uint8_t st[8][16];   /* ST(0) first, 10 bytes used */
+	uint8_t st[8][16]; /* ST(0) first, 10 bytes used */
 } __attribute__((aligned(16)));
 
 struct x86_vector {
@@ -67,7 +68,7 @@ struct x86_state {
 	struct x86_segment ldtr, tr;
 	struct x86_table gdtr, idtr;
 	uint64_t cr0, cr2, cr3, cr4, cr8;
-	uint64_t pdpte[4];             /* PAE: loaded with CR3 */
+	uint64_t pdpte[4]; /* PAE: loaded with CR3 */
 	uint64_t dr[4], dr6, dr7;
 	uint64_t xcr0;
 	/* MSRs */
@@ -77,20 +78,20 @@ struct x86_state {
 	uint64_t mtrr_fixed[11], mtrr_variable[16];
 	uint64_t mcg_status, mcg_ctl, mc[16];
 	uint64_t debugctl, xss;
-	uint64_t amd_hwcr;             /* c0010015 */
+	uint64_t amd_hwcr; /* c0010015 */
 	uint64_t msr_reserved[7];
-	uint64_t pvclock_msr;          /* kvmclock system time, 0: off */
+	uint64_t pvclock_msr; /* kvmclock system time, 0: off */
 	/* x87, SSE, AVX */
 	struct x86_x87 x87;
 	struct x86_vector vector[16];
 	uint32_t pkru;
-	uint32_t activity;             /* enum x86_activity */
-	uint8_t interrupt_shadow;      /* X86_SHADOW_STI, X86_SHADOW_MOV_SS */
+	uint32_t activity;        /* enum x86_activity */
+	uint8_t interrupt_shadow; /* X86_SHADOW_STI, X86_SHADOW_MOV_SS */
 	uint8_t nmi_masked;
 	uint8_t nmi_pending;
 	uint8_t sipi_vector;
 	uint32_t reserved;
-	uint64_t pending_debug;        /* DR6 bits of a trap not yet delivered */
+	uint64_t pending_debug; /* DR6 bits of a trap not yet delivered */
 	struct x86_pending_event pending;
 	struct x86_apic_state apic;
 };

@@ -10,7 +10,8 @@
 #include "x86/insn.h"
 
 /* segment.c: segment registers and descriptor tables */
-x86_handler x86_op_mov_to_sreg, x86_op_mov_from_sreg, x86_op_push_sreg, x86_op_pop_sreg, x86_op_load_far_pointer; /* 8E 8C; 06.. 0FA0..; LDS LES LSS LFS LGS */
+x86_handler x86_op_mov_to_sreg, x86_op_mov_from_sreg, x86_op_push_sreg, x86_op_pop_sreg,
+	x86_op_load_far_pointer; /* 8E 8C; 06.. 0FA0..; LDS LES LSS LFS LGS */
 x86_handler x86_op_lar, x86_op_lsl, x86_op_verr, x86_op_verw, x86_op_arpl, x86_op_lldt, x86_op_ltr, x86_op_sldt, x86_op_str;
 x86_handler x86_op_lgdt, x86_op_lidt, x86_op_sgdt, x86_op_sidt;
 /* transfer.c: far control transfers, gates, task switches, INT, IRET, fast system calls */

@@ -40,28 +40,28 @@ struct x86_tlb_array {
 #define X86_JUMP_LOG 2048
 #define X86_JUMP_PAGES UINT32_MAX /* more than one: dropped with any page */
 struct x86_jump_array {
-	uint64_t tag[X86_JUMP_ENTRIES];    /* minus RIP; 0: RIP 0, which has index 0, or nothing */
+	uint64_t tag[X86_JUMP_ENTRIES]; /* minus RIP; 0: RIP 0, which has index 0, or nothing */
 	uint64_t target[X86_JUMP_ENTRIES];
-	uint32_t page[X86_JUMP_ENTRIES];   /* the RAM page of the code, or X86_JUMP_PAGES */
-	uint32_t used;                     /* how many of `log`; more than X86_JUMP_LOG: all may be in use */
+	uint32_t page[X86_JUMP_ENTRIES]; /* the RAM page of the code, or X86_JUMP_PAGES */
+	uint32_t used;                   /* how many of `log`; more than X86_JUMP_LOG: all may be in use */
 	uint16_t log[X86_JUMP_LOG];
 };
 
 #define X86_TLB_ENGINE 512 /* bytes of the engine's own, reached from one base register with the arrays */
 
 struct x86_tlb {
-	uint8_t engine_stack[64];          /* below `engine`: a return address and what a signal may write */
+	uint8_t engine_stack[64]; /* below `engine`: a return address and what a signal may write */
 	uint8_t engine[X86_TLB_ENGINE];
 	struct x86_tlb_array read[X86_TLB_MODES];
 	struct x86_tlb_array write[X86_TLB_MODES];
-	struct x86_tlb_array fetch[2];     /* supervisor, user */
+	struct x86_tlb_array fetch[2]; /* supervisor, user */
 	struct x86_jump_array jump[X86_TLB_MODES], ret[X86_TLB_MODES];
 	/* What is in use, so that a flush touches no more than that: a bit an index, all arrays alike. */
 	uint64_t used[X86_TLB_ENTRIES / 64];
 	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index is not global */
 	/* Where large pages gave entries, hashed: INVLPG of one address drops its whole page. */
-	uint64_t large[8];                        /* by gva >> 22: 2M and 4M pages */
-	uint64_t huge[4];                         /* by gva >> 30: 1G pages */
+	uint64_t large[8]; /* by gva >> 22: 2M and 4M pages */
+	uint64_t huge[4];  /* by gva >> 30: 1G pages */
 };
 
 struct x86_cpu;
@@ -75,7 +75,7 @@ void x86_tlb_flush_context(struct x86_cpu *cpu, unsigned context); /* not global
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva);        /* INVLPG: in every context */
 /* No write entry for this host page any more, in any context: it got flags (the vcpu stands still or is the caller's). */
 void x86_tlb_protect_page(struct x86_cpu *cpu, const uint8_t *hva);
-void x86_tlb_protect_all(struct x86_cpu *cpu);                     /* no write entry at all: dirty logging starts */
+void x86_tlb_protect_all(struct x86_cpu *cpu); /* no write entry at all: dirty logging starts */
 /* CR3 was written (value's PCID and no-flush bit apply): chooses or recycles a context, flushes as the SDM says (vol. 3, 4.10.4). */
 void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep);
 /* cpu->tlb: the current context's, or the one that stays empty while #AC is armed. */

@@ -6,6 +6,7 @@
 
 #define ANY VECTOR_ANY
 /* Loads and stores of whole vectors. `align` is AL or 0. */
+/* clang-format off */
 #define WHOLE_LOAD(number, pp, name, align)                                                             \
 	SSE(number, pp, BOTH, vector_load, name, 0, RD | (align), 16, VW, VR),                          \
 	VEX2(number, pp, ANY, BOTH, vector_load, "v" name, AVX, RD | (align), VW, VR, 0)
@@ -292,5 +293,6 @@ static const struct vector_row rows[] = {
 	INTEGER(0xfd, "paddw", 0, 0),
 	INTEGER(0xfe, "paddd", 0, 0),
 };
+/* clang-format on */
 
 const struct vector_table vector_table_0f = {rows, sizeof(rows) / sizeof(rows[0])};

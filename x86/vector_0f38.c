@@ -4,6 +4,7 @@
  */
 #include "x86/vector_table.h"
 
+/* clang-format off */
 #define ANY VECTOR_ANY
 #define BLEND_XMM0(number, name) \
 	SSE(number, 66, BOTH, vector_run, name, FEATURE(SSE41), RD | AL, 16, VRW, VR, .implicit = X86_IMPLICIT_XMM0_READ)
@@ -168,5 +169,6 @@ static const struct vector_row rows[] = {
 	AES_ROUND(0xde, "aesdec"),
 	AES_ROUND(0xdf, "aesdeclast"),
 };
+/* clang-format on */
 
 const struct vector_table vector_table_0f38 = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -4,6 +4,7 @@
  */
 #include "x86/vector_table.h"
 
+/* clang-format off */
 #define ANY VECTOR_ANY
 #define VEX_BINARY(number, w, name, feature_)                                                                         \
 	VEX(number, 66, 0, w, BOTH, vector_run, name, FEATURE(feature_), RD | I8, 16, VW, VR, VR),                    \
@@ -86,5 +87,6 @@ static const struct vector_row rows[] = {
 	SSE(0xdf, 66, BOTH, vector_run, "aeskeygenassist", FEATURE(AES), RD | AL | I8, 16, VW, VR),
 	VEX(0xdf, 66, 0, ANY, BOTH, vector_run, "vaeskeygenassist", FEATURE(AES), RD | I8, 16, VW, VR, 0),
 };
+/* clang-format on */
 
 const struct vector_table vector_table_0f3a = {rows, sizeof(rows) / sizeof(rows[0])};

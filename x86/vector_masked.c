@@ -168,8 +168,9 @@ void vector_gather(struct x86_cpu *cpu, const struct x86_insn *insn)
 			step = element_get(index, index_size, i);
 			if (index_size == 4)
 				step = (uint64_t)(int64_t)(int32_t)step;
-			linear = element_linear(cpu, insn, cpu->reg[insn->base] + (step << insn->scale) + (uint64_t)(int64_t)insn->disp,
-						size, false);
+			linear = element_linear(cpu, insn,
+						cpu->reg[insn->base] + (step << insn->scale) + (uint64_t)(int64_t)insn->disp, size,
+						false);
 			value = size == 8 ? x86_read64(cpu, linear) : x86_read32(cpu, linear);
 			__builtin_memcpy(to + i * size, &value, size);
 		}

@@ -18,8 +18,8 @@
 /* W as the instruction sees it: outside 64-bit mode it says nothing about the width of a GPR. */
 static unsigned effective_w(const struct x86_opcode *opcode, const struct x86_insn *insn)
 {
-	bool gpr = (opcode->reg_kind & X86_OPERAND_KIND) == X86_OPERAND_GPR || (opcode->rm_kind & X86_OPERAND_KIND) == X86_OPERAND_GPR ||
-		   (opcode->implicit & X86_IMPLICIT_RAX_RDX_READ);
+	bool gpr = (opcode->reg_kind & X86_OPERAND_KIND) == X86_OPERAND_GPR ||
+		   (opcode->rm_kind & X86_OPERAND_KIND) == X86_OPERAND_GPR || (opcode->implicit & X86_IMPLICIT_RAX_RDX_READ);
 
 	return gpr && insn->code_size != 8 ? 0 : insn->w;
 }
@@ -104,7 +104,8 @@ void x86_vector_check(struct x86_cpu *cpu, const struct x86_insn *insn)
 
 static const struct vector_row *row_of(const struct x86_insn *insn)
 {
-	return (const struct vector_row *)(const void *)((const uint8_t *)insn->row - __builtin_offsetof(struct vector_row, opcode));
+	return (const struct vector_row *)(const void *)((const uint8_t *)insn->row -
+							 __builtin_offsetof(struct vector_row, opcode));
 }
 
 static unsigned operand_number(uint8_t kind, unsigned vector, unsigned gpr, unsigned mmx, unsigned otherwise)
@@ -124,8 +125,8 @@ static unsigned stub_build(uint8_t *bytes, const struct x86_insn *insn, unsigned
 	unsigned n = 0, reg, rm;
 
 	reg = operand_number(row->reg_kind, HOST_RUN_REG_VECTOR, HOST_RUN_REG_GPR, HOST_RUN_REG_MMX, insn->reg & 7);
-	rm = insn->mod != 3 ? HOST_RUN_RM_MEMORY :
-			      operand_number(row->rm_kind, HOST_RUN_RM_VECTOR, HOST_RUN_RM_GPR, HOST_RUN_RM_MMX, 0);
+	rm = insn->mod != 3 ? HOST_RUN_RM_MEMORY
+			    : operand_number(row->rm_kind, HOST_RUN_RM_VECTOR, HOST_RUN_RM_GPR, HOST_RUN_RM_MMX, 0);
 	if (insn->encoding == X86_LEGACY) {
 		if (insn->pp)
 			bytes[n++] = prefix[insn->pp];
@@ -155,8 +156,8 @@ static const uint8_t *stub_get(struct host_run *run, const struct x86_insn *insn
 	const struct x86_opcode *row = insn->row;
 	unsigned w = effective_w(row, insn), l = row_of(insn)->l == VECTOR_ANY ? 0 : insn->l;
 	bool vex = insn->encoding != X86_LEGACY;
-	uint32_t key = insn->opcode | (uint32_t)insn->map << 8 | (uint32_t)insn->pp << 10 | (uint32_t)vex << 12 | w << 13 | l << 14 |
-		       (uint32_t)(insn->mod != 3) << 15;
+	uint32_t key = insn->opcode | (uint32_t)insn->map << 8 | (uint32_t)insn->pp << 10 | (uint32_t)vex << 12 | w << 13 |
+		       l << 14 | (uint32_t)(insn->mod != 3) << 15;
 	const uint8_t *stub;
 	uint8_t bytes[HOST_RUN_STUB_SIZE];
 
@@ -168,7 +169,8 @@ static const uint8_t *stub_get(struct host_run *run, const struct x86_insn *insn
 	return stub ? stub : host_run_add(run, key, bytes, stub_build(bytes, insn, w, l));
 }
 
-static void operand_load(struct x86_cpu *cpu, struct host_run_frame *frame, unsigned place, uint8_t kind, unsigned reg, uint64_t *gpr, uint64_t *mm)
+static void operand_load(struct x86_cpu *cpu, struct host_run_frame *frame, unsigned place, uint8_t kind, unsigned reg,
+			 uint64_t *gpr, uint64_t *mm)
 {
 	switch (kind & X86_OPERAND_KIND) {
 	case X86_OPERAND_VECTOR:

@@ -21,8 +21,8 @@ struct vector_row {
 	uint8_t pp;     /* enum x86_mandatory */
 	uint8_t vex;    /* bool */
 	uint8_t l, w;
-	uint8_t form;   /* enum vector_form: what ModRM.mod may be */
-	uint8_t digit;  /* ModRM.reg */
+	uint8_t form;  /* enum vector_form: what ModRM.mod may be */
+	uint8_t digit; /* ModRM.reg */
 };
 
 struct vector_table {
@@ -37,21 +37,22 @@ const struct x86_opcode *x87_decode(const struct x86_insn *insn, uint8_t modrm, 
 /* vector_run.c */
 x86_handler vector_run;
 /* vector_move.c: plain moves, without the way through the host */
-x86_handler vector_load, vector_store, vector_scalar_load, vector_scalar_store, vector_scalar_move, vector_half_load, vector_gpr_load,
-	vector_gpr_store, vector_quad_load, vector_quad_store, vector_xor, vector_zero;
+x86_handler vector_load, vector_store, vector_scalar_load, vector_scalar_store, vector_scalar_move, vector_half_load,
+	vector_gpr_load, vector_gpr_store, vector_quad_load, vector_quad_store, vector_xor, vector_zero;
 /* vector_masked.c: element by element, with the faults of each */
 x86_handler vector_mask_load, vector_mask_store, vector_gather, vector_maskmov;
 /* vector_mmx.c */
 x86_handler mmx_load, mmx_store, mmx_emms;
 uint64_t mmx_get(const struct x86_cpu *cpu, unsigned reg);
-void mmx_enter(struct x86_cpu *cpu); /* TOP = 0, no register empty: what every MMX instruction does */
+void mmx_enter(struct x86_cpu *cpu);                             /* TOP = 0, no register empty: what every MMX instruction does */
 void mmx_set(struct x86_cpu *cpu, unsigned reg, uint64_t value); /* after mmx_enter */
 /* x87_environment.c */
 x86_handler x87_fnstenv, x87_fldenv, x87_fnsave, x87_frstor;
 void x87_init(struct x86_x87 *x87); /* FNINIT */
 void x87_top_set(struct x86_x87 *x87, unsigned top);
 /* xsave.c */
-x86_handler x86_op_ldmxcsr, x86_op_stmxcsr, x86_op_fxsave, x86_op_fxrstor, x86_op_xsave, x86_op_xsaveopt, x86_op_xsavec, x86_op_xrstor;
+x86_handler x86_op_ldmxcsr, x86_op_stmxcsr, x86_op_fxsave, x86_op_fxrstor, x86_op_xsave, x86_op_xsaveopt, x86_op_xsavec,
+	x86_op_xrstor;
 #define VECTOR_MXCSR_MASK 0xffffu /* MXCSR bits that the guest may set */
 
 /* Short forms for the tables. */
@@ -73,6 +74,7 @@ x86_handler x86_op_ldmxcsr, x86_op_stmxcsr, x86_op_fxsave, x86_op_fxrstor, x86_o
 #define FLAGS_ALL .flags_written = X86_FLAGS_STATUS
 
 /* The most general row. Further initialisers of `opcode` may follow. */
+/* clang-format off */
 #define ROW(number_, pp_, vex_, l_, w_, form_, digit_, execute_, name_, feature_, traits_, size_, reg_, rm_, vvvv_, ...)            \
 	{                                                                                                                          \
 		.number = number_, .pp = X86_PP_##pp_, .vex = vex_, .l = l_, .w = w_, .form = VECTOR_##form_, .digit = digit_,     \
@@ -130,5 +132,6 @@ x86_handler x86_op_ldmxcsr, x86_op_stmxcsr, x86_op_fxsave, x86_op_fxrstor, x86_o
 	SSE(number, 66, BOTH, vector_run, name, 0, RD | AL, 16, VRW, VR),                                                  \
 	VEX(number, 66, 0, VECTOR_ANY, BOTH, vector_run, "v" name, FEATURE(AVX), RD, 16, VW, VR, VR),                      \
 	VEX(number, 66, 1, VECTOR_ANY, BOTH, vector_run, "v" name, FEATURE(AVX2), RD, 16, VW, VR, VR)
+/* clang-format on */
 
 #endif

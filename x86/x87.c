@@ -21,13 +21,15 @@
 #define FCW_SETTABLE 0x1f7fu /* and the host's processors read bit 6 as 1 */
 #define FCW_FIXED 0x0040u
 
-static x86_handler x87_run, x87_control, x87_fldcw, x87_fnstcw, x87_fnstsw, x87_fnstsw_ax, x87_fnclex, x87_fninit, x87_nop, x87_fwait;
+static x86_handler x87_run, x87_control, x87_fldcw, x87_fnstcw, x87_fnstsw, x87_fnstsw_ax, x87_fnclex, x87_fninit, x87_nop,
+	x87_fwait;
 
 struct x87_row {
 	struct x86_opcode opcode;
 	x86_handler *execute; /* NULL: #UD */
 };
 
+/* clang-format off */
 #define WAIT (X86_X87 | X86_WAITING | X86_MODRM)
 #define EXT X86_OPERAND_EXTENSION
 #define STK X86_OPERAND_ST
@@ -79,9 +81,11 @@ static const struct x87_row register_rows[8][8] = {
 	/* DE */ {REG("faddp"), REG("fmulp"), REG("fcomp"), NONE_HERE, REG("fsubrp"), REG("fsubp"), REG("fdivrp"), REG("fdivp")}, /* and FCOMPP */
 	/* DF */ {REG_CONTROL("ffreep"), REG("fxch"), REG("fstp"), REG("fstp"), NONE_HERE, REG_FLAGS("fucomip"), REG_FLAGS("fcomip"), NONE_HERE}, /* and FNSTSW AX */
 };
+/* clang-format on */
 
 /* D9 D0, D9 E0 to FF. */
 static const struct x87_row row_fnop = FIXED_CONTROL("fnop");
+/* clang-format off */
 static const struct x87_row d9_rows[32] = {
 	FIXED("fchs"), FIXED("fabs"), NONE_HERE, NONE_HERE, FIXED("ftst"), FIXED("fxam"), NONE_HERE, NONE_HERE,
 	FIXED("fld1"), FIXED("fldl2t"), FIXED("fldl2e"), FIXED("fldpi"), FIXED("fldlg2"), FIXED("fldln2"), FIXED("fldz"), NONE_HERE,
@@ -93,6 +97,7 @@ static const struct x87_row db_rows[5] = {
 	OWN("fneni", 0, 0, x87_nop), OWN("fndisi", 0, 0, x87_nop), OWN("fnclex", 0, 0, x87_fnclex), OWN("fninit", 0, 0, x87_fninit),
 	OWN("fnsetpm", 0, 0, x87_nop),
 };
+/* clang-format on */
 static const struct x87_row row_fucompp = FIXED("fucompp"), row_fcompp = FIXED("fcompp");
 static const struct x87_row row_fnstsw_ax = OWN("fnstsw", 0, X86_GPR_DEST, x87_fnstsw_ax); /* AX: no operand field names it */
 static const struct x87_row row_fwait = {{.name = "fwait", .traits = X86_WAITING}, x87_fwait};
@@ -134,7 +139,7 @@ static uint16_t fsw_summary(uint16_t fcw, uint16_t fsw)
 {
 	if (fsw & ~fcw & FSW_EXCEPTIONS)
 		return fsw | FSW_ES | FSW_B;
-	return fsw & (uint16_t)~(FSW_ES | FSW_B);
+	return fsw & (uint16_t) ~(FSW_ES | FSW_B);
 }
 
 void x86_x87_summary(struct x86_cpu *cpu)
@@ -174,7 +179,7 @@ static bool x87_execute(struct x86_cpu *cpu, const struct x86_insn *insn, struct
 
 	*after = cpu->s.x87;
 	if (pending) /* and CR0.NE is off: the host must not trap */
-		after->fsw &= (uint16_t)~(FSW_EXCEPTIONS | FSW_ES | FSW_B);
+		after->fsw &= (uint16_t) ~(FSW_EXCEPTIONS | FSW_ES | FSW_B);
 	after->mxcsr = 0x1f80; /* FXRSTOR loads it, and nobody uses it */
 	after->mxcsr_mask = 0;
 	after->fop = 0;
@@ -305,7 +310,7 @@ static void x87_fnstsw_ax(struct x86_cpu *cpu, const struct x86_insn *insn)
 static void x87_fnclex(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	x86_vector_check(cpu, insn);
-	cpu->s.x87.fsw &= (uint16_t)~(FSW_EXCEPTIONS | FSW_SF | FSW_ES | FSW_B);
+	cpu->s.x87.fsw &= (uint16_t) ~(FSW_EXCEPTIONS | FSW_SF | FSW_ES | FSW_B);
 }
 
 static void x87_fninit(struct x86_cpu *cpu, const struct x86_insn *insn)

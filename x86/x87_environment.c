@@ -61,11 +61,8 @@ static unsigned environment_build(struct x86_cpu *cpu, const struct x86_insn *in
 	bool real = !x86_protected(cpu);
 	uint32_t env[ENV_WORDS] = {
 		/* What has 16 bits in a 32-bit word is stored below ones, as processors do. */
-		[ENV_FCW] = 0xffff0000u | x87->fcw,
-		[ENV_FSW] = 0xffff0000u | x87->fsw,
-		[ENV_FTW] = 0xffff0000u | tags_full(x87),
-		[ENV_FIP] = (uint32_t)x87->fip,
-		[ENV_FDP] = (uint32_t)x87->fdp,
+		[ENV_FCW] = 0xffff0000u | x87->fcw, [ENV_FSW] = 0xffff0000u | x87->fsw, [ENV_FTW] = 0xffff0000u | tags_full(x87),
+		[ENV_FIP] = (uint32_t)x87->fip,     [ENV_FDP] = (uint32_t)x87->fdp,
 	};
 
 	if (real) {

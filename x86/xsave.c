@@ -180,7 +180,8 @@ uint64_t x86_xinuse(const struct x86_cpu *cpu)
 	const struct x86_x87 *x87 = &cpu->s.x87;
 	uint64_t used = 0;
 
-	if (x87->fcw != 0x037f || x87->fsw || x87->ftw || x87->fop || x87->fip || x87->fdp || !bytes_zero(x87->st[0], sizeof(x87->st)))
+	if (x87->fcw != 0x037f || x87->fsw || x87->ftw || x87->fop || x87->fip || x87->fdp ||
+	    !bytes_zero(x87->st[0], sizeof(x87->st)))
 		used |= X86_XCR0_X87;
 	for (unsigned i = 0; i < 16; i++) {
 		if (!bytes_zero(cpu->s.vector[i].byte, 16))
@@ -224,7 +225,8 @@ static unsigned area_size(uint64_t layout, bool compact)
 }
 
 /* Writes the components in `saved`; `mxcsr`: MXCSR and its mask besides. All of it has been checked for writing. */
-static void components_write(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t linear, uint64_t saved, bool mxcsr, unsigned pkru_offset)
+static void components_write(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t linear, uint64_t saved, bool mxcsr,
+			     unsigned pkru_offset)
 {
 	uint8_t image[LEGACY_SIZE] = {0};
 

@@ -12,9 +12,9 @@
 #define CONSOLE_PENDING_BYTES 4096u
 
 struct console {
-	struct chardev chardev;                /* first: a chardev of ours is a console */
+	struct chardev chardev;                                            /* first: a chardev of ours is a console */
 	enum status (*start)(struct console *console, struct reason *why); /* NULL: nothing to do */
-	void (*stop)(struct console *console); /* NULL: there is no input to stop */
+	void (*stop)(struct console *console);                             /* NULL: there is no input to stop */
 	void (*close)(struct console *console);
 	struct console_output output;
 	/* stdio.c's reader; its thread's own but for wake_fd and stopping */

@@ -16,12 +16,12 @@
 #define INTERP_ARENA (6u << 20)
 
 struct interp_block {
-	const uint8_t *hva;      /* of the first byte */
+	const uint8_t *hva; /* of the first byte */
 	uint32_t page;
 	uint32_t generation;
 	uint8_t code_size;
 	uint8_t count;
-	uint16_t length;         /* bytes */
+	uint16_t length; /* bytes */
 	struct x86_insn insn[];
 };
 
@@ -29,7 +29,7 @@ struct interp_cache {
 	struct interp_block *hash[1u << INTERP_HASH_BITS];
 	uint8_t *arena;
 	size_t used;
-	uint64_t decoded;        /* blocks, for the statistics */
+	uint64_t decoded; /* blocks, for the statistics */
 	uint64_t flushes;
 };
 
@@ -47,13 +47,15 @@ static inline unsigned interp_block_slot(const uint8_t *hva, unsigned code_size)
 	return (unsigned)((key ^ key >> INTERP_HASH_BITS) & ((1u << INTERP_HASH_BITS) - 1));
 }
 
-static inline struct interp_block *interp_block_find(struct interp_cache *cache, const struct guest_memory *memory, const uint8_t *hva,
-						     unsigned code_size)
+static inline struct interp_block *interp_block_find(struct interp_cache *cache, const struct guest_memory *memory,
+						     const uint8_t *hva, unsigned code_size)
 {
 	struct interp_block *block = cache->hash[interp_block_slot(hva, code_size)];
 
 	if (__builtin_expect(block && block->hva == hva && block->code_size == code_size &&
-			     atomic_load_explicit(&memory->code_generation[block->page], memory_order_relaxed) == block->generation, 1))
+				     atomic_load_explicit(&memory->code_generation[block->page], memory_order_relaxed) ==
+					     block->generation,
+			     1))
 		return block;
 	return 0;
 }

@@ -24,7 +24,7 @@ struct interp_vcpu {
 	struct interp_cache cache;
 	struct interp_vm *vm;
 	struct vcpu *vcpu;
-	bool counted;              /* the clock counts instructions */
+	bool counted;                 /* the clock counts instructions */
 	const struct x86_insn *first; /* of the block that runs */
 	struct attend_counts counts;
 	uint64_t exceptions;
@@ -49,7 +49,8 @@ static struct interp_block *block_at_rip(struct interp_vcpu *self)
 	}
 	block = interp_block_find(&self->cache, cpu->memory, hva, cpu->code_size);
 	if (!block)
-		block = interp_block_decode(&self->cache, &self->vm->pages, cpu, hva, GUEST_PAGE_SIZE - (linear & (GUEST_PAGE_SIZE - 1)));
+		block = interp_block_decode(&self->cache, &self->vm->pages, cpu, hva,
+					    GUEST_PAGE_SIZE - (linear & (GUEST_PAGE_SIZE - 1)));
 	if (block && cpu->code_size != 8 && rip + block->length - 1 > cpu->s.segment[X86_CS].limit)
 		return 0;
 	return block;
@@ -195,7 +196,8 @@ static enum status interp_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	x86_code_pages_cpu_add(&self->vm->pages, &self->cpu);
 	return STATUS_OK;
 no_memory:
-	return reason_give(why, STATUS_NO_MEMORY, "interp: no memory for vcpu %u: use fewer vcpus or free memory on the host", vcpu->id);
+	return reason_give(why, STATUS_NO_MEMORY, "interp: no memory for vcpu %u: use fewer vcpus or free memory on the host",
+			   vcpu->id);
 }
 
 static struct x86_cpu *interp_cpu(const struct vcpu *vcpu)
@@ -238,7 +240,7 @@ static void interp_flush(struct vcpu *vcpu)
 
 static void interp_stats(struct vm *vm, struct engine_stats *out)
 {
-	*out = (struct engine_stats){ 0 };
+	*out = (struct engine_stats){0};
 	for (unsigned i = 0; i < vm->vcpus; i++) {
 		const struct interp_vcpu *self = vm->vcpu[i]->engine;
 

@@ -71,13 +71,13 @@ static const int trap_signals[] = {SIGFPE, SIGSEGV, SIGILL};
 static struct {
 	pthread_mutex_t lock;
 	struct trap_range {
-		_Atomic uintptr_t begin;     /* 0: free; published last */
+		_Atomic uintptr_t begin; /* 0: free; published last */
 		uintptr_t end;
 		void (*resume)(void);
 		bool redirect;
 	} range[RANGES];
 	bool installed;
-	struct sigaction previous[SIGNALS];  /* written before the first range is published */
+	struct sigaction previous[SIGNALS]; /* written before the first range is published */
 } traps = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Not ours: as if our handler were not there. */

@@ -26,13 +26,13 @@ struct block_segment { /* laid out as struct iovec */
 
 struct block_request {
 	enum block_operation operation;
-	bool may_unmap;          /* WRITE_ZEROES: holes are welcome */
-	uint64_t offset;         /* bytes, a multiple of the block size */
-	uint64_t length;         /* bytes, the sum of the segments for READ and WRITE */
+	bool may_unmap;  /* WRITE_ZEROES: holes are welcome */
+	uint64_t offset; /* bytes, a multiple of the block size */
+	uint64_t length; /* bytes, the sum of the segments for READ and WRITE */
 	struct block_segment *segment;
 	unsigned segments;
 	void (*done)(struct block_request *request, enum status status);
-	void *device;            /* the submitter's */
+	void *device;               /* the submitter's */
 	struct block_request *next; /* the next of the batch; the backend's, while it has the request */
 	uint64_t backend_word[4];   /* likewise */
 };
@@ -43,11 +43,11 @@ struct block {
 	/* Waits until no request is under way. */
 	void (*drain)(struct block *block);
 	void (*close)(struct block *block);
-	uint64_t size;           /* bytes, a multiple of block_size */
-	uint32_t block_size;     /* 512 or more, a power of two */
+	uint64_t size;                /* bytes, a multiple of block_size */
+	uint32_t block_size;          /* 512 or more, a power of two */
 	uint64_t discard_granularity; /* 0: DISCARD and unmapping do nothing useful */
 	bool readonly;
-	const char *path;        /* for messages */
+	const char *path; /* for messages */
 };
 
 /* Any thread. Out of range, misaligned, or a write to a read-only disk: done with STATUS_RANGE or STATUS_PERMISSION, never reaches the backend. */

@@ -32,11 +32,11 @@ struct bus_region {
 
 struct bus {
 	const char *name;
-	struct host_mutex lock;       /* changes only */
-	_Atomic uint32_t sequence;    /* odd while the table changes: readers retry */
+	struct host_mutex lock;    /* changes only */
+	_Atomic uint32_t sequence; /* odd while the table changes: readers retry */
 	uint32_t count;
 	struct bus_region *sorted[BUS_REGIONS]; /* the enabled regions, by base */
-	_Atomic uint64_t unclaimed;   /* accesses that no region took */
+	_Atomic uint64_t unclaimed;             /* accesses that no region took */
 };
 
 void bus_init(struct bus *bus, const char *name);

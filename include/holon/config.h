@@ -20,28 +20,28 @@ struct disk_config {
 	const char *path;
 	const char *format; /* "raw" */
 	bool readonly;
-	char serial[21];    /* what the guest reads; from the path's hash where the owner gave none */
+	char serial[21]; /* what the guest reads; from the path's hash where the owner gave none */
 };
 
 struct vm_config {
 	const char *name;
-	const char *engine;      /* "auto", "interp", "jit", "kvm" */
-	const char *cpu_model;   /* "x86-64-v2", "x86-64-v3", "host", "max" */
+	const char *engine;    /* "auto", "interp", "jit", "kvm" */
+	const char *cpu_model; /* "x86-64-v2", "x86-64-v3", "host", "max" */
 	unsigned cpus;
-	uint64_t memory;         /* bytes, whole MiB */
+	uint64_t memory; /* bytes, whole MiB */
 	bool overcommit;
-	const char *kernel;      /* NULL: none */
+	const char *kernel; /* NULL: none */
 	const char *initrd;
-	const char *cmdline;     /* never NULL */
+	const char *cmdline; /* never NULL */
 	struct disk_config disk[VM_DISKS_MAX];
 	unsigned disks;
 	enum console_kind console;
 	const char *console_path;
-	int debug_exit_port;     /* -1: none */
+	int debug_exit_port; /* -1: none */
 	bool no_reboot;
-	const char *stats_path;  /* JSON at exit; NULL: none */
-	bool deterministic;      /* the clock counts instructions (tests) */
-	uint64_t jit_cache;      /* bytes; 0: the engine's default */
+	const char *stats_path; /* JSON at exit; NULL: none */
+	bool deterministic;     /* the clock counts instructions (tests) */
+	uint64_t jit_cache;     /* bytes; 0: the engine's default */
 };
 
 #endif

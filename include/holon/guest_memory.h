@@ -51,7 +51,8 @@ struct guest_memory {
 enum status guest_memory_init(struct guest_memory *memory, uint8_t *base, uint64_t size) must_check;
 void guest_memory_destroy(struct guest_memory *memory);
 /* Shows [offset, offset + length) of the mapping at `gpa`. Creation time only. */
-enum status guest_memory_slot_add(struct guest_memory *memory, uint64_t gpa, uint64_t length, uint64_t offset, bool readonly) must_check;
+enum status guest_memory_slot_add(struct guest_memory *memory, uint64_t gpa, uint64_t length, uint64_t offset,
+				  bool readonly) must_check;
 
 /* The host address of [gpa, gpa + length) if all of it lies in one slot, else NULL. For reading; to write see below. */
 const uint8_t *guest_memory_at(const struct guest_memory *memory, uint64_t gpa, uint64_t length);

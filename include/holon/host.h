@@ -29,9 +29,9 @@ int host_format_v(char *buffer, size_t size, const char *format, __builtin_va_li
 
 /* Our bug, not the guest's: says where and ends the process (on metal: stops the VM). */
 _Noreturn void host_bug(const char *file, int line, const char *what);
-#define bug_on(condition)                                       \
-	do {                                                    \
-		if (__builtin_expect(!!(condition), 0))         \
+#define bug_on(condition)                                         \
+	do {                                                      \
+		if (__builtin_expect(!!(condition), 0))           \
 			host_bug(__FILE__, __LINE__, #condition); \
 	} while (0)
 

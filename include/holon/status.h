@@ -13,13 +13,13 @@
 
 enum status {
 	STATUS_OK = 0,
-	STATUS_USAGE,       /* an option or a file's text that makes no sense */
-	STATUS_NOT_FOUND,   /* a file, device or name that is not there */
-	STATUS_INVALID,     /* a file or stream that is there and is malformed */
+	STATUS_USAGE,     /* an option or a file's text that makes no sense */
+	STATUS_NOT_FOUND, /* a file, device or name that is not there */
+	STATUS_INVALID,   /* a file or stream that is there and is malformed */
 	STATUS_PERMISSION,
-	STATUS_BUSY,        /* locked by another VM, already in use */
+	STATUS_BUSY, /* locked by another VM, already in use */
 	STATUS_NO_MEMORY,
-	STATUS_NO_SPACE,    /* disk, table or address space is full */
+	STATUS_NO_SPACE, /* disk, table or address space is full */
 	STATUS_IO,
 	STATUS_RANGE,       /* outside the object: past the end of a disk, not RAM */
 	STATUS_UNSUPPORTED, /* right, but this host or build cannot do it */
@@ -33,8 +33,7 @@ struct reason {
 };
 
 /* Formats the line into `why` (which may be NULL) and returns `status`: `return reason_give(why, STATUS_IO, ...)`. */
-enum status reason_give(struct reason *why, enum status status, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+enum status reason_give(struct reason *why, enum status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* A short English name, for logs: "not found". Never NULL. */
 const char *status_name(enum status status);

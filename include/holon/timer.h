@@ -35,9 +35,10 @@ struct vm_clock {
 	struct timer *first;               /* armed timers, by deadline */
 	struct timer *firing;              /* whose callback runs now */
 	_Atomic uint64_t next_deadline_ns; /* of `first`; UINT64_MAX: none */
-	uint64_t thread_wakes_ns;          /* guest ns at which the timer thread looks by itself; 0: it is awake, or the mode's change will wake it */
-	struct host_event wake;            /* for the timer thread */
-	struct host_event fired;           /* a callback has returned: timer_cancel_wait */
+	/* Guest ns at which the timer thread looks by itself; 0: it is awake, or the mode's change will wake it. */
+	uint64_t thread_wakes_ns;
+	struct host_event wake;  /* for the timer thread */
+	struct host_event fired; /* a callback has returned: timer_cancel_wait */
 	struct host_thread *thread;
 	bool stopping;
 };

@@ -281,9 +281,9 @@ static void test_features_that_are_not_the_hosts(void **state)
 	(void)state;
 	for (unsigned n = 0; n < 4; n++) {
 		machine_create(names[n]);
-		assert_int_equal(ask(7, 0).ebx & X86_BIT(6), 0);                 /* FDP_EXCPTN_ONLY */
-		assert_int_equal(ask(7, 0).ebx >> 13 & 1, m.model.intel);        /* FCS and FDS read as 0 */
-		assert_int_equal(ask(0x80000001, 0).ecx & X86_BIT(6), 0);        /* SSE4A */
+		assert_int_equal(ask(7, 0).ebx & X86_BIT(6), 0);          /* FDP_EXCPTN_ONLY */
+		assert_int_equal(ask(7, 0).ebx >> 13 & 1, m.model.intel); /* FCS and FDS read as 0 */
+		assert_int_equal(ask(0x80000001, 0).ecx & X86_BIT(6), 0); /* SSE4A */
 		machine_destroy();
 	}
 }

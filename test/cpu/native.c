@@ -164,8 +164,10 @@ void random_bytes(void *buffer, unsigned size)
 
 static uint32_t random_float(void)
 {
+	/* clang-format off */
 	static const uint32_t special[] = {0, 0x80000000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345, 0x00000001, 0x807fffff,
 					   0x00800000, 0x7f7fffff, 0x3f800000, 0xbf800000, 0x4f000000, 0xcf000000, 0x5f000000, 0x3f000000};
+	/* clang-format on */
 
 	if (random_below(3) == 0)
 		return special[random_below(sizeof(special) / 4)];
@@ -174,9 +176,11 @@ static uint32_t random_float(void)
 
 static uint64_t random_double(void)
 {
+	/* clang-format off */
 	static const uint64_t special[] = {0, 0x8000000000000000, 0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000, 0x7ff0000000000001,
 					   0xfff8000000abcdef, 1, 0x800fffffffffffff, 0x0010000000000000, 0x7fefffffffffffff, 0x3ff0000000000000,
 					   0x41e0000000000000, 0xc1e0000000000000, 0x43e0000000000000, 0x36a0000000000000, 0x47f0000000000000};
+	/* clang-format on */
 
 	if (random_below(3) == 0)
 		return special[random_below(sizeof(special) / 8)];
@@ -251,7 +255,7 @@ void random_x87(void)
 	if (random_below(3) == 0)
 		fsw |= (uint16_t)(random64() & 0x7f);
 	if (random_below(8))
-		fsw &= (uint16_t)~(~fcw & 0x3f); /* nothing pending */
+		fsw &= (uint16_t) ~(~fcw & 0x3f); /* nothing pending */
 	if (fsw & ~fcw & 0x3f)
 		fsw |= 0x8080;
 	memcpy(native.fx, &fcw, 2);

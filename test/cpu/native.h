@@ -50,7 +50,7 @@ bool native_address_ok(uint64_t linear, unsigned size);
 extern struct x86_cpu cpu;
 extern struct x86_cpu_model cpu_model;
 void cpu_setup(void);
-void cpu_tlb_use(bool on);  /* the area has TLB entries, or every access takes the slow way */
+void cpu_tlb_use(bool on); /* the area has TLB entries, or every access takes the slow way */
 /* Copies native's registers into the cpu before, compares after. */
 void cpu_from_native(void);
 int cpu_execute(x86_handler *execute, const struct x86_insn *insn); /* vector or NATIVE_OK */

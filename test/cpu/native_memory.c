@@ -133,7 +133,8 @@ const char *cpu_difference(bool x87)
 
 	for (unsigned i = 0; i < 16; i++) {
 		if (i != X86_RSP && cpu.reg[i] != native.gpr[i]) {
-			snprintf(text, sizeof(text), "gpr %u: %llx, native %llx", i, (unsigned long long)cpu.reg[i], (unsigned long long)native.gpr[i]);
+			snprintf(text, sizeof(text), "gpr %u: %llx, native %llx", i, (unsigned long long)cpu.reg[i],
+				 (unsigned long long)native.gpr[i]);
 			return text;
 		}
 		if (memcmp(cpu.s.vector[i].byte, native.ymm[i], 32)) {
@@ -148,7 +149,8 @@ const char *cpu_difference(bool x87)
 		}
 	}
 	if (x86_status_to_rflags(cpu.flags) != (native.rflags & X86_FLAGS_STATUS))
-		snprintf(text, sizeof(text), "flags %x, native %x", (unsigned)x86_status_to_rflags(cpu.flags), (unsigned)(native.rflags & X86_FLAGS_STATUS));
+		snprintf(text, sizeof(text), "flags %x, native %x", (unsigned)x86_status_to_rflags(cpu.flags),
+			 (unsigned)(native.rflags & X86_FLAGS_STATUS));
 	else if (cpu.s.x87.mxcsr != native.mxcsr)
 		snprintf(text, sizeof(text), "mxcsr %x, native %x", cpu.s.x87.mxcsr, native.mxcsr);
 	else if (x87 && memcmp(&cpu.s.x87, native.fx, 5)) {

@@ -19,18 +19,21 @@ static bool agrees(const struct vector_row *row, const struct shape *s)
 	uint8_t bytes[16], modrm;
 	unsigned length = shape_bytes(s, bytes, &modrm) - !modrm_used;
 
-	if (x86_decode(&insn, bytes, length, 8) != X86_DECODE_OK || insn.row != &row->opcode || insn.execute != row->execute || insn.length != length)
+	if (x86_decode(&insn, bytes, length, 8) != X86_DECODE_OK || insn.row != &row->opcode || insn.execute != row->execute ||
+	    insn.length != length)
 		return false;
 	for (unsigned n = 0; n < length; n++) {
 		if (x86_decode(&insn, bytes, n, 8) != X86_DECODE_MORE)
 			return false;
 	}
 	x86_decode(&insn, bytes, length, 8);
-	if (insn.map != s->map || insn.opcode != s->opcode || insn.pp != s->pp || (insn.encoding != X86_LEGACY) != s->vex || insn.w != s->w || insn.l != s->l)
+	if (insn.map != s->map || insn.opcode != s->opcode || insn.pp != s->pp || (insn.encoding != X86_LEGACY) != s->vex ||
+	    insn.w != s->w || insn.l != s->l)
 		return false;
 	if (!modrm_used)
 		return true;
-	if (insn.reg != s->reg || insn.vvvv != s->vvvv || (insn.mod == 3) == s->memory || (s->has_imm && (insn.imm & 0xff) != s->imm))
+	if (insn.reg != s->reg || insn.vvvv != s->vvvv || (insn.mod == 3) == s->memory ||
+	    (s->has_imm && (insn.imm & 0xff) != s->imm))
 		return false;
 	if (!s->memory)
 		return insn.rm == s->rm;

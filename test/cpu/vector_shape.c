@@ -46,12 +46,14 @@ unsigned shape_bytes(const struct shape *s, uint8_t *bytes, uint8_t *modrm)
 
 void shape_insn(const struct shape *s, struct x86_insn *insn, unsigned length)
 {
+	/* clang-format off */
 	*insn = (struct x86_insn){
 		.imm = (uint64_t)(int64_t)(int8_t)s->imm, .length = (uint8_t)length, .opcode = s->opcode, .map = s->map, .pp = s->pp,
 		.encoding = s->vex ? X86_VEX3 : X86_LEGACY, .operand_size = s->w ? 8 : 4, .address_size = 8, .code_size = 8, .w = s->w, .l = s->l,
 		.mod = s->memory ? 0 : 3, .reg = s->reg, .rm = s->rm, .base = s->memory ? X86_RSI : X86_NO_REG, .index = X86_NO_REG,
 		.segment = X86_DS, .vvvv = s->vvvv,
 	};
+	/* clang-format on */
 	if (s->vsib) {
 		insn->index = s->index == 4 ? X86_NO_REG : s->index;
 		insn->scale = s->scale;
@@ -60,8 +62,8 @@ void shape_insn(const struct shape *s, struct x86_insn *insn, unsigned length)
 
 void shape_describe(const struct shape *s, const char *name)
 {
-	print_message("%s map %u op %02x pp %u vex %u l %u w %u %s reg %u rm %u vvvv %u imm %02x\n", name, s->map, s->opcode, s->pp, s->vex, s->l,
-		      s->w, s->memory ? "memory" : "register", s->reg, s->rm, s->vvvv, s->imm);
+	print_message("%s map %u op %02x pp %u vex %u l %u w %u %s reg %u rm %u vvvv %u imm %02x\n", name, s->map, s->opcode, s->pp,
+		      s->vex, s->l, s->w, s->memory ? "memory" : "register", s->reg, s->rm, s->vvvv, s->imm);
 }
 
 static unsigned random_register(uint8_t kind)
@@ -73,7 +75,8 @@ static unsigned random_register(uint8_t kind)
 
 struct shape row_shape(const struct vector_row *row, uint8_t map, bool memory)
 {
-	struct shape s = {.map = map, .opcode = row->number, .pp = row->pp, .vex = row->vex, .memory = memory, .imm = (uint8_t)random64()};
+	struct shape s = {
+		.map = map, .opcode = row->number, .pp = row->pp, .vex = row->vex, .memory = memory, .imm = (uint8_t)random64()};
 
 	s.l = row->l == VECTOR_ANY ? 0 : row->l;
 	s.w = row->w == VECTOR_ANY ? 0 : row->w;

@@ -136,7 +136,9 @@ static bool foreign(const struct shape *s)
 		return s->opcode >= 0xf0 || (s->opcode <= 1 && s->vex && !s->w);
 	if (s->opcode >= 0x18 && s->opcode <= 0x27)
 		return true; /* hints, control registers */
-	if (!s->vex && (s->opcode < 0x10 || (s->opcode >= 0x30 && s->opcode < 0x50) || (s->opcode >= 0x80 && s->opcode < 0xc2) || s->opcode >= 0xc7) &&
+	if (!s->vex &&
+	    (s->opcode < 0x10 || (s->opcode >= 0x30 && s->opcode < 0x50) || (s->opcode >= 0x80 && s->opcode < 0xc2) ||
+	     s->opcode >= 0xc7) &&
 	    !(s->opcode >= 0xd0 && s->opcode < 0xff))
 		return true;
 	if (!s->vex && s->opcode == 0xc3)
@@ -154,8 +156,13 @@ static void the_rest_is_undefined(void **state)
 	(void)state;
 	native_begin();
 	for (unsigned n = 0; n < 3 * 256 * 4 * 24; n++) {
-		struct shape s = {.map = (uint8_t)(1 + n % 3), .opcode = (uint8_t)(n / 3), .pp = (uint8_t)(n / 768 % 4), .vex = (uint8_t)random_below(2),
-				  .memory = random_below(2), .imm = 0, .has_imm = false};
+		struct shape s = {.map = (uint8_t)(1 + n % 3),
+				  .opcode = (uint8_t)(n / 3),
+				  .pp = (uint8_t)(n / 768 % 4),
+				  .vex = (uint8_t)random_below(2),
+				  .memory = random_below(2),
+				  .imm = 0,
+				  .has_imm = false};
 		struct x86_insn insn;
 		x86_handler *execute;
 		uint8_t bytes[16], modrm;
@@ -171,7 +178,8 @@ static void the_rest_is_undefined(void **state)
 			s.vvvv = s.l = 0;
 		if (foreign(&s))
 			continue;
-		s.has_imm = s.map == X86_MAP_0F3A || (s.opcode >= 0x70 && s.opcode <= 0x73) || s.opcode == 0xc2 || (s.opcode >= 0xc4 && s.opcode <= 0xc6);
+		s.has_imm = s.map == X86_MAP_0F3A || (s.opcode >= 0x70 && s.opcode <= 0x73) || s.opcode == 0xc2 ||
+			    (s.opcode >= 0xc4 && s.opcode <= 0xc6);
 		length = shape_bytes(&s, bytes, &modrm);
 		shape_insn(&s, &insn, length);
 		if (x86_vector_decode(&insn, modrm, &execute))
@@ -219,7 +227,8 @@ static int under(struct x86_insn insn, uint64_t cr0_set, uint64_t cr4_clear, uin
 
 static void control_registers_gate_each_set(void **state)
 {
-	struct x86_insn sse = simple(X86_PP_NONE, 0x58, false), avx = simple(X86_PP_NONE, 0x58, true), mmx = simple(X86_PP_NONE, 0xfc, false);
+	struct x86_insn sse = simple(X86_PP_NONE, 0x58, false), avx = simple(X86_PP_NONE, 0x58, true),
+			mmx = simple(X86_PP_NONE, 0xfc, false);
 
 	(void)state;
 	native_begin();
@@ -283,7 +292,13 @@ static void the_stub_table_survives_being_full(void **state)
 	native_begin();
 	for (unsigned n = 0; n < 40; n++) {
 		for (unsigned imm = 0; imm < 256; imm++) {
-			struct shape s = {.map = X86_MAP_0F, .opcode = 0x70, .pp = X86_PP_66, .imm = (uint8_t)imm, .has_imm = true, .reg = 1, .rm = 2,
+			struct shape s = {.map = X86_MAP_0F,
+					  .opcode = 0x70,
+					  .pp = X86_PP_66,
+					  .imm = (uint8_t)imm,
+					  .has_imm = true,
+					  .reg = 1,
+					  .rm = 2,
 					  .memory = n & 1};
 			struct x86_insn insn;
 			uint8_t expected[16];

@@ -22,9 +22,19 @@ static bool prepare(uint8_t opcode, uint8_t modrm, bool prefix_66, struct x86_in
 	bool memory = modrm < 0xc0;
 
 	*insn = (struct x86_insn){
-		.length = prefix_66 ? 3 : 2, .opcode = opcode, .map = X86_MAP_1BYTE, .encoding = X86_LEGACY, .operand_size = prefix_66 ? 2 : 4,
-		.address_size = 8, .code_size = 8, .mod = memory ? 0 : 3, .reg = modrm >> 3 & 7, .rm = modrm & 7,
-		.base = memory ? X86_RSI : X86_NO_REG, .index = X86_NO_REG, .segment = X86_DS,
+		.length = prefix_66 ? 3 : 2,
+		.opcode = opcode,
+		.map = X86_MAP_1BYTE,
+		.encoding = X86_LEGACY,
+		.operand_size = prefix_66 ? 2 : 4,
+		.address_size = 8,
+		.code_size = 8,
+		.mod = memory ? 0 : 3,
+		.reg = modrm >> 3 & 7,
+		.rm = modrm & 7,
+		.base = memory ? X86_RSI : X86_NO_REG,
+		.index = X86_NO_REG,
+		.segment = X86_DS,
 	};
 	insn->row = x86_vector_decode(insn, modrm, &insn->execute);
 	return insn->row;
@@ -104,8 +114,8 @@ static bool trial(uint8_t opcode, uint8_t modrm, bool prefix_66)
 	why = cpu_difference(true);
 	good = expected == got && !why && !memcmp(after, native_area, NATIVE_AREA);
 	if (!good) {
-		print_message("%02x %02x %s%s: exception %d, native %d; %s\n", opcode, modrm, insn.row->name, prefix_66 ? " 66" : "", got, expected,
-			      why ? why : "memory");
+		print_message("%02x %02x %s%s: exception %d, native %d; %s\n", opcode, modrm, insn.row->name,
+			      prefix_66 ? " 66" : "", got, expected, why ? why : "memory");
 	}
 	return good;
 }
@@ -162,7 +172,8 @@ static uint32_t word_at(unsigned offset)
 
 static void pointers_name_the_last_instruction(void **state)
 {
-	struct x86_insn fld = memory_insn(0xd9, 0, 4), store = memory_insn(0xd9, 6, 4), control = memory_insn(0xd9, 7, 4), store16 = memory_insn(0xd9, 6, 2);
+	struct x86_insn fld = memory_insn(0xd9, 0, 4), store = memory_insn(0xd9, 6, 4), control = memory_insn(0xd9, 7, 4),
+			store16 = memory_insn(0xd9, 6, 2);
 
 	(void)state;
 	native_begin();
@@ -187,7 +198,8 @@ static void pointers_name_the_last_instruction(void **state)
 
 static void real_mode_formats_hold_linear_addresses(void **state)
 {
-	struct x86_insn fld = memory_insn(0xd9, 0, 4), store = memory_insn(0xd9, 6, 4), load = memory_insn(0xd9, 4, 4), store16 = memory_insn(0xd9, 6, 2);
+	struct x86_insn fld = memory_insn(0xd9, 0, 4), store = memory_insn(0xd9, 6, 4), load = memory_insn(0xd9, 4, 4),
+			store16 = memory_insn(0xd9, 6, 2);
 	struct x86_x87 saved;
 
 	(void)state;

@@ -24,17 +24,19 @@ struct form {
 	bool restores;
 };
 static const struct form forms[] = {
-	{"fxsave", 0xae, 0, false}, {"fxrstor", 0xae, 1, true},    {"xsave", 0xae, 4, false},
+	{"fxsave", 0xae, 0, false}, {"fxrstor", 0xae, 1, true},   {"xsave", 0xae, 4, false},
 	{"xrstor", 0xae, 5, true},  {"xsaveopt", 0xae, 6, false}, {"xsavec", 0xc7, 4, false},
 };
 enum { FXSAVE, FXRSTOR, XSAVE, XRSTOR, XSAVEOPT, XSAVEC };
 
 static struct x86_insn insn_of(const struct form *form, bool w, unsigned code_size)
 {
+	/* clang-format off */
 	struct x86_insn insn = {
 		.length = 4, .opcode = form->opcode, .map = X86_MAP_0F, .encoding = X86_LEGACY, .operand_size = w ? 8 : 4, .address_size = 8,
 		.code_size = (uint8_t)code_size, .w = w, .mod = 0, .reg = form->digit, .base = X86_RSI, .index = X86_NO_REG, .segment = X86_DS,
 	};
+	/* clang-format on */
 
 	insn.row = x86_vector_decode(&insn, (uint8_t)(form->digit << 3 | 6), &insn.execute);
 	assert_non_null(insn.row);
@@ -124,16 +126,17 @@ static bool trial(const struct form *form)
 	if (!why && memcmp(native_area, after, NATIVE_AREA)) {
 		for (unsigned i = 0; i < NATIVE_AREA && !why; i++) {
 			if (native_area[i] != after[i]) {
-				print_message("byte %u of the area: %02x, native %02x, before %02x\n", i - AREA_OFFSET, native_area[i], after[i], before[i]);
+				print_message("byte %u of the area: %02x, native %02x, before %02x\n", i - AREA_OFFSET,
+					      native_area[i], after[i], before[i]);
 				why = "memory";
 			}
 		}
 	}
 	if (expected == got && !why)
 		return true;
-	print_message("%s w %u mask %llx xstate_bv %llx xcomp_bv %llx: exception %d, native %d; %s\n", form->name, w, (unsigned long long)cpu.reg[X86_RAX] & 7,
-		      (unsigned long long)*(uint64_t *)(before + AREA_OFFSET + 512), (unsigned long long)*(uint64_t *)(before + AREA_OFFSET + 520), got, expected,
-		      why ? why : "");
+	print_message("%s w %u mask %llx xstate_bv %llx xcomp_bv %llx: exception %d, native %d; %s\n", form->name, w,
+		      (unsigned long long)cpu.reg[X86_RAX] & 7, (unsigned long long)*(uint64_t *)(before + AREA_OFFSET + 512),
+		      (unsigned long long)*(uint64_t *)(before + AREA_OFFSET + 520), got, expected, why ? why : "");
 	return false;
 }
 

@@ -70,7 +70,8 @@ static void state_move(struct machine *machine)
 		memset(&second, 0x5a, sizeof(second));
 		if (engine->vcpu_get(vcpu, &first) || engine->vcpu_set(vcpu, &first) || engine->vcpu_get(vcpu, &second))
 			problem = "a state that was taken out is refused";
-		else if (memcmp(&first, &second, sizeof(first))) // NOLINT(bugprone-suspicious-memory-comparison): padding is equal too
+		else if (memcmp(&first, &second,
+				sizeof(first))) // NOLINT(bugprone-suspicious-memory-comparison): padding is equal too
 			problem = "a state that was put in is another when it is taken out";
 	}
 	vm_resume(&machine->vm);

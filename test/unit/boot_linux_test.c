@@ -313,8 +313,9 @@ static void damaged_payload_is_refused(void **unused)
 	machine_refuses(machine, STATUS_INVALID, "kernel /k: not this format, or damaged");
 	bzimage_draw(kernel);
 	boot_write32(kernel + SETUP_SIZE + PAYLOAD + PAYLOAD_SIZE - 4, 77); /* not what it unpacks to */
-	machine_refuses(machine, STATUS_INVALID,
-			"kernel /k: its compressed payload is damaged: it unpacks to another length than it says; fetch the file again");
+	machine_refuses(
+		machine, STATUS_INVALID,
+		"kernel /k: its compressed payload is damaged: it unpacks to another length than it says; fetch the file again");
 	machine_free(machine);
 }
 
