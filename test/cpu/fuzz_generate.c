@@ -345,35 +345,61 @@ static int form_order(const void *a, const void *b)
 	return ((const struct form *)a)->mnemonic - ((const struct form *)b)->mnemonic;
 }
 
+static unsigned digit(unsigned *rest, unsigned base)
+{
+	unsigned value = *rest % base;
+
+	*rest /= base;
+	return value;
+}
+
+/* Is this a point of the opcode space at all? */
+static bool form_exists(const struct form *form, ZydisMachineMode machine)
+{
+	if (form->memory && form->rm)
+		return false;
+	if (form->kind == FORM_VEX)
+		return form->map != 0;
+	if (form->l || (form->w && machine != ZYDIS_MACHINE_MODE_LONG_64))
+		return false;
+	if (form->map)
+		return true;
+	/* What leads elsewhere: escape, VEX, EVEX, XOP. */
+	switch (form->opcode) {
+	case 0x0f:
+	case 0x62:
+	case 0xc4:
+	case 0xc5: return false;
+	case 0x8f: return form->reg == 0;
+	default: return true;
+	}
+}
+
 static void mode_init(struct mode_forms *mode, ZydisMachineMode machine, ZydisStackWidth width)
 {
 	static uint8_t classes[ZYDIS_MNEMONIC_MAX_VALUE + 1];
-	unsigned kind, map, pp, opcode, w, l, memory, reg, rm, i;
+	unsigned i;
 
 	if (!ZYAN_SUCCESS(ZydisDecoderInit(&mode->decoder, machine, width)))
 		abort();
 	mode->forms = calloc(1 << 18, sizeof(*mode->forms));
-	/* clang-format off */
-	for (kind = 0; kind <= FORM_VEX; kind++)
-	for (map = kind == FORM_VEX; map < 4; map++)
-	for (pp = 0; pp < 4; pp++)
-	for (opcode = 0; opcode < 256; opcode++)
-	for (w = 0; w < (machine == ZYDIS_MACHINE_MODE_LONG_64 || kind == FORM_VEX ? 2 : 1); w++)
-	for (l = 0; l < (kind == FORM_VEX ? 2 : 1); l++)
-	for (memory = 0; memory < 2; memory++)
-	for (reg = 0; reg < 8; reg++)
-	for (rm = 0; rm < (memory ? 1 : 8); rm++) {
-		struct form form = {.kind = (uint8_t)kind, .map = (uint8_t)map, .pp = (uint8_t)pp, .opcode = (uint8_t)opcode, .w = (uint8_t)w,
-				    .l = (uint8_t)l, .memory = (uint8_t)memory, .reg = (uint8_t)reg, .rm = (uint8_t)rm};
+	for (i = 0; i < 2u * 4 * 4 * 256 * 2 * 2 * 2 * 8 * 8 && mode->count < 1 << 18; i++) {
+		unsigned rest = i;
+		struct form form = {0};
 
-		/* VEX without map bits, and what leads elsewhere: prefixes, REX, escape, VEX, EVEX, XOP. */
-		if (kind == FORM_LEGACY && map == 0 && (opcode == 0x0f || opcode == 0x62 || opcode == 0xc4 || opcode == 0xc5 || opcode == 0x8f) &&
-		    !(opcode == 0x8f && reg == 0))
-			continue;
-		if (mode->count < 1 << 18)
+		/* The opcode space as the digits of one number. */
+		form.rm = (uint8_t)digit(&rest, 8);
+		form.reg = (uint8_t)digit(&rest, 8);
+		form.memory = (uint8_t)digit(&rest, 2);
+		form.l = (uint8_t)digit(&rest, 2);
+		form.w = (uint8_t)digit(&rest, 2);
+		form.opcode = (uint8_t)digit(&rest, 256);
+		form.pp = (uint8_t)digit(&rest, 4);
+		form.map = (uint8_t)digit(&rest, 4);
+		form.kind = (uint8_t)rest;
+		if (form_exists(&form, machine))
 			form_try(mode, form, classes);
 	}
-	/* clang-format on */
 	qsort(mode->forms, mode->count, sizeof(*mode->forms), form_order);
 	for (i = 0; i < mode->count; i++) {
 		struct mnemonic *of = &mode->of[mode->forms[i].mnemonic];

@@ -34,6 +34,26 @@ static void on_all(void (*fn)(void *))
 		cpu_wait(i);
 }
 
+static bool locked_add_one(volatile uint64_t *value, uint64_t expected)
+{
+	uint8_t good;
+
+	__asm__ volatile("lock cmpxchg %3, %1; setz %0" : "=r"(good), "+m"(*value), "+a"(expected) : "r"(expected + 1) : "memory");
+	return good;
+}
+
+/* *low and *high become what is there if that is something else. */
+static bool locked_add_wide(volatile uint64_t *pair, uint64_t *low, uint64_t *high)
+{
+	uint8_t good;
+
+	__asm__ volatile("lea 1(%%rax), %%rbx; lea 2(%%rdx), %%rcx; lock cmpxchg16b (%3); setz %0"
+			 : "=q"(good), "+a"(*low), "+d"(*high)
+			 : "r"(pair)
+			 : "rbx", "rcx", "memory");
+	return good;
+}
+
 static void counters(void *number)
 {
 	unsigned i;
@@ -41,18 +61,12 @@ static void counters(void *number)
 	while (!go)
 		pause();
 	for (i = 0; i < ROUNDS; i++) {
-		uint64_t one = 1, expected, low, high;
-		uint8_t good;
+		uint64_t one = 1, low, high;
 
 		__asm__ volatile("lock incq %0" : "+m"(shared.incremented));
 		__asm__ volatile("lock xadd %1, %0" : "+m"(shared.added), "+r"(one));
-		do {
-			expected = shared.compared;
-			__asm__ volatile("lock cmpxchg %3, %1; setz %0"
-					 : "=r"(good), "+m"(shared.compared), "+a"(expected)
-					 : "r"(expected + 1)
-					 : "memory");
-		} while (!good); // NOLINT(bugprone-infinite-loop): the asm sets it
+		while (!locked_add_one(&shared.compared, shared.compared))
+			continue;
 		/* XCHG is a lock of its own. */
 		for (one = 1;;) {
 			__asm__ volatile("xchg %0, %1" : "+r"(one), "+m"(shared.spin) : : "memory");
@@ -64,12 +78,8 @@ static void counters(void *number)
 		__asm__ volatile("movq $0, %0" : "=m"(shared.spin) : : "memory");
 		low = shared.wide[0];
 		high = shared.wide[1];
-		do {
-			__asm__ volatile("lea 1(%%rax), %%rbx; lea 2(%%rdx), %%rcx; lock cmpxchg16b %1; setz %0"
-					 : "=q"(good), "+m"(shared.wide), "+a"(low), "+d"(high)
-					 :
-					 : "rbx", "rcx", "memory");
-		} while (!good); // NOLINT(bugprone-infinite-loop): the asm sets it
+		while (!locked_add_wide(shared.wide, &low, &high))
+			continue;
 		__asm__ volatile("lock incb %0" : "+m"(shared.bytes[(uint64_t)number & 7]));
 	}
 }
