@@ -26,7 +26,8 @@ static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigne
 	uint8_t *branch;
 
 	emit_pext(e, HOST_RCX, HOST_R14, lookup_mask(ret));
-	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, tag));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3,
+		    lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, tag));
 	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, 0);
 	emit8(e, 0xe3); /* jrcxz */
 	emit8(e, 0);

@@ -20,18 +20,18 @@
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)      /* for one */
 
 /* The key: everything but the bytes that a translation depends on. */
-#define JIT_KEY_MODE 3u        /* enum x86_access_mode: the jump caches' entries need not agree in it */
+#define JIT_KEY_MODE 3u /* enum x86_access_mode: the jump caches' entries need not agree in it */
 #define JIT_KEY_CODE32 4u
-#define JIT_KEY_SSE 8u         /* SSE instructions run; else their handlers raise what must be raised */
+#define JIT_KEY_SSE 8u /* SSE instructions run; else their handlers raise what must be raised */
 #define JIT_KEY_AVX 16u
-#define JIT_KEY_USER 32u       /* CPL 3 */
-#define JIT_KEY_STACK16 64u    /* SS.B is 0 in 32-bit code: no stack instruction is native */
+#define JIT_KEY_USER 32u    /* CPL 3 */
+#define JIT_KEY_STACK16 64u /* SS.B is 0 in 32-bit code: no stack instruction is native */
 
-#define JIT_KEY_CAREFUL 128u   /* a check for each access (plan.c); only entered where a group's check failed, jumps lead back */
+#define JIT_KEY_CAREFUL 128u /* a check for each access (plan.c); only entered where a group's check failed, jumps lead back */
 
-#define JIT_KEY_RING0 512u     /* CPL 0 */
-#define JIT_KEY_SMAP 1024u     /* CR4.SMAP */
-#define JIT_KEY_CROSSING 256u  /* one instruction that begins in one page and ends in another */
+#define JIT_KEY_RING0 512u    /* CPL 0 */
+#define JIT_KEY_SMAP 1024u    /* CR4.SMAP */
+#define JIT_KEY_CROSSING 256u /* one instruction that begins in one page and ends in another */
 
 struct jit_block {
 	const uint8_t *hva;
@@ -39,26 +39,26 @@ struct jit_block {
 	uint32_t page;
 	uint32_t generation;
 	uint32_t second_generation;
-	uint32_t code;       /* offsets in the cache: the far entry, for which R14 = RIP */
-	uint32_t near;       /* the near entry, for jumps inside the page */
+	uint32_t code; /* offsets in the cache: the far entry, for which R14 = RIP */
+	uint32_t near; /* the near entry, for jumps inside the page */
 	uint32_t end;
 	uint16_t key;
-	uint16_t traps;      /* how many entries, after the code's end */
+	uint16_t traps; /* how many entries, after the code's end */
 };
 
 /* Where an instruction that can trap lies: host offset of its end in the block's code, guest page offset of its first byte. */
 struct jit_trap_site {
 	uint16_t host_end;
 	uint16_t offset;
-	uint16_t undone;     /* instructions of the block from this one on */
+	uint16_t undone; /* instructions of the block from this one on */
 };
 
 struct jit_cache {
 	struct host_code code;
-	size_t used, settled;     /* bytes of code; how many of them the writable mapping need not keep */
-	struct x86_insn *insn;    /* copies for handlers */
+	size_t used, settled;  /* bytes of code; how many of them the writable mapping need not keep */
+	struct x86_insn *insn; /* copies for handlers */
 	uint32_t insns, insns_max;
-	struct jit_block *block;  /* in the order of their code */
+	struct jit_block *block; /* in the order of their code */
 	uint32_t blocks, blocks_max;
 	uint32_t hash[1u << JIT_HASH_BITS]; /* block number + 1 */
 	uint64_t translated, flushes;
@@ -81,7 +81,8 @@ static inline unsigned jit_cache_slot(const uint8_t *hva, unsigned key)
 	return (unsigned)(hash >> (64 - JIT_HASH_BITS));
 }
 
-static inline struct jit_block *jit_cache_find(struct jit_cache *cache, const struct guest_memory *memory, const uint8_t *hva, unsigned key)
+static inline struct jit_block *jit_cache_find(struct jit_cache *cache, const struct guest_memory *memory, const uint8_t *hva,
+					       unsigned key)
 {
 	uint32_t number = cache->hash[jit_cache_slot(hva, key)];
 	struct jit_block *block;
@@ -95,19 +96,20 @@ static inline struct jit_block *jit_cache_find(struct jit_cache *cache, const st
 	return block;
 }
 
-static inline struct jit_block *jit_cache_find_crossing(struct jit_cache *cache, const struct guest_memory *memory, const uint8_t *hva,
-						       const uint8_t *second, unsigned key)
+static inline struct jit_block *jit_cache_find_crossing(struct jit_cache *cache, const struct guest_memory *memory,
+							const uint8_t *hva, const uint8_t *second, unsigned key)
 {
 	struct jit_block *block = jit_cache_find(cache, memory, hva, key | JIT_KEY_CROSSING);
 
 	if (!block || block->second != second ||
-	    atomic_load_explicit(&memory->code_generation[guest_memory_page(memory, second)], memory_order_relaxed) != block->second_generation)
+	    atomic_load_explicit(&memory->code_generation[guest_memory_page(memory, second)], memory_order_relaxed) !=
+		    block->second_generation)
 		return 0;
 	return block;
 }
 
 #define JIT_BLOCK_INSNS 64
-#define JIT_BLOCK_JUMPS 4 /* conditional ones: the fourth ends it */
+#define JIT_BLOCK_JUMPS 4                       /* conditional ones: the fourth ends it */
 #define JIT_BLOCK_CODE (JIT_BLOCK_INSNS * 400u) /* more than any block can need */
 
 #endif

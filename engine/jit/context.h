@@ -19,12 +19,13 @@
 
 /* Why translated code came back. */
 enum jit_exit {
-	JIT_EXIT_STEP = 1, /* the instruction at the site is for x86_step: a fault, a device, a page crossing, a jump to code that is not there yet */
-	JIT_EXIT_LINK,     /* a direct jump inside the page that is not linked yet */
-	JIT_EXIT_POLL,     /* attention, at a backward jump: go on at the site's target */
-	JIT_EXIT_NEXT,     /* a handler has left RIP where to go on */
-	JIT_EXIT_ROOM,     /* the block has more instructions than there are to the next boundary of COUNTED time */
-	JIT_EXIT_TRAP,     /* an instruction of the guest trapped on the host (#XM, #DE, alignment): x86_step raises it */
+	JIT_EXIT_STEP =
+		1, /* the instruction at the site is for x86_step: a fault, a device, a page crossing, a jump to code that is not there yet */
+	JIT_EXIT_LINK, /* a direct jump inside the page that is not linked yet */
+	JIT_EXIT_POLL, /* attention, at a backward jump: go on at the site's target */
+	JIT_EXIT_NEXT, /* a handler has left RIP where to go on */
+	JIT_EXIT_ROOM, /* the block has more instructions than there are to the next boundary of COUNTED time */
+	JIT_EXIT_TRAP, /* an instruction of the guest trapped on the host (#XM, #DE, alignment): x86_step raises it */
 };
 
 /*
@@ -32,25 +33,25 @@ enum jit_exit {
  * of the next instruction (handler), 13-21 access size - 1, 22-28 how many instructions of the block were counted and not executed, 29: the
  * access was for a group (plan.c): go on in the careful version; 30: everything before the offset is done: go on there.
  */
-#define JIT_SITE_OFFSET(site) ((site) & 0x1fff)
+#define JIT_SITE_OFFSET(site) ((site)&0x1fff)
 #define JIT_SITE_SIZE(site) (((site) >> 13 & 0x1ff) + 1)
 #define JIT_SITE_UNDONE(site) ((site) >> 22 & 0x7f)
 #define JIT_SITE_GROUP (UINT32_C(1) << 29)
 #define JIT_SITE_GO (UINT32_C(1) << 30)
-#define JIT_SITE(offset, size, undone) ((uint32_t)(offset) | ((uint32_t)(size) - 1) << 13 | (uint32_t)(undone) << 22)
+#define JIT_SITE(offset, size, undone) ((uint32_t)(offset) | ((uint32_t)(size)-1) << 13 | (uint32_t)(undone) << 22)
 
 #define JIT_GROUP_SLOTS 4
 
 struct jit_context {
 	/* Flag-free constants for PEXT. */
-	uint64_t page_mask;      /* a TLB index: bits 12 and up, X86_TLB_BITS of them */
-	uint64_t high_mask;      /* bits 12-63: 0 left if a tag matches */
-	uint64_t jump_mask;      /* which bits of RIP index the jump cache: calls and jumps, */
-	uint64_t return_mask;    /* and returns; 0 while attention is wanted: every lookup misses, every poll leaves */
-	uint64_t code_base;      /* guest-virtual address of the page that runs */
-	uint64_t r11, r14, r15;  /* the guest's */
+	uint64_t page_mask;     /* a TLB index: bits 12 and up, X86_TLB_BITS of them */
+	uint64_t high_mask;     /* bits 12-63: 0 left if a tag matches */
+	uint64_t jump_mask;     /* which bits of RIP index the jump cache: calls and jumps, */
+	uint64_t return_mask;   /* and returns; 0 while attention is wanted: every lookup misses, every poll leaves */
+	uint64_t code_base;     /* guest-virtual address of the page that runs */
+	uint64_t r11, r14, r15; /* the guest's */
 	uint64_t fs_base, gs_base;
-	uint64_t vector_out;     /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
+	uint64_t vector_out; /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
 	uint64_t group[JIT_GROUP_SLOTS]; /* addends */
 	/* thunks: call [rsp + x] */
 	void (*fill_read)(void);
@@ -58,19 +59,20 @@ struct jit_context {
 	void (*fill_write)(void), (*handler)(void);
 	void (*jump_fill)(void), (*return_fill)(void), (*vector_load)(void), (*handler_end)(void);
 	void (*exit_link)(void), (*exit_poll)(void);
-	uint64_t not_if, not_ac, status, system; /* sets of RFLAGS bits: PEXT and PDEP with the same mask are an AND without flags */
-	uint64_t count;          /* instructions, if the translation counts them; its sign says that the room is used up */
+	uint64_t not_if, not_ac, status,
+		system; /* sets of RFLAGS bits: PEXT and PDEP with the same mask are an AND without flags */
+	uint64_t count; /* instructions, if the translation counts them; its sign says that the room is used up */
 	uint64_t sign_mask;
 	void (*exit_room)(void);
 	struct x86_cpu *cpu;
-	uint64_t host_rsp;       /* jit_enter's frame */
-	uint64_t target;         /* where jit_enter goes */
-	const uint32_t *site;    /* of the exit */
+	uint64_t host_rsp;    /* jit_enter's frame */
+	uint64_t target;      /* where jit_enter goes */
+	const uint32_t *site; /* of the exit */
 	uint64_t spill;
-	uint64_t place;          /* where an indirect call stores its return address */
-	uint64_t linear;         /* of the access that missed */
+	uint64_t place;  /* where an indirect call stores its return address */
+	uint64_t linear; /* of the access that missed */
 	uint64_t trap_pc;
-	uint64_t saved[8];       /* caller-saved guest registers around a fill */
+	uint64_t saved[8]; /* caller-saved guest registers around a fill */
 	uint16_t flags;
 };
 _Static_assert(sizeof(struct jit_context) <= X86_TLB_ENGINE, "the TLB reserves this much");

@@ -28,11 +28,12 @@ void emit_address(struct emitter *e, unsigned reg, unsigned base, unsigned index
 
 static unsigned rex(bool wide, unsigned reg, unsigned index, unsigned base)
 {
-	return 0x40 | (unsigned)wide << 3 | (reg != HOST_NONE ? reg >> 3 & 1 : 0) << 2 | (index != HOST_NONE ? index >> 3 & 1 : 0) << 1 |
-	       (base != HOST_NONE ? base >> 3 & 1 : 0);
+	return 0x40 | (unsigned)wide << 3 | (reg != HOST_NONE ? reg >> 3 & 1 : 0) << 2 |
+	       (index != HOST_NONE ? index >> 3 & 1 : 0) << 1 | (base != HOST_NONE ? base >> 3 & 1 : 0);
 }
 
-void emit_memory(struct emitter *e, bool wide, unsigned opcode, unsigned reg, unsigned base, unsigned index, unsigned scale, int32_t disp)
+void emit_memory(struct emitter *e, bool wide, unsigned opcode, unsigned reg, unsigned base, unsigned index, unsigned scale,
+		 int32_t disp)
 {
 	unsigned prefix = rex(wide, reg, index, base);
 
@@ -183,7 +184,8 @@ static void emit_legacy_prefixes(struct emitter *e, const struct x86_insn *insn)
 
 	if (insn->prefixes & X86_PREFIX_LOCK)
 		emit8(e, 0xf0);
-	if (vector ? insn->pp == X86_PP_66 : insn->prefixes & X86_PREFIX_66 && (insn->operand_size == 2 || insn->map >= X86_MAP_0F38))
+	if (vector ? insn->pp == X86_PP_66
+		   : insn->prefixes & X86_PREFIX_66 && (insn->operand_size == 2 || insn->map >= X86_MAP_0F38))
 		emit8(e, 0x66);
 	if (prefix_selects(insn)) {
 		if (insn->pp == X86_PP_F3)
@@ -221,7 +223,8 @@ void emit_guest(struct emitter *e, const struct x86_insn *insn, const struct emi
 			emit8(e, 0x38);
 		else if (insn->map == X86_MAP_0F3A)
 			emit8(e, 0x3a);
-		emit8(e, insn->row->traits & X86_MODRM || operands->rm == HOST_NONE ? insn->opcode : (insn->opcode & 0xf8u) | (operands->rm & 7));
+		emit8(e, insn->row->traits & X86_MODRM || operands->rm == HOST_NONE ? insn->opcode
+										    : (insn->opcode & 0xf8u) | (operands->rm & 7));
 	}
 	if (modrm)
 		emit_modrm(e, operands);

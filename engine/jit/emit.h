@@ -13,8 +13,25 @@
 #include "x86/insn.h"
 
 /* Host register numbers. RCX and R14 are the translator's own, RSP is the context. */
-enum host_register { HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_RSP, HOST_RBP, HOST_RSI, HOST_RDI, HOST_R8, HOST_R9, HOST_R10, HOST_R11,
-		     HOST_R12, HOST_R13, HOST_R14, HOST_R15, HOST_NONE = 255 };
+enum host_register {
+	HOST_RAX,
+	HOST_RCX,
+	HOST_RDX,
+	HOST_RBX,
+	HOST_RSP,
+	HOST_RBP,
+	HOST_RSI,
+	HOST_RDI,
+	HOST_R8,
+	HOST_R9,
+	HOST_R10,
+	HOST_R11,
+	HOST_R12,
+	HOST_R13,
+	HOST_R14,
+	HOST_R15,
+	HOST_NONE = 255
+};
 
 struct emitter {
 	uint8_t *p; /* in the writable mapping */
@@ -26,7 +43,7 @@ static inline void emit8(struct emitter *e, unsigned byte)
 }
 static inline void emit16(struct emitter *e, unsigned value)
 {
-	__builtin_memcpy(e->p, &(uint16_t){ (uint16_t)value }, 2);
+	__builtin_memcpy(e->p, &(uint16_t){(uint16_t)value}, 2);
 	e->p += 2;
 }
 static inline void emit32(struct emitter *e, uint32_t value)
@@ -43,7 +60,8 @@ static inline void emit64(struct emitter *e, uint64_t value)
 /* ModRM, SIB and displacement of [base + index << scale + disp]; index HOST_NONE: none. base HOST_NONE: [disp32] or [index + disp32]. */
 void emit_address(struct emitter *e, unsigned reg, unsigned base, unsigned index, unsigned scale, int32_t disp);
 /* REX.W opcode reg, [base + index << scale + disp]: mov loads, mov stores, lea. */
-void emit_memory(struct emitter *e, bool wide, unsigned opcode, unsigned reg, unsigned base, unsigned index, unsigned scale, int32_t disp);
+void emit_memory(struct emitter *e, bool wide, unsigned opcode, unsigned reg, unsigned base, unsigned index, unsigned scale,
+		 int32_t disp);
 
 #define EMIT_LOAD 0x8b
 #define EMIT_STORE 0x89

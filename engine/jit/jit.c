@@ -35,11 +35,11 @@ struct jit_vcpu {
 	struct translation translation;
 	struct attend_counts counts;
 	struct vcpu *vcpu;
-	uint16_t jump_key[2];          /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
+	uint16_t jump_key[2]; /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
 	/* Pages whose code has gone stale, for this vcpu to drop from its jump caches; more than fit: all. Under the code pages' lock. */
 	uint32_t stale[JIT_STALE], stales;
-	uint64_t undone;               /* instructions counted by the last block and not executed */
-	uint64_t count_base;           /* what context->count began at */
+	uint64_t undone;     /* instructions counted by the last block and not executed */
+	uint64_t count_base; /* what context->count began at */
 	uint64_t fills, steps, exceptions, translated_before;
 };
 
@@ -81,7 +81,8 @@ bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint3
 	}
 	insn->execute(cpu, insn);
 	self->undone += !x86_executed(cpu);
-	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed) || cpu->reg[X86_RIP] != next || jit_context(cpu->tlb) != context)
+	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed) || cpu->reg[X86_RIP] != next ||
+	    jit_context(cpu->tlb) != context)
 		return false;
 	self->undone = 0;
 	return true;
@@ -158,7 +159,8 @@ static struct jit_block *block_known(struct jit_vcpu *self, uint64_t linear, uns
 	block = jit_cache_find(&self->cache, cpu->memory, hva, key);
 	if (block || (linear & (GUEST_PAGE_SIZE - 1)) <= GUEST_PAGE_SIZE - LENGTH_MAX)
 		return block;
-	return jit_cache_find_crossing(&self->cache, cpu->memory, hva, x86_tlb_hit(fetch, (linear | (GUEST_PAGE_SIZE - 1)) + 1, 1), key);
+	return jit_cache_find_crossing(&self->cache, cpu->memory, hva, x86_tlb_hit(fetch, (linear | (GUEST_PAGE_SIZE - 1)) + 1, 1),
+				       key);
 }
 
 static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint64_t mask, uint64_t target)
@@ -169,7 +171,7 @@ static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint6
 		return false;
 	block = block_known(self, target, self->jump_key[self->cpu.cpl == 3] | self->cpu.mode);
 	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, self->cache.code.execute + block->code,
-					block->key & JIT_KEY_CROSSING ? X86_JUMP_PAGES : block->page);
+					 block->key & JIT_KEY_CROSSING ? X86_JUMP_PAGES : block->page);
 }
 
 bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsigned kind)
@@ -223,7 +225,8 @@ static struct jit_block *block_make(struct jit_vcpu *self, uint64_t linear, unsi
 
 enum found { FOUND, FOUND_STEP, FOUND_FAULT };
 
-static __attribute__((noinline)) enum found block_find_slow(struct jit_vcpu *self, uint64_t linear, unsigned key, struct jit_block **block)
+static __attribute__((noinline)) enum found block_find_slow(struct jit_vcpu *self, uint64_t linear, unsigned key,
+							    struct jit_block **block)
 {
 	struct x86_cpu *cpu = &self->cpu;
 
@@ -372,7 +375,8 @@ static void run(struct jit_vcpu *self)
 		reason = jit_enter(context, self->cache.code.execute + block->code);
 		arrive(self, context, reason);
 		count_end(self, context);
-		if (reason == JIT_EXIT_POLL || reason == JIT_EXIT_NEXT || atomic_load_explicit(&cpu->attention, memory_order_relaxed))
+		if (reason == JIT_EXIT_POLL || reason == JIT_EXIT_NEXT ||
+		    atomic_load_explicit(&cpu->attention, memory_order_relaxed))
 			return;
 		switch (reason) {
 		case JIT_EXIT_LINK:
@@ -610,7 +614,8 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	self->cpu.engine = self;
 	if (x86_cpu_create(&self->cpu) != STATUS_OK || jit_cache_create(&self->cache, cache_size(vm)) != STATUS_OK)
 		goto no_memory;
-	if (host_trap_redirect_add(self->cache.code.execute, self->cache.code.execute + self->cache.code.size, jit_thunk_trap) != STATUS_OK)
+	if (host_trap_redirect_add(self->cache.code.execute, self->cache.code.execute + self->cache.code.size, jit_thunk_trap) !=
+	    STATUS_OK)
 		goto no_memory;
 	self->translation.cache = &self->cache;
 	self->translation.pages = &self->vm->pages;
@@ -623,7 +628,8 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	return STATUS_OK;
 no_memory:
 	jit_vcpu_destroy(vcpu);
-	return reason_give(why, STATUS_NO_MEMORY, "jit: no memory for vcpu %u: use fewer vcpus, a smaller --jit-cache, or free memory on the host",
+	return reason_give(why, STATUS_NO_MEMORY,
+			   "jit: no memory for vcpu %u: use fewer vcpus, a smaller --jit-cache, or free memory on the host",
 			   vcpu->id);
 }
 
@@ -673,7 +679,7 @@ static void jit_flush(struct vcpu *vcpu)
 
 static void jit_stats(struct vm *vm, struct engine_stats *out)
 {
-	*out = (struct engine_stats){ 0 };
+	*out = (struct engine_stats){0};
 	for (unsigned i = 0; i < vm->vcpus; i++) {
 		const struct jit_vcpu *self = vm->vcpu[i]->engine;
 

@@ -57,12 +57,13 @@ static void emit_native(struct translation *t, const struct x86_insn *insn, cons
 {
 	emit_guest(&t->e, insn, operands, jit_form_immediate(insn));
 	if (traps)
-		t->trap[t->traps++] = (struct jit_trap_site){ (uint16_t)(t->e.p - t->code), (uint16_t)t->offset, (uint16_t)(t->count - t->index) };
+		t->trap[t->traps++] =
+			(struct jit_trap_site){(uint16_t)(t->e.p - t->code), (uint16_t)t->offset, (uint16_t)(t->count - t->index)};
 }
 
 static bool emit_high(struct translation *t, const struct x86_insn *insn, unsigned form)
 {
-	struct emit_operands operands = { .reg = insn->reg, .rm = insn->rm, .index = HOST_NONE, .high = true };
+	struct emit_operands operands = {.reg = insn->reg, .rm = insn->rm, .index = HOST_NONE, .high = true};
 
 	if (!high_possible(insn, form))
 		return false;
@@ -87,8 +88,8 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 {
 	unsigned form = jit_form(insn);
 	bool modrm = insn->row->traits & X86_MODRM;
-	struct emit_operands operands = { .rm = HOST_NONE, .index = HOST_NONE, .memory = modrm && insn->mod != 3 };
-	struct scratch scratch = { { HOST_R14, HOST_RCX }, 2 };
+	struct emit_operands operands = {.rm = HOST_NONE, .index = HOST_NONE, .memory = modrm && insn->mod != 3};
+	struct scratch scratch = {{HOST_R14, HOST_RCX}, 2};
 
 	if (!form)
 		return false;
@@ -97,10 +98,10 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 	if (operands.memory) {
 		if (!operand_address_possible(t, insn))
 			return false;
-		scratch = (struct scratch){ { HOST_RCX }, 1 };
+		scratch = (struct scratch){{HOST_RCX}, 1};
 	}
 	if (form & FORM_CL)
-		scratch = (struct scratch){ { HOST_R14 }, operands.memory ? 0 : 1 };
+		scratch = (struct scratch){{HOST_R14}, operands.memory ? 0 : 1};
 	/* Fields, then scratch registers for those that need one; nothing is emitted before it is known that all can be had. */
 	operands.reg = form & FORM_REG ? take(&scratch, insn->reg) : modrm ? insn->reg & 7u : 0;
 	if (operands.reg == HOST_NONE)
@@ -111,9 +112,9 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 			return false;
 	}
 	if (form & FORM_VVVV) {
-		operands.vvvv = form & FORM_REG && insn->vvvv == insn->reg ? operands.reg :
-				!operands.memory && insn->vvvv == insn->rm  ? operands.rm :
-									      take(&scratch, insn->vvvv);
+		operands.vvvv = form & FORM_REG && insn->vvvv == insn->reg   ? operands.reg
+				: !operands.memory && insn->vvvv == insn->rm ? operands.rm
+									     : take(&scratch, insn->vvvv);
 		if (operands.vvvv == HOST_NONE)
 			return false;
 	}
@@ -170,7 +171,8 @@ bool translate_vector_possible(const struct translation *t, const struct x86_ins
 {
 	const struct x86_opcode *row = insn->row;
 
-	if (!(row->traits & (X86_SSE | X86_AVX)) || row->traits & (X86_X87 | X86_MMX | X86_UNDEFINED | X86_ENDS_BLOCK | X86_PRIVILEGED))
+	if (!(row->traits & (X86_SSE | X86_AVX)) ||
+	    row->traits & (X86_X87 | X86_MMX | X86_UNDEFINED | X86_ENDS_BLOCK | X86_PRIVILEGED))
 		return false;
 	if (!(row->traits & X86_MODRM) || (!row->reg_kind && !row->rm_kind))
 		return false;
@@ -178,7 +180,8 @@ bool translate_vector_possible(const struct translation *t, const struct x86_ins
 		return false;
 	if (row->implicit & ~(X86_IMPLICIT_XMM0_READ | X86_IMPLICIT_XMM0_WRITTEN | X86_IMPLICIT_IS4_READ))
 		return false;
-	if (kind(row->reg_kind) == X86_OPERAND_MMX || kind(row->rm_kind) == X86_OPERAND_MMX || kind(row->vvvv_kind) == X86_OPERAND_GPR)
+	if (kind(row->reg_kind) == X86_OPERAND_MMX || kind(row->rm_kind) == X86_OPERAND_MMX ||
+	    kind(row->vvvv_kind) == X86_OPERAND_GPR)
 		return false;
 	/* What saves and restores state would show the host's x87; LDMXCSR and STMXCSR are welcome. */
 	if (insn->map == X86_MAP_0F && (insn->opcode == 0xc7 || (insn->opcode == 0xae && (insn->mod == 3 || (insn->reg & 6) != 2))))
@@ -189,8 +192,9 @@ bool translate_vector_possible(const struct translation *t, const struct x86_ins
 bool translate_vector(struct translation *t, const struct x86_insn *insn)
 {
 	const struct x86_opcode *row = insn->row;
-	struct emit_operands operands = { .reg = insn->reg, .rm = insn->rm, .vvvv = insn->vvvv, .index = HOST_NONE, .memory = insn->mod != 3 };
-	struct scratch scratch = { { HOST_R14, HOST_RCX }, 2 };
+	struct emit_operands operands = {
+		.reg = insn->reg, .rm = insn->rm, .vvvv = insn->vvvv, .index = HOST_NONE, .memory = insn->mod != 3};
+	struct scratch scratch = {{HOST_R14, HOST_RCX}, 2};
 	bool reg_gpr = kind(row->reg_kind) == X86_OPERAND_GPR;
 	bool rm_gpr = !operands.memory && kind(row->rm_kind) == X86_OPERAND_GPR;
 

@@ -19,10 +19,10 @@
  */
 #include "engine/jit/translate.h"
 
-
 static const uint8_t pinned[16] = {
-	[X86_RAX] = HOST_RAX, [X86_RCX] = HOST_R11, [X86_RDX] = HOST_RDX, [X86_RBX] = HOST_RBX, [X86_RSP] = HOST_R15, [X86_RBP] = HOST_RBP,
-	[X86_RSI] = HOST_RSI, [X86_RDI] = HOST_RDI, [X86_R8] = HOST_R8,	  [X86_R9] = HOST_R9,	[X86_R10] = HOST_R10, [X86_R11] = HOST_NONE,
+	[X86_RAX] = HOST_RAX, [X86_RCX] = HOST_R11, [X86_RDX] = HOST_RDX,  [X86_RBX] = HOST_RBX,
+	[X86_RSP] = HOST_R15, [X86_RBP] = HOST_RBP, [X86_RSI] = HOST_RSI,  [X86_RDI] = HOST_RDI,
+	[X86_R8] = HOST_R8,   [X86_R9] = HOST_R9,   [X86_R10] = HOST_R10,  [X86_R11] = HOST_NONE,
 	[X86_R12] = HOST_R12, [X86_R13] = HOST_R13, [X86_R14] = HOST_NONE, [X86_R15] = HOST_NONE,
 };
 
@@ -152,7 +152,7 @@ struct place operand_place_at(struct translation *t, unsigned base, int32_t disp
 			operand_load(t, HOST_R14, base);
 			host = HOST_R14;
 		}
-		return (struct place){ host, HOST_RCX, disp };
+		return (struct place){host, HOST_RCX, disp};
 	}
 	if (host == HOST_NONE) {
 		operand_load(t, HOST_R14, base);
@@ -160,7 +160,7 @@ struct place operand_place_at(struct translation *t, unsigned base, int32_t disp
 	}
 	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, host, HOST_NONE, 0, disp);
 	check(t, size, write, 0);
-	return (struct place){ HOST_R14, HOST_RCX, 0 };
+	return (struct place){HOST_R14, HOST_RCX, 0};
 }
 
 struct place operand_place(struct translation *t, const struct x86_insn *insn, unsigned size, bool write)
@@ -169,11 +169,11 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 		return operand_place_at(t, insn->base, insn->disp, size, write);
 	operand_address(t, insn);
 	check(t, size, write, 0);
-	return (struct place){ HOST_R14, HOST_RCX, 0 };
+	return (struct place){HOST_R14, HOST_RCX, 0};
 }
 
 struct place operand_fold(struct translation *t, struct place place)
 {
 	emit_memory(&t->e, true, EMIT_LEA, HOST_R14, place.base, place.index, 0, place.disp);
-	return (struct place){ HOST_R14, HOST_NONE, 0 };
+	return (struct place){HOST_R14, HOST_NONE, 0};
 }

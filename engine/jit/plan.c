@@ -16,12 +16,12 @@
 
 /* Everything about one instruction that matters here. */
 struct effect {
-	bool access, write;    /* a memory operand off `base` without index */
+	bool access, write; /* a memory operand off `base` without index */
 	unsigned base;
 	int32_t disp;
 	unsigned size;
-	uint32_t written;      /* GPRs that get an unknown value; bit 31: forget everything */
-	unsigned moved;        /* a GPR that moves by a constant after the access, or X86_NO_REG */
+	uint32_t written; /* GPRs that get an unknown value; bit 31: forget everything */
+	unsigned moved;   /* a GPR that moves by a constant after the access, or X86_NO_REG */
 	int64_t by;
 };
 #define FORGET (UINT32_C(1) << 31)
@@ -81,8 +81,8 @@ static uint32_t vector_written(const struct x86_insn *insn)
 
 static void operand_effect(const struct x86_insn *insn, struct effect *effect, unsigned size)
 {
-	if (!(insn->row->traits & X86_MODRM) || insn->mod == 3 || insn->base >= 16 || insn->index != X86_NO_REG || insn->address_size != 8 ||
-	    insn->segment >= X86_FS)
+	if (!(insn->row->traits & X86_MODRM) || insn->mod == 3 || insn->base >= 16 || insn->index != X86_NO_REG ||
+	    insn->address_size != 8 || insn->segment >= X86_FS)
 		return;
 	effect->access = true;
 	effect->write = insn->row->traits & X86_MEMORY_WRITE;
@@ -103,7 +103,8 @@ static bool moves_by_constant(const struct x86_insn *insn, struct effect *effect
 		effect->by = operation ? -(int64_t)insn->imm : (int64_t)insn->imm;
 		return true;
 	}
-	if (insn->opcode == 0x8d && insn->mod != 3 && insn->base == insn->reg && insn->index == X86_NO_REG && insn->address_size == 8) {
+	if (insn->opcode == 0x8d && insn->mod != 3 && insn->base == insn->reg && insn->index == X86_NO_REG &&
+	    insn->address_size == 8) {
 		effect->moved = insn->reg;
 		effect->by = insn->disp;
 		return true;
@@ -151,12 +152,12 @@ static void effect_of(const struct translation *t, const struct x86_insn *insn, 
 {
 	unsigned form = jit_form(insn);
 
-	*effect = (struct effect){ .moved = X86_NO_REG };
+	*effect = (struct effect){.moved = X86_NO_REG};
 	if (branch_conditional(insn))
 		return;
 	if (moves_by_constant(insn, effect) || own_effect(insn, effect))
 		return;
-	*effect = (struct effect){ .moved = X86_NO_REG };
+	*effect = (struct effect){.moved = X86_NO_REG};
 	if (form) {
 		operand_effect(insn, effect, insn->row->operand_size ? insn->row->operand_size : insn->operand_size);
 		effect->written = native_written(insn, form);
@@ -190,7 +191,7 @@ static int8_t group_open(struct translation *t, int64_t first, int64_t end, bool
 {
 	if (t->groups == JIT_BLOCK_INSNS)
 		return -1;
-	t->group[t->groups] = (struct jit_group){ .low = first, .high = end, .members = 1, .write = write, .slot = -1 };
+	t->group[t->groups] = (struct jit_group){.low = first, .high = end, .members = 1, .write = write, .slot = -1};
 	return (int8_t)t->groups++;
 }
 
@@ -211,7 +212,7 @@ static void bases_forget(struct base *base, uint32_t written)
 {
 	for (unsigned i = 0; i < 16; i++)
 		if (written & (FORGET | bit(i)))
-			base[i] = (struct base){ .reads = -1, .writes = -1 };
+			base[i] = (struct base){.reads = -1, .writes = -1};
 }
 
 void plan_groups(struct translation *t)
@@ -221,7 +222,7 @@ void plan_groups(struct translation *t)
 
 	t->groups = 0;
 	for (unsigned i = 0; i < t->count; i++)
-		t->plan[i] = (struct jit_plan){ .group = -1 };
+		t->plan[i] = (struct jit_plan){.group = -1};
 	if (!t->wide || t->key & JIT_KEY_CAREFUL)
 		return;
 	bases_forget(base, FORGET);
@@ -233,7 +234,7 @@ void plan_groups(struct translation *t)
 		if (i && t->insn[i - 1].map == X86_MAP_1BYTE && t->insn[i - 1].opcode == 0xfb)
 			effect.access = false;
 		if (effect.access)
-			t->plan[i] = (struct jit_plan){ group_for(t, &base[effect.base], &effect), base[effect.base].moved };
+			t->plan[i] = (struct jit_plan){group_for(t, &base[effect.base], &effect), base[effect.base].moved};
 		bases_forget(base, effect.written);
 		if (effect.moved != X86_NO_REG && !(effect.written & bit(effect.moved)))
 			base[effect.moved].moved += effect.by;

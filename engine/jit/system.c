@@ -151,7 +151,8 @@ bool translate_system(struct translation *t, const struct x86_insn *insn)
 	}
 	if (insn->map == X86_MAP_1BYTE && insn->opcode == 0xfb)
 		return interrupts_enable(t, insn);
-	if (insn->map != X86_MAP_0F || insn->opcode != 0x01 || insn->mod != 3 || insn->prefixes & (X86_PREFIX_66 | X86_PREFIX_REP | X86_PREFIX_REPNE))
+	if (insn->map != X86_MAP_0F || insn->opcode != 0x01 || insn->mod != 3 ||
+	    insn->prefixes & (X86_PREFIX_66 | X86_PREFIX_REP | X86_PREFIX_REPNE))
 		return false;
 	if (insn->reg == 7 && insn->rm == 0) {
 		gs_swap(t);

@@ -14,124 +14,119 @@
 #define CPU(member) "i"(offsetof(struct x86_cpu, member))
 
 /* Guest registers and flags to cpu->reg; R14 = cpu. RSP = context - 8. Destroys RAX after storing it. */
-#define SAVE_GUEST                            \
-	"movq 8+%c[cpu](%%rsp), %%r14\n\t"    \
-	"movq %%rax, %c[reg]+0(%%r14)\n\t"    \
-	"lahf\n\t"                            \
-	"seto %%al\n\t"                       \
-	"movw %%ax, %c[cpuflags](%%r14)\n\t"  \
-	"movq %%r11, %c[reg]+8(%%r14)\n\t"    \
-	"movq %%rdx, %c[reg]+16(%%r14)\n\t"   \
-	"movq %%rbx, %c[reg]+24(%%r14)\n\t"   \
-	"movq %%r15, %c[reg]+32(%%r14)\n\t"   \
-	"movq %%rbp, %c[reg]+40(%%r14)\n\t"   \
-	"movq %%rsi, %c[reg]+48(%%r14)\n\t"   \
-	"movq %%rdi, %c[reg]+56(%%r14)\n\t"   \
-	"movq %%r8, %c[reg]+64(%%r14)\n\t"    \
-	"movq %%r9, %c[reg]+72(%%r14)\n\t"    \
-	"movq %%r10, %c[reg]+80(%%r14)\n\t"   \
-	"movq %%r12, %c[reg]+96(%%r14)\n\t"   \
-	"movq %%r13, %c[reg]+104(%%r14)\n\t"  \
-	"movq 8+%c[r11](%%rsp), %%rax\n\t"    \
-	"movq %%rax, %c[reg]+88(%%r14)\n\t"   \
-	"movq 8+%c[r14](%%rsp), %%rax\n\t"    \
-	"movq %%rax, %c[reg]+112(%%r14)\n\t"  \
-	"movq 8+%c[r15](%%rsp), %%rax\n\t"    \
+#define SAVE_GUEST                           \
+	"movq 8+%c[cpu](%%rsp), %%r14\n\t"   \
+	"movq %%rax, %c[reg]+0(%%r14)\n\t"   \
+	"lahf\n\t"                           \
+	"seto %%al\n\t"                      \
+	"movw %%ax, %c[cpuflags](%%r14)\n\t" \
+	"movq %%r11, %c[reg]+8(%%r14)\n\t"   \
+	"movq %%rdx, %c[reg]+16(%%r14)\n\t"  \
+	"movq %%rbx, %c[reg]+24(%%r14)\n\t"  \
+	"movq %%r15, %c[reg]+32(%%r14)\n\t"  \
+	"movq %%rbp, %c[reg]+40(%%r14)\n\t"  \
+	"movq %%rsi, %c[reg]+48(%%r14)\n\t"  \
+	"movq %%rdi, %c[reg]+56(%%r14)\n\t"  \
+	"movq %%r8, %c[reg]+64(%%r14)\n\t"   \
+	"movq %%r9, %c[reg]+72(%%r14)\n\t"   \
+	"movq %%r10, %c[reg]+80(%%r14)\n\t"  \
+	"movq %%r12, %c[reg]+96(%%r14)\n\t"  \
+	"movq %%r13, %c[reg]+104(%%r14)\n\t" \
+	"movq 8+%c[r11](%%rsp), %%rax\n\t"   \
+	"movq %%rax, %c[reg]+88(%%r14)\n\t"  \
+	"movq 8+%c[r14](%%rsp), %%rax\n\t"   \
+	"movq %%rax, %c[reg]+112(%%r14)\n\t" \
+	"movq 8+%c[r15](%%rsp), %%rax\n\t"   \
 	"movq %%rax, %c[reg]+120(%%r14)\n\t"
 
 /* The reverse; `at` is the context's displacement from RSP. Segment bases too. */
-#define LOAD_GUEST(at)                                        \
-	"movq " at "+%c[cpu](%%rsp), %%r14\n\t"               \
-	"movq %c[reg]+88(%%r14), %%rax\n\t"                   \
-	"movq %%rax, " at "+%c[r11](%%rsp)\n\t"               \
-	"movq %c[reg]+112(%%r14), %%rax\n\t"                  \
-	"movq %%rax, " at "+%c[r14](%%rsp)\n\t"               \
-	"movq %c[reg]+120(%%r14), %%rax\n\t"                  \
-	"movq %%rax, " at "+%c[r15](%%rsp)\n\t"               \
-	"movq %c[fs](%%r14), %%rax\n\t"                       \
-	"movq %%rax, " at "+%c[fsbase](%%rsp)\n\t"            \
-	"movq %c[gs](%%r14), %%rax\n\t"                       \
-	"movq %%rax, " at "+%c[gsbase](%%rsp)\n\t"            \
-	"movzwl %c[cpuflags](%%r14), %%eax\n\t"               \
-	"addb $127, %%al\n\t"                                 \
-	"sahf\n\t"                                            \
-	"movq %c[reg]+0(%%r14), %%rax\n\t"                    \
-	"movq %c[reg]+8(%%r14), %%r11\n\t"                    \
-	"movq %c[reg]+16(%%r14), %%rdx\n\t"                   \
-	"movq %c[reg]+24(%%r14), %%rbx\n\t"                   \
-	"movq %c[reg]+32(%%r14), %%r15\n\t"                   \
-	"movq %c[reg]+40(%%r14), %%rbp\n\t"                   \
-	"movq %c[reg]+48(%%r14), %%rsi\n\t"                   \
-	"movq %c[reg]+56(%%r14), %%rdi\n\t"                   \
-	"movq %c[reg]+64(%%r14), %%r8\n\t"                    \
-	"movq %c[reg]+72(%%r14), %%r9\n\t"                    \
-	"movq %c[reg]+80(%%r14), %%r10\n\t"                   \
-	"movq %c[reg]+96(%%r14), %%r12\n\t"                   \
+#define LOAD_GUEST(at)                             \
+	"movq " at "+%c[cpu](%%rsp), %%r14\n\t"    \
+	"movq %c[reg]+88(%%r14), %%rax\n\t"        \
+	"movq %%rax, " at "+%c[r11](%%rsp)\n\t"    \
+	"movq %c[reg]+112(%%r14), %%rax\n\t"       \
+	"movq %%rax, " at "+%c[r14](%%rsp)\n\t"    \
+	"movq %c[reg]+120(%%r14), %%rax\n\t"       \
+	"movq %%rax, " at "+%c[r15](%%rsp)\n\t"    \
+	"movq %c[fs](%%r14), %%rax\n\t"            \
+	"movq %%rax, " at "+%c[fsbase](%%rsp)\n\t" \
+	"movq %c[gs](%%r14), %%rax\n\t"            \
+	"movq %%rax, " at "+%c[gsbase](%%rsp)\n\t" \
+	"movzwl %c[cpuflags](%%r14), %%eax\n\t"    \
+	"addb $127, %%al\n\t"                      \
+	"sahf\n\t"                                 \
+	"movq %c[reg]+0(%%r14), %%rax\n\t"         \
+	"movq %c[reg]+8(%%r14), %%r11\n\t"         \
+	"movq %c[reg]+16(%%r14), %%rdx\n\t"        \
+	"movq %c[reg]+24(%%r14), %%rbx\n\t"        \
+	"movq %c[reg]+32(%%r14), %%r15\n\t"        \
+	"movq %c[reg]+40(%%r14), %%rbp\n\t"        \
+	"movq %c[reg]+48(%%r14), %%rsi\n\t"        \
+	"movq %c[reg]+56(%%r14), %%rdi\n\t"        \
+	"movq %c[reg]+64(%%r14), %%r8\n\t"         \
+	"movq %c[reg]+72(%%r14), %%r9\n\t"         \
+	"movq %c[reg]+80(%%r14), %%r10\n\t"        \
+	"movq %c[reg]+96(%%r14), %%r12\n\t"        \
 	"movq %c[reg]+104(%%r14), %%r13\n\t"
 
-#define GUEST_OPERANDS                                                                                                      \
-	[cpu] C(cpu), [r11] C(r11), [r14] C(r14), [r15] C(r15), [fsbase] C(fs_base), [gsbase] C(gs_base), [reg] CPU(reg),    \
+#define GUEST_OPERANDS                                                                                                    \
+	[cpu] C(cpu), [r11] C(r11), [r14] C(r14), [r15] C(r15), [fsbase] C(fs_base), [gsbase] C(gs_base), [reg] CPU(reg), \
 		[cpuflags] CPU(flags), [fs] CPU(s.segment[X86_FS].base), [gs] CPU(s.segment[X86_GS].base)
 
 /* Back into jit_enter's caller with the reason in EAX. RSP must be jit_enter's frame. */
-#define LEAVE             \
+#define LEAVE                \
 	"addq $8, %%rsp\n\t" \
-	"popq %%r15\n\t"  \
-	"popq %%r14\n\t"  \
-	"popq %%r13\n\t"  \
-	"popq %%r12\n\t"  \
-	"popq %%rbp\n\t"  \
-	"popq %%rbx\n\t"  \
+	"popq %%r15\n\t"     \
+	"popq %%r14\n\t"     \
+	"popq %%r13\n\t"     \
+	"popq %%r12\n\t"     \
+	"popq %%rbp\n\t"     \
+	"popq %%rbx\n\t"     \
 	"ret\n\t"
 
 __attribute__((naked)) enum jit_exit jit_enter(__attribute__((unused)) struct jit_context *context,
-						__attribute__((unused)) const void *target)
+					       __attribute__((unused)) const void *target)
 {
-	__asm__ volatile("pushq %%rbx\n\t"
-			 "pushq %%rbp\n\t"
-			 "pushq %%r12\n\t"
-			 "pushq %%r13\n\t"
-			 "pushq %%r14\n\t"
-			 "pushq %%r15\n\t"
-			 "subq $8, %%rsp\n\t"
-			 "movq %%rsp, %c[host](%%rdi)\n\t"
-			 "movq %%rsi, %c[target](%%rdi)\n\t"
-			 "movq %%rdi, %%rsp\n\t"
-			 LOAD_GUEST("0")
-			 "movq %c[reg]+136(%%r14), %%r14\n\t" /* RIP, for the block's far entry */
-			 "jmpq *%c[target](%%rsp)\n\t"
-			 :
-			 : GUEST_OPERANDS, [host] C(host_rsp), [target] C(target));
+	__asm__ volatile(
+		"pushq %%rbx\n\t"
+		"pushq %%rbp\n\t"
+		"pushq %%r12\n\t"
+		"pushq %%r13\n\t"
+		"pushq %%r14\n\t"
+		"pushq %%r15\n\t"
+		"subq $8, %%rsp\n\t"
+		"movq %%rsp, %c[host](%%rdi)\n\t"
+		"movq %%rsi, %c[target](%%rdi)\n\t"
+		"movq %%rdi, %%rsp\n\t" LOAD_GUEST("0") "movq %c[reg]+136(%%r14), %%r14\n\t" /* RIP, for the block's far entry */
+							"jmpq *%c[target](%%rsp)\n\t"
+		:
+		: GUEST_OPERANDS, [host] C(host_rsp), [target] C(target));
 }
 
 /* RSP = context - 8, RCX = reason. */
 static __attribute__((naked, used)) void jit_exit_common(void)
 {
-	__asm__ volatile(SAVE_GUEST
-			 "popq %%rax\n\t"
-			 "movq %%rax, %c[site](%%rsp)\n\t"
-			 "movl %%ecx, %%eax\n\t"
-			 "movq %c[host](%%rsp), %%rsp\n\t"
-			 LEAVE
+	__asm__ volatile(SAVE_GUEST "popq %%rax\n\t"
+				    "movq %%rax, %c[site](%%rsp)\n\t"
+				    "movl %%ecx, %%eax\n\t"
+				    "movq %c[host](%%rsp), %%rsp\n\t" LEAVE
 			 :
 			 : GUEST_OPERANDS, [host] C(host_rsp), [site] C(site));
 }
 
-#define EXIT_THUNK(name, reason)                                                                  \
-	__attribute__((naked)) void name(void)                                                    \
-	{                                                                                         \
-		__asm__ volatile("movl %0, %%ecx\n\t"                                             \
-				 "jmp jit_exit_common\n\t"                                        \
-				 :                                                                \
-				 : "i"(reason));                                                  \
+#define EXIT_THUNK(name, reason)                           \
+	__attribute__((naked)) void name(void)             \
+	{                                                  \
+		__asm__ volatile("movl %0, %%ecx\n\t"      \
+				 "jmp jit_exit_common\n\t" \
+				 :                         \
+				 : "i"(reason));           \
 	}
-static __attribute__((used)) EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP)
-EXIT_THUNK(jit_thunk_exit_link, JIT_EXIT_LINK)
-EXIT_THUNK(jit_thunk_exit_poll, JIT_EXIT_POLL)
-EXIT_THUNK(jit_thunk_exit_room, JIT_EXIT_ROOM)
+static __attribute__((used)) EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP) EXIT_THUNK(jit_thunk_exit_link, JIT_EXIT_LINK)
+	EXIT_THUNK(jit_thunk_exit_poll, JIT_EXIT_POLL) EXIT_THUNK(jit_thunk_exit_room, JIT_EXIT_ROOM)
 
-/* Jumped to from a signal, RSP = context, RCX = where it trapped; there is no site: a word of the context stands in. */
-__attribute__((naked)) void jit_thunk_trap(void)
+	/* Jumped to from a signal, RSP = context, RCX = where it trapped; there is no site: a word of the context stands in. */
+	__attribute__((naked)) void jit_thunk_trap(void)
 {
 	__asm__ volatile("movq %%rcx, %c[pc](%%rsp)\n\t"
 			 "pushq %c[site](%%rsp)\n\t"
@@ -153,54 +148,52 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 			 : [site] C(site), [cpu] C(cpu), [reg] CPU(reg), [reason] "i"(JIT_EXIT_NEXT));
 }
 
-#define RETURN_BEHIND_SITE               \
-	"movq (%%rsp), %%rcx\n\t"        \
-	"leaq 4(%%rcx), %%rcx\n\t"       \
-	"leaq 8(%%rsp), %%rsp\n\t"       \
+#define RETURN_BEHIND_SITE         \
+	"movq (%%rsp), %%rcx\n\t"  \
+	"leaq 4(%%rcx), %%rcx\n\t" \
+	"leaq 8(%%rsp), %%rsp\n\t" \
 	"jmpq *%%rcx\n\t"
 
 /* R14 = linear address, or a jump's target. Comes back to the code behind the site with its entry there and R14 as it was, or leaves with STEP. */
-#define FILL_THUNK(name, kind)                                                      \
-	__attribute__((naked)) void name(void)                                      \
-	{                                                                           \
-		__asm__ volatile("movq %%rax, 8+%c[saved]+0(%%rsp)\n\t"             \
-				 "lahf\n\t"                                         \
-				 "seto %%al\n\t"                                    \
-				 "movw %%ax, 8+%c[flags](%%rsp)\n\t"                \
-				 "movq %%rdx, 8+%c[saved]+8(%%rsp)\n\t"             \
-				 "movq %%rsi, 8+%c[saved]+16(%%rsp)\n\t"            \
-				 "movq %%rdi, 8+%c[saved]+24(%%rsp)\n\t"            \
-				 "movq %%r8, 8+%c[saved]+32(%%rsp)\n\t"             \
-				 "movq %%r9, 8+%c[saved]+40(%%rsp)\n\t"             \
-				 "movq %%r10, 8+%c[saved]+48(%%rsp)\n\t"            \
-				 "movq %%r11, 8+%c[saved]+56(%%rsp)\n\t"            \
-				 "movq %%r14, 8+%c[linear](%%rsp)\n\t"              \
-				 "leaq 8(%%rsp), %%rdi\n\t"                         \
-				 "movq %%r14, %%rsi\n\t"                            \
-				 "movq (%%rsp), %%rax\n\t"                          \
-				 "movl (%%rax), %%edx\n\t"                          \
-				 "movl %[fill], %%ecx\n\t"                      \
-				 "movq %%rsp, %%r14\n\t"                            \
-				 "movq %c[host](%%rdi), %%rsp\n\t"                  \
-				 "call jit_fill\n\t"                                \
-				 "movq %%r14, %%rsp\n\t"                            \
-				 "movzbl %%al, %%ecx\n\t"                           \
-				 "movzwl 8+%c[flags](%%rsp), %%eax\n\t"             \
-				 "addb $127, %%al\n\t"                              \
-				 "sahf\n\t"                                         \
-				 "movq 8+%c[saved]+0(%%rsp), %%rax\n\t"             \
-				 "movq 8+%c[saved]+8(%%rsp), %%rdx\n\t"             \
-				 "movq 8+%c[saved]+16(%%rsp), %%rsi\n\t"            \
-				 "movq 8+%c[saved]+24(%%rsp), %%rdi\n\t"            \
-				 "movq 8+%c[saved]+32(%%rsp), %%r8\n\t"             \
-				 "movq 8+%c[saved]+40(%%rsp), %%r9\n\t"             \
-				 "movq 8+%c[saved]+48(%%rsp), %%r10\n\t"            \
-				 "movq 8+%c[saved]+56(%%rsp), %%r11\n\t"            \
-				 "movq 8+%c[linear](%%rsp), %%r14\n\t"              \
-				 "jrcxz 1f\n\t"                                     \
-				 RETURN_BEHIND_SITE                                 \
-				 "1: jmp jit_thunk_exit_step\n\t"                   \
-				 :                                                  \
+#define FILL_THUNK(name, kind)                                                                                                    \
+	__attribute__((naked)) void name(void)                                                                                    \
+	{                                                                                                                         \
+		__asm__ volatile("movq %%rax, 8+%c[saved]+0(%%rsp)\n\t"                                                           \
+				 "lahf\n\t"                                                                                       \
+				 "seto %%al\n\t"                                                                                  \
+				 "movw %%ax, 8+%c[flags](%%rsp)\n\t"                                                              \
+				 "movq %%rdx, 8+%c[saved]+8(%%rsp)\n\t"                                                           \
+				 "movq %%rsi, 8+%c[saved]+16(%%rsp)\n\t"                                                          \
+				 "movq %%rdi, 8+%c[saved]+24(%%rsp)\n\t"                                                          \
+				 "movq %%r8, 8+%c[saved]+32(%%rsp)\n\t"                                                           \
+				 "movq %%r9, 8+%c[saved]+40(%%rsp)\n\t"                                                           \
+				 "movq %%r10, 8+%c[saved]+48(%%rsp)\n\t"                                                          \
+				 "movq %%r11, 8+%c[saved]+56(%%rsp)\n\t"                                                          \
+				 "movq %%r14, 8+%c[linear](%%rsp)\n\t"                                                            \
+				 "leaq 8(%%rsp), %%rdi\n\t"                                                                       \
+				 "movq %%r14, %%rsi\n\t"                                                                          \
+				 "movq (%%rsp), %%rax\n\t"                                                                        \
+				 "movl (%%rax), %%edx\n\t"                                                                        \
+				 "movl %[fill], %%ecx\n\t"                                                                        \
+				 "movq %%rsp, %%r14\n\t"                                                                          \
+				 "movq %c[host](%%rdi), %%rsp\n\t"                                                                \
+				 "call jit_fill\n\t"                                                                              \
+				 "movq %%r14, %%rsp\n\t"                                                                          \
+				 "movzbl %%al, %%ecx\n\t"                                                                         \
+				 "movzwl 8+%c[flags](%%rsp), %%eax\n\t"                                                           \
+				 "addb $127, %%al\n\t"                                                                            \
+				 "sahf\n\t"                                                                                       \
+				 "movq 8+%c[saved]+0(%%rsp), %%rax\n\t"                                                           \
+				 "movq 8+%c[saved]+8(%%rsp), %%rdx\n\t"                                                           \
+				 "movq 8+%c[saved]+16(%%rsp), %%rsi\n\t"                                                          \
+				 "movq 8+%c[saved]+24(%%rsp), %%rdi\n\t"                                                          \
+				 "movq 8+%c[saved]+32(%%rsp), %%r8\n\t"                                                           \
+				 "movq 8+%c[saved]+40(%%rsp), %%r9\n\t"                                                           \
+				 "movq 8+%c[saved]+48(%%rsp), %%r10\n\t"                                                          \
+				 "movq 8+%c[saved]+56(%%rsp), %%r11\n\t"                                                          \
+				 "movq 8+%c[linear](%%rsp), %%r14\n\t"                                                            \
+				 "jrcxz 1f\n\t" RETURN_BEHIND_SITE "1: jmp jit_thunk_exit_step\n\t"                               \
+				 :                                                                                                \
 				 : [saved] C(saved), [flags] C(flags), [linear] C(linear), [host] C(host_rsp), [fill] "i"(kind)); \
 	}
 FILL_THUNK(jit_thunk_fill_read, JIT_FILL_READ)
@@ -209,53 +202,44 @@ FILL_THUNK(jit_thunk_jump_fill, JIT_FILL_JUMP)
 FILL_THUNK(jit_thunk_return_fill, JIT_FILL_RETURN)
 
 /* RCX = the decoded instruction. */
-#define CALL_HANDLER                              \
-	SAVE_GUEST                                \
-	"leaq 8(%%rsp), %%rdi\n\t"                \
-	"movq %%rcx, %%rsi\n\t"                   \
-	"movq (%%rsp), %%rax\n\t"                 \
-	"movl (%%rax), %%edx\n\t"                 \
-	"movq %%rsp, %%rbx\n\t"                   \
-	"movq %c[host](%%rdi), %%rsp\n\t"         \
+#define CALL_HANDLER                      \
+	SAVE_GUEST                        \
+	"leaq 8(%%rsp), %%rdi\n\t"        \
+	"movq %%rcx, %%rsi\n\t"           \
+	"movq (%%rsp), %%rax\n\t"         \
+	"movl (%%rax), %%edx\n\t"         \
+	"movq %%rsp, %%rbx\n\t"           \
+	"movq %c[host](%%rdi), %%rsp\n\t" \
 	"call jit_handler\n\t"
 
 __attribute__((naked)) void jit_thunk_handler(void)
 {
-	__asm__ volatile(CALL_HANDLER
-			 "testb %%al, %%al\n\t"
-			 "jz 1f\n\t"
-			 "movq %%rbx, %%rsp\n\t"
-			 LOAD_GUEST("8")
-			 RETURN_BEHIND_SITE
-			 "1: movl %[next], %%eax\n\t"
-			 LEAVE
+	__asm__ volatile(CALL_HANDLER "testb %%al, %%al\n\t"
+				      "jz 1f\n\t"
+				      "movq %%rbx, %%rsp\n\t" LOAD_GUEST("8") RETURN_BEHIND_SITE "1: movl %[next], %%eax\n\t" LEAVE
 			 :
 			 : GUEST_OPERANDS, [host] C(host_rsp), [next] "i"(JIT_EXIT_NEXT));
 }
 
 __attribute__((naked)) void jit_thunk_handler_end(void)
 {
-	__asm__ volatile(CALL_HANDLER
-			 "movl %[next], %%eax\n\t"
-			 LEAVE
+	__asm__ volatile(CALL_HANDLER "movl %[next], %%eax\n\t" LEAVE
 			 :
 			 : GUEST_OPERANDS, [host] C(host_rsp), [next] "i"(JIT_EXIT_NEXT));
 }
 
-#define VECTORS(access) \
-	access(0) access(1) access(2) access(3) access(4) access(5) access(6) access(7) \
-	access(8) access(9) access(10) access(11) access(12) access(13) access(14) access(15)
+#define VECTORS(access)                                                                                                           \
+	access(0) access(1) access(2) access(3) access(4) access(5) access(6) access(7) access(8) access(9) access(10) access(11) \
+		access(12) access(13) access(14) access(15)
 #define VECTOR_LOAD(n) "vmovdqu %c[vector]+32*" #n "(%%r14), %%ymm" #n "\n\t"
 #define VECTOR_STORE(n) "vmovdqu %%ymm" #n ", %c[vector]+32*" #n "(%%rdi)\n\t"
 
 /* Destroys R14. */
 __attribute__((naked)) void jit_thunk_vector_load(void)
 {
-	__asm__ volatile("movq 8+%c[cpu](%%rsp), %%r14\n\t"
-			 VECTORS(VECTOR_LOAD)
-			 "ldmxcsr %c[mxcsr](%%r14)\n\t"
-			 "movq $0, 8+%c[out](%%rsp)\n\t"
-			 "ret\n\t"
+	__asm__ volatile("movq 8+%c[cpu](%%rsp), %%r14\n\t" VECTORS(VECTOR_LOAD) "ldmxcsr %c[mxcsr](%%r14)\n\t"
+										 "movq $0, 8+%c[out](%%rsp)\n\t"
+										 "ret\n\t"
 			 :
 			 : [cpu] C(cpu), [out] C(vector_out), [vector] CPU(s.vector), [mxcsr] CPU(s.x87.mxcsr));
 }
@@ -266,10 +250,9 @@ void jit_vector_store(struct x86_state *state)
 {
 	uint32_t mxcsr = MXCSR_DEFAULT;
 
-	__asm__ volatile(VECTORS(VECTOR_STORE)
-			 "stmxcsr %c[mxcsr](%%rdi)\n\t"
-			 "ldmxcsr %[initial]\n\t"
-			 "vzeroupper\n\t"
+	__asm__ volatile(VECTORS(VECTOR_STORE) "stmxcsr %c[mxcsr](%%rdi)\n\t"
+					       "ldmxcsr %[initial]\n\t"
+					       "vzeroupper\n\t"
 			 :
 			 : "D"(state), [initial] "m"(mxcsr), [vector] "i"(offsetof(struct x86_state, vector)),
 			   [mxcsr] "i"(offsetof(struct x86_state, x87.mxcsr))

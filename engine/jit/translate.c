@@ -64,7 +64,8 @@ void translate_handler(struct translation *t, const struct x86_insn *insn, bool 
 /* Hints and NOPs: 90, 0F 0D, 0F 18-1F (ENDBR among them). PAUSE keeps its handler. */
 static bool does_nothing(const struct x86_insn *insn)
 {
-	if (insn->encoding != X86_LEGACY || insn->prefixes & X86_PREFIX_LOCK || insn->row->traits & (X86_UNDEFINED | X86_ENDS_BLOCK))
+	if (insn->encoding != X86_LEGACY || insn->prefixes & X86_PREFIX_LOCK ||
+	    insn->row->traits & (X86_UNDEFINED | X86_ENDS_BLOCK))
 		return false;
 	if (insn->map == X86_MAP_0F)
 		return insn->opcode == 0x0d || (insn->opcode >= 0x18 && insn->opcode <= 0x1f);
@@ -74,7 +75,8 @@ static bool does_nothing(const struct x86_insn *insn)
 /* INC and DEC of 32-bit code have no encoding of one byte in 64-bit code. */
 static bool translate_short_increment(struct translation *t, const struct x86_insn *insn)
 {
-	if (insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE || insn->opcode >> 4 != 4 || t->wide || insn->operand_size != 4)
+	if (insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE || insn->opcode >> 4 != 4 || t->wide ||
+	    insn->operand_size != 4)
 		return false;
 	if (operand_pinned(insn->rm) >= 8)
 		emit8(&t->e, 0x41);
@@ -95,7 +97,8 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 	}
 	if (translate_system(t, insn) || (ends ? translate_branch(t, insn) : does_nothing(insn)))
 		return;
-	if (!ends && (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) || translate_short_increment(t, insn)))
+	if (!ends && (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) ||
+		      translate_short_increment(t, insn)))
 		return;
 	translate_handler(t, insn, ends);
 }
@@ -116,7 +119,8 @@ static unsigned decode(struct translation *t, unsigned available)
 	while (count < JIT_BLOCK_INSNS) {
 		struct x86_insn *insn = &t->insn[count];
 
-		if (length >= available || x86_decode(insn, t->page + t->start + length, available - length, code_size) != X86_DECODE_OK) {
+		if (length >= available ||
+		    x86_decode(insn, t->page + t->start + length, available - length, code_size) != X86_DECODE_OK) {
 			t->crossing = length < available && t->start + available == GUEST_PAGE_SIZE;
 			break;
 		}

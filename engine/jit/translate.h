@@ -18,17 +18,17 @@ struct jit_group {
 	int64_t low, high;
 	uint8_t members;
 	bool write;
-	bool checked;          /* emission has passed its first member */
-	int8_t slot;           /* in jit_context.group */
+	bool checked; /* emission has passed its first member */
+	int8_t slot;  /* in jit_context.group */
 };
 struct jit_plan {
-	int8_t group;          /* -1: the instruction's access has a check of its own */
-	int64_t moved;         /* how far the base register has moved when the instruction starts */
+	int8_t group;  /* -1: the instruction's access has a check of its own */
+	int64_t moved; /* how far the base register has moved when the instruction starts */
 };
 
 /* A memory operand that may be used: the host address is base + index + disp. */
 struct place {
-	unsigned base, index;  /* index RCX, or HOST_NONE */
+	unsigned base, index; /* index RCX, or HOST_NONE */
 	int32_t disp;
 };
 
@@ -37,7 +37,7 @@ struct translation {
 	struct jit_cache *cache;
 	struct x86_code_pages *pages;
 	struct x86_cpu *cpu;
-	const uint8_t *page;   /* host address of the guest page */
+	const uint8_t *page; /* host address of the guest page */
 	uint32_t generation;
 	unsigned key;
 	unsigned mode;         /* enum x86_access_mode */

@@ -54,11 +54,12 @@ static void state_get(unsigned side, struct x86_state *state)
 
 static void state_print(const char *name, const struct x86_state *s)
 {
-	static const char *const gpr[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+	static const char *const gpr[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					    "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 
 	printf("# %s: rip %#llx rflags %#llx cr2 %#llx cr3 %#llx cs %#x activity %u mxcsr %#x\n", name, (unsigned long long)s->rip,
-	       (unsigned long long)s->rflags, (unsigned long long)s->cr2, (unsigned long long)s->cr3, s->segment[X86_CS].selector, s->activity,
-	       s->x87.mxcsr);
+	       (unsigned long long)s->rflags, (unsigned long long)s->cr2, (unsigned long long)s->cr3, s->segment[X86_CS].selector,
+	       s->activity, s->x87.mxcsr);
 	for (unsigned i = 0; i < 16; i++)
 		printf("%s%s %016llx%s", i % 4 ? " " : "#   ", gpr[i], (unsigned long long)s->gpr[i], i % 4 == 3 ? "\n" : "");
 }
@@ -95,7 +96,8 @@ static bool ram_equal(uint64_t now)
 			memcpy(&word[i], machines[i]->ram + at, 8);
 		if (word[0] != word[1])
 			printf("# at %llu ns: RAM %#llx: %016llx %016llx\n", (unsigned long long)now, (unsigned long long)at,
-			       (unsigned long long)word[0], (unsigned long long)word[1]), shown++;
+			       (unsigned long long)word[0], (unsigned long long)word[1]),
+				shown++;
 	}
 	return false;
 }
@@ -139,7 +141,8 @@ static void meet(void *argument)
 	} else {
 		while (mine == round_number && !over)
 			if (pthread_cond_timedwait(&changed, &lock, &until)) {
-				printf("# %s is at %llu ns and the other does not come\n", engine_name[side], (unsigned long long)now[side]);
+				printf("# %s is at %llu ns and the other does not come\n", engine_name[side],
+				       (unsigned long long)now[side]);
 				different = over = true;
 				pthread_cond_broadcast(&changed);
 			}
@@ -190,7 +193,8 @@ static bool run(void)
 		machines[i]->vm.engine->stats(&machines[i]->vm, &stats[i]);
 	printf("# %llu meetings, RAM compared %llu times; %llu instructions in %llu ns; %zu bytes printed; ended with %d and %d\n",
 	       (unsigned long long)meetings, (unsigned long long)compared_ram, (unsigned long long)stats[0].instructions,
-	       (unsigned long long)vm_clock_ns(&machines[0]->vm.clock), (size_t)machines[0]->output_length, waiter[0].status, waiter[1].status);
+	       (unsigned long long)vm_clock_ns(&machines[0]->vm.clock), (size_t)machines[0]->output_length, waiter[0].status,
+	       waiter[1].status);
 	good = !different && stats[0].instructions == stats[1].instructions && waiter[0].status == waiter[1].status && meetings &&
 	       vm_clock_ns(&machines[0]->vm.clock) == vm_clock_ns(&machines[1]->vm.clock) &&
 	       !strcmp(machines[0]->output, machines[1]->output) && ram_equal(vm_clock_ns(&machines[0]->vm.clock));
@@ -229,7 +233,8 @@ int main(int count, char **arguments)
 			image[images++] = arguments[i];
 	}
 	if (!image[0] || !engine_name[1]) {
-		fprintf(stderr, "lockstep_test [--engines A,B] [--interval N] [--ram N] [--limit N] [--from N] KERNEL [INITRD [CMDLINE]]\n");
+		fprintf(stderr, "lockstep_test [--engines A,B] [--interval N] [--ram N] [--limit N] [--from N] KERNEL [INITRD "
+				"[CMDLINE]]\n");
 		return 64;
 	}
 	for (unsigned i = 0; i < 2; i++) {
