@@ -78,17 +78,18 @@ const struct x86_handlers x86_integer_push_rm = {.reg = THREE(push_r), .mem = TH
 const struct x86_handlers x86_integer_pop_r = {.reg = THREE(pop_r)};
 const struct x86_handlers x86_integer_pop_rm = {.reg = THREE(pop_r), .mem = THREE(pop_mem)};
 
-/* rSP as it was before is what PUSHA pushes for rSP; POPA skips that. */
+/*
+ * rSP as it was before is what PUSHA pushes for rSP; POPA skips that. A PUSHA that faults has stored what came before, as processors do, and
+ * moved nothing.
+ */
 static void pusha(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	unsigned size = insn->operand_size;
 	uint64_t values[8], offset;
 	unsigned i;
 
-	for (i = 0; i < 8; i++) {
+	for (i = 0; i < 8; i++)
 		values[i] = cpu->reg[i];
-		stack_write_check(cpu, stack_offset(cpu, -(uint64_t)(size * (i + 1))), size);
-	}
 	for (i = 0; i < 8; i++) {
 		offset = stack_offset(cpu, -(uint64_t)(size * (i + 1)));
 		if (size == 2)
