@@ -81,6 +81,10 @@ void pc_boot(void *object)
 		status = vcpu_setup(board, board->vm->vcpu[i], &why);
 	if (status == STATUS_OK) {
 		host_log(HOST_LOG_DEBUG, "kernel %s: booted by %s", board->boot.input.kernel.path, board->boot.protocol);
+		if (board->backends.image_settled) {
+			board->backends.image_settled(&board->backends.kernel);
+			board->backends.image_settled(&board->backends.initrd);
+		}
 		return;
 	}
 	host_log(HOST_LOG_ERROR, "%s", why.text[0] ? why.text : status_name(status));

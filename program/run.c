@@ -120,6 +120,11 @@ static enum status model_check(struct run *run, struct reason *why)
 	return reason_give(why, status == STATUS_NOT_FOUND ? STATUS_USAGE : status, "%s", found.text);
 }
 
+static void image_settled(const struct board_image *image)
+{
+	host_file_settled(image->bytes, image->length);
+}
+
 static enum status image_map(struct board_image *image, const char *path, const char *what, struct reason *why)
 {
 	image->path = path;
@@ -309,6 +314,7 @@ int run(int count, char **arguments)
 	host_crash_hook_set(console_terminal_restore);
 	run.backends.decompress = decompress;
 	run.backends.decompress_free = decompress_free;
+	run.backends.image_settled = image_settled;
 	status = config_parse(&run.config, count, arguments, &why);
 	if (!status)
 		status = inputs_open(&run, &why);

@@ -16,9 +16,9 @@
 
 #include <holon/status.h>
 
-#define X86_TLB_BITS 14
+#define X86_TLB_BITS 13
 #define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
-#define X86_TLB_CONTEXTS 8
+#define X86_TLB_CONTEXTS 4
 #define X86_TLB_EMPTY 0 /* page 0, which has index 0: nothing else hits it. Index 0 and the last have X86_TLB_EMPTY_ENDS */
 #define X86_TLB_EMPTY_ENDS (UINT64_C(0) - (UINT64_C(2048) << 12))
 #define X86_TLB_MODES 3 /* enum x86_access_mode */

@@ -90,6 +90,12 @@ enum status host_file_map(const uint8_t **bytes, uint64_t *length, const char *p
 	return status;
 }
 
+void host_file_settled(const uint8_t *bytes, uint64_t length)
+{
+	if (bytes)
+		madvise((void *)bytes, length, MADV_DONTNEED); /* clean pages of a file: read again when touched */
+}
+
 void host_file_unmap(const uint8_t *bytes, uint64_t length)
 {
 	if (bytes)

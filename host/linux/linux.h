@@ -33,6 +33,8 @@ uint64_t host_memory_total(void);
 enum status host_file_map(const uint8_t **bytes, uint64_t *length, const char *path, const char *what,
 			  struct reason *why) must_check;
 void host_file_unmap(const uint8_t *bytes, uint64_t length);
+/* What host_file_map gave is not needed for now: its pages need not stay in memory. */
+void host_file_settled(const uint8_t *bytes, uint64_t length);
 /*
  * Locks a whole file for as long as the descriptor is open (OFD lock): shared for readers, alone for a writer (open for writing). STATUS_BUSY: another
  * process or VM holds it.

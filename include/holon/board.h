@@ -36,6 +36,8 @@ struct board_backends {
 	 */
 	enum status (*decompress)(const uint8_t *in, uint64_t in_length, uint8_t **out, uint64_t *out_length, struct reason *why);
 	void (*decompress_free)(uint8_t *out, uint64_t out_length);
+	/* The image has been copied to the guest and is not read before the next reset: its pages may go meanwhile. May be NULL. */
+	void (*image_settled)(const struct board_image *image);
 };
 
 /*
