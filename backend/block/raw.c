@@ -2,8 +2,7 @@
 /*
  * raw.c - opens a raw disk: a file or a block device of the host. block_raw_submit hands its requests to raw_uring.c or raw_threads.c.
  *
- * The lock is an open-file-description lock on the whole file: it goes away with the process, works between two disks of one
- * process, and conflicts with the byte locks that other hypervisors take.
+ * image_lock.c locks it against other VMs and programs. block_raw_lend makes a block of a file that another format's backend has opened.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +19,7 @@
 
 #include <holon/host.h>
 
+#include "image_lock.h"
 #include "raw.h"
 #include "raw_disk.h"
 
@@ -86,7 +86,7 @@ static void block_raw_drain(struct block *block)
 
 static void raw_free(struct raw_disk *disk)
 {
-	if (disk->fd >= 0)
+	if (disk->fd >= 0 && !disk->lent)
 		close(disk->fd);
 	pthread_cond_destroy(&disk->idle);
 	pthread_mutex_destroy(&disk->lock);
@@ -124,21 +124,6 @@ static enum status raw_file_open(struct raw_disk *disk, bool readonly, struct re
 				   readonly ? "" : ", or add ,readonly");
 	default: return reason_give(why, STATUS_IO, "disk %s: cannot be opened: %s", path, strerror(errno));
 	}
-}
-
-static enum status raw_file_lock(struct raw_disk *disk, bool readonly, struct reason *why)
-{
-	struct flock lock = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-
-	if (fcntl(disk->fd, F_OFD_SETLK, &lock) == 0)
-		return STATUS_OK;
-	if (errno == EAGAIN || errno == EACCES)
-		return reason_give(why, STATUS_BUSY, "disk %s: locked by another VM; stop that one first%s", disk->path,
-				   readonly ? "" : ", or open the disk with ,readonly in both");
-	/* Some network file systems have no locks: the owner has to take care. */
-	host_log(HOST_LOG_WARN, "disk %s: its file system cannot lock files (%s): make sure that no other VM uses it", disk->path,
-		 strerror(errno));
-	return STATUS_OK;
 }
 
 /* What a block device discards in one piece, from sysfs; a partition's queue is its disk's. */
@@ -236,15 +221,13 @@ static void raw_file_limit_ignore(void)
 		signal(SIGXFSZ, SIG_IGN);
 }
 
-enum status block_raw_open(struct block **block, const char *path, bool readonly, struct reason *why)
+static struct raw_disk *raw_disk_make(const char *path, bool readonly)
 {
 	struct raw_disk *disk = calloc(1, sizeof(*disk));
-	enum status status;
 
-	*block = NULL;
 	if (!disk || !(disk->path = strdup(path))) {
 		free(disk);
-		return reason_give(why, STATUS_NO_MEMORY, "disk %s: out of memory", path);
+		return NULL;
 	}
 	disk->fd = -1;
 	pthread_mutex_init(&disk->lock, NULL);
@@ -256,14 +239,12 @@ enum status block_raw_open(struct block **block, const char *path, bool readonly
 				     .readonly = readonly,
 				     .path = disk->path};
 	raw_file_limit_ignore();
-	status = raw_file_open(disk, readonly, why);
-	if (status == STATUS_OK)
-		status = raw_size_find(disk, why);
-	if (status == STATUS_OK)
-		status = raw_file_lock(disk, readonly, why);
-	/* Without O_NONBLOCK io_uring may wait in a worker instead of answering EAGAIN. */
-	if (status == STATUS_OK && fcntl(disk->fd, F_SETFL, fcntl(disk->fd, F_GETFL) & ~O_NONBLOCK))
-		status = reason_give(why, STATUS_IO, "disk %s: cannot be set up: %s", path, strerror(errno));
+	return disk;
+}
+
+/* The last step of opening: `status` is that of those before it. */
+static enum status raw_disk_start(struct block **block, struct raw_disk *disk, enum status status, struct reason *why)
+{
 	if (status == STATUS_OK)
 		status = raw_io_start(disk, why);
 	if (status != STATUS_OK) {
@@ -272,4 +253,36 @@ enum status block_raw_open(struct block **block, const char *path, bool readonly
 	}
 	*block = &disk->block;
 	return STATUS_OK;
+}
+
+enum status block_raw_open(struct block **block, const char *path, bool readonly, struct reason *why)
+{
+	struct raw_disk *disk = raw_disk_make(path, readonly);
+	enum status status;
+
+	*block = NULL;
+	if (!disk)
+		return reason_give(why, STATUS_NO_MEMORY, "disk %s: out of memory", path);
+	status = raw_file_open(disk, readonly, why);
+	if (status == STATUS_OK)
+		status = raw_size_find(disk, why);
+	if (status == STATUS_OK)
+		status = image_lock(disk->fd, !readonly, path, why);
+	/* Without O_NONBLOCK io_uring may wait in a worker instead of answering EAGAIN. */
+	if (status == STATUS_OK && fcntl(disk->fd, F_SETFL, fcntl(disk->fd, F_GETFL) & ~O_NONBLOCK))
+		status = reason_give(why, STATUS_IO, "disk %s: cannot be set up: %s", path, strerror(errno));
+	return raw_disk_start(block, disk, status, why);
+}
+
+enum status block_raw_lend(struct block **block, int fd, const char *path, bool readonly, struct reason *why)
+{
+	struct raw_disk *disk = raw_disk_make(path, readonly);
+
+	*block = NULL;
+	if (!disk)
+		return reason_give(why, STATUS_NO_MEMORY, "disk %s: out of memory", path);
+	disk->fd = fd;
+	disk->lent = true;
+	disk->block.size = INT64_MAX & ~(uint64_t)(RAW_SECTOR - 1);
+	return raw_disk_start(block, disk, STATUS_OK, why);
 }

@@ -13,9 +13,15 @@
 #include <holon/status.h>
 
 /*
- * Opens and locks it: shared when readonly, else exclusive, so that no two VMs write one disk. On failure `why` has one line and *block is
+ * Opens and locks it: shared with readers when readonly, else alone, so that no two VMs write one disk (image_lock.h). On failure `why` has one line and *block is
  * NULL. The path is copied. Release it with block->close after the device that uses it.
  */
 enum status block_raw_open(struct block **block, const char *path, bool readonly, struct reason *why) must_check;
+
+/*
+ * The same for a file that the backend of another format has opened and locked. It has no bounds: it grows by writes, and reads
+ * behind its end are zeroes. `fd` stays the caller's; close it after block->close.
+ */
+enum status block_raw_lend(struct block **block, int fd, const char *path, bool readonly, struct reason *why) must_check;
 
 #endif

@@ -29,6 +29,7 @@ extern const struct raw_io raw_threads;
 struct raw_disk {
 	struct block block;
 	int fd;
+	bool lent; /* the descriptor is another's; what is behind the file's end reads as zeroes */
 	char *path;
 	const struct raw_io *io;
 	void *io_data;

@@ -142,6 +142,20 @@ static bool step_failed(struct raw_disk *disk, struct block_request *request, in
 	return true;
 }
 
+/* Nothing has been written there yet. */
+static void transfer_zero(struct block_request *request)
+{
+	uint64_t skip = request->backend_word[0];
+
+	for (unsigned i = 0; i < request->segments; i++) {
+		uint64_t length = request->segment[i].length;
+
+		if (skip < length)
+			memset((uint8_t *)request->segment[i].base + skip, 0, length - skip);
+		skip -= skip < length ? skip : length;
+	}
+}
+
 bool raw_step_result(struct raw_disk *disk, struct block_request *request, int result, enum status *status)
 {
 	bool transfer = request->operation == BLOCK_READ || request->operation == BLOCK_WRITE;
@@ -152,6 +166,10 @@ bool raw_step_result(struct raw_disk *disk, struct block_request *request, int r
 	/* Only writing zeroes has a call that counts bytes and one that does not, and that one returns 0. */
 	if (result == 0 && !transfer)
 		return true;
+	if (result == 0 && disk->lent && request->operation == BLOCK_READ) {
+		transfer_zero(request);
+		return true;
+	}
 	if (result == 0) /* the file has become shorter than it was when we opened it */
 		return step_failed(disk, request, EIO, status);
 	request->backend_word[0] += (uint64_t)result;
