@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "control/config.h"
+#include "control/config_disk.h"
 
 #define MEMORY_DEFAULT (UINT64_C(1) << 30)
 #define MIB (UINT64_C(1) << 20)
@@ -169,80 +170,6 @@ static enum status parse_deterministic(struct vm_config *config, const char *val
 	return STATUS_OK;
 }
 
-/* Cuts `text` at its first single comma and makes each double one a comma. Returns what follows, or NULL. */
-static char *comma_split(char *text)
-{
-	char *in = text, *out = text;
-
-	for (; *in; in++) {
-		if (*in == ',' && *++in != ',') {
-			*out = 0;
-			return in;
-		}
-		*out++ = *in;
-	}
-	*out = 0;
-	return NULL;
-}
-
-static enum status disk_property(struct disk_config *disk, const char *property, struct reason *why)
-{
-	if (!strcmp(property, "readonly")) {
-		disk->readonly = true;
-	} else if (!strncmp(property, "format=", 7)) {
-		if (strcmp(property + 7, "raw") != 0)
-			return reason_give(why, STATUS_USAGE, "--disk %s: format %s is unknown; raw is the one that there is",
-					   disk->path, property + 7);
-	} else {
-		return reason_give(why, STATUS_USAGE,
-				   "--disk %s: property '%s' is unknown; there are readonly and format=raw, and a comma in a path "
-				   "is written ,,",
-				   disk->path, property);
-	}
-	return STATUS_OK;
-}
-
-/* The serial number that the guest reads: fixed for a path (FNV-1a), so that the guest finds its disks again. */
-static void serial_from_path(struct disk_config *disk)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-	const char *at;
-
-	for (at = disk->path; *at; at++)
-		hash = (hash ^ (uint8_t)*at) * UINT64_C(0x100000001b3);
-	snprintf(disk->serial, sizeof(disk->serial), "HL%016llx", (unsigned long long)hash);
-}
-
-static enum status parse_disk(struct vm_config *config, const char *value, struct reason *why)
-{
-	struct disk_config *disk = &config->disk[config->disks];
-	enum status status = STATUS_OK;
-	char *path, *rest;
-	unsigned i;
-
-	if (config->disks == VM_DISKS_MAX)
-		return reason_give(why, STATUS_USAGE, "--disk %s: a VM has at most %u disks; leave one out", value, VM_DISKS_MAX);
-	path = strdup(value);
-	if (!path)
-		return reason_give(why, STATUS_NO_MEMORY, "--disk %s: out of memory; free some", value);
-	*disk = (struct disk_config){.path = path, .format = "raw"};
-	config->disks++; /* config_free frees the path from here on */
-	rest = comma_split(path);
-	if (!*path)
-		return reason_give(why, STATUS_USAGE, "--disk %s: it names no file; write --disk PATH", value);
-	while (!status && rest) {
-		char *property = rest;
-
-		rest = comma_split(property);
-		status = disk_property(disk, property, why);
-	}
-	for (i = 0; !status && i + 1 < config->disks; i++)
-		if (!strcmp(config->disk[i].path, path))
-			status = reason_give(why, STATUS_USAGE, "--disk %s: it is there twice; name each disk once", path);
-	serial_from_path(disk);
-	return status;
-}
-
 static const struct option {
 	const char *name;
 	bool takes_value;
@@ -257,7 +184,7 @@ static const struct option {
 	{"--cpus", true, false, false, parse_cpus},
 	{"--memory", true, false, false, parse_memory},
 	{"--overcommit", false, false, false, parse_overcommit},
-	{"--disk", true, true, false, parse_disk},
+	{"--disk", true, true, false, config_disk_parse},
 	{"--cpu", true, false, false, parse_cpu},
 	{"--debug-exit", true, false, false, parse_debug_exit},
 	{"--no-reboot", false, false, false, parse_no_reboot},
@@ -335,11 +262,7 @@ enum status config_parse(struct vm_config *config, int count, char **arguments, 
 
 void config_free(struct vm_config *config)
 {
-	unsigned i;
-
-	for (i = 0; i < config->disks; i++)
-		free((char *)config->disk[i].path);
-	config->disks = 0;
+	config_disks_free(config);
 }
 
 enum status config_memory_check(const struct vm_config *config, uint64_t host_bytes, struct reason *why)

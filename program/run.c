@@ -14,12 +14,12 @@
 #include <holon/board.h>
 #include <holon/vm.h>
 
-#include "backend/block/raw.h"
 #include "backend/console/console.h"
 #include "control/config.h"
 #include "control/decompress.h"
 #include "control/stats.h"
 #include "host/linux/linux.h"
+#include "program/disks.h"
 #include "x86/cpuid.h"
 
 /* How long the guest has to power off by itself when it is asked to. */
@@ -131,19 +131,6 @@ static enum status image_map(struct board_image *image, const char *path, const 
 	return path ? host_file_map(&image->bytes, &image->length, path, what, why) : STATUS_OK;
 }
 
-static enum status disks_open(struct run *run, struct reason *why)
-{
-	enum status status;
-	unsigned i;
-
-	for (i = 0; i < run->config.disks; i++) {
-		status = block_raw_open(&run->backends.disk[i], run->config.disk[i].path, run->config.disk[i].readonly, why);
-		if (status)
-			return status;
-	}
-	return STATUS_OK;
-}
-
 static void console_leave(void *argument)
 {
 	host_log(HOST_LOG_INFO, "left by Ctrl-] q: the VM is stopped");
@@ -209,7 +196,7 @@ static enum status inputs_open(struct run *run, struct reason *why)
 	if (!status)
 		status = image_map(&run->backends.initrd, run->config.initrd, "initrd", why);
 	if (!status)
-		status = disks_open(run, why);
+		status = disks_open(run->backends.disk, &run->config, why);
 	if (!status)
 		status = engine_pick(run, why);
 	return status;
@@ -246,11 +233,7 @@ static enum status machine_make(struct run *run, struct reason *why)
 
 static void inputs_close(struct run *run)
 {
-	unsigned i;
-
-	for (i = 0; i < run->config.disks; i++)
-		if (run->backends.disk[i])
-			run->backends.disk[i]->close(run->backends.disk[i]);
+	disks_close(run->backends.disk, &run->config);
 	host_file_unmap(run->backends.kernel.bytes, run->backends.kernel.length);
 	host_file_unmap(run->backends.initrd.bytes, run->backends.initrd.length);
 }
@@ -258,12 +241,8 @@ static void inputs_close(struct run *run)
 /* No vcpu runs. Backends first fall silent, then the devices go, then what the devices stood on. */
 static void run_release(struct run *run)
 {
-	unsigned i;
-
 	signals_stop(run);
-	for (i = 0; i < run->config.disks; i++)
-		if (run->backends.disk[i])
-			run->backends.disk[i]->drain(run->backends.disk[i]);
+	disks_drain(run->backends.disk, &run->config);
 	console_stop(run->backends.console);
 	if (run->board)
 		board_destroy(run->board);

@@ -6,13 +6,13 @@
 
 static enum status block_request_check(const struct block *block, const struct block_request *request)
 {
-	uint64_t length = 0;
+	uint64_t length = 0, size = block->size;
 
 	if (request->operation == BLOCK_FLUSH)
 		return STATUS_OK;
 	if (request->operation != BLOCK_READ && block->readonly)
 		return STATUS_PERMISSION;
-	if (request->offset > block->size || request->length > block->size - request->offset)
+	if (request->offset > size || request->length > size - request->offset)
 		return STATUS_RANGE;
 	if ((request->offset | request->length) & (block->block_size - 1))
 		return STATUS_RANGE;
@@ -50,4 +50,26 @@ void block_submit(struct block *block, struct block_request *list)
 		answered = request->next; /* done() may use the request again */
 		request->done(request, (enum status)request->backend_word[0]);
 	}
+}
+
+void block_size_set(struct block *block, uint64_t size)
+{
+	block->size = size;
+	if (block->resized)
+		block->resized(block->device);
+}
+
+enum status block_resize(struct block *block, uint64_t size, struct reason *why)
+{
+	if (!block->resize)
+		return reason_give(why, STATUS_UNSUPPORTED, "disk %s: its size cannot be changed from here", block->path);
+	if (block->readonly)
+		return reason_give(why, STATUS_PERMISSION, "disk %s: it is read-only; its size stays", block->path);
+	if (size % block->block_size)
+		return reason_give(why, STATUS_USAGE, "disk %s: %llu bytes are no whole blocks of %u; round the size", block->path,
+				   (unsigned long long)size, block->block_size);
+	if (size < block->size)
+		return reason_give(why, STATUS_RANGE, "disk %s: it has %llu bytes; a disk in use can only grow", block->path,
+				   (unsigned long long)block->size);
+	return block->resize(block, size, why);
 }

@@ -24,30 +24,10 @@
 #include "raw_disk.h"
 
 #define RAW_SECTOR 512u
-#define RAW_STACK (64u << 10)
 
 static struct raw_disk *raw_of(struct block *block)
 {
 	return (struct raw_disk *)(void *)((uint8_t *)block - offsetof(struct raw_disk, block));
-}
-
-enum status raw_thread_start(pthread_t *thread, void *(*main)(void *), void *argument)
-{
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, RAW_STACK);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(thread, &attributes, main, argument);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	if (error)
-		return STATUS_NO_MEMORY;
-	pthread_setname_np(*thread, "disk");
-	return STATUS_OK;
 }
 
 void raw_request_done(struct raw_disk *disk, struct block_request *request, enum status status)
@@ -82,6 +62,30 @@ static void block_raw_drain(struct block *block)
 	while (disk->under_way)
 		pthread_cond_wait(&disk->idle, &disk->lock);
 	pthread_mutex_unlock(&disk->lock);
+}
+
+/* A file is made longer, with a hole; a block device must have become so already. */
+static enum status block_raw_resize(struct block *block, uint64_t size, struct reason *why)
+{
+	struct raw_disk *disk = raw_of(block);
+	struct stat stat;
+	uint64_t now = 0;
+
+	if (fstat(disk->fd, &stat))
+		return reason_give(why, STATUS_IO, "disk %s: cannot be examined: %s", disk->path, strerror(errno));
+	if (S_ISREG(stat.st_mode))
+		now = (uint64_t)stat.st_size;
+	else if (ioctl(disk->fd, BLKGETSIZE64, &now))
+		return reason_give(why, STATUS_IO, "disk %s: does not tell its size: %s", disk->path, strerror(errno));
+	if (now < size && !S_ISREG(stat.st_mode))
+		return reason_give(why, STATUS_RANGE, "disk %s: the device has %llu bytes; enlarge it on the host first",
+				   disk->path, (unsigned long long)now);
+	if (now < size && ftruncate(disk->fd, (off_t)size))
+		return reason_give(why, errno == ENOSPC || errno == EFBIG ? STATUS_NO_SPACE : STATUS_IO,
+				   "disk %s: cannot become %llu bytes long: %s", disk->path, (unsigned long long)size,
+				   strerror(errno));
+	block_size_set(block, size);
+	return STATUS_OK;
 }
 
 static void raw_free(struct raw_disk *disk)
@@ -235,6 +239,7 @@ static struct raw_disk *raw_disk_make(const char *path, bool readonly)
 	disk->block = (struct block){.submit = block_raw_submit,
 				     .drain = block_raw_drain,
 				     .close = block_raw_close,
+				     .resize = block_raw_resize,
 				     .block_size = RAW_SECTOR,
 				     .readonly = readonly,
 				     .path = disk->path};

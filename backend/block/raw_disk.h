@@ -61,7 +61,4 @@ bool raw_step_result(struct raw_disk *disk, struct block_request *request, int r
 /* Hands the request back to the device. No lock held. */
 void raw_request_done(struct raw_disk *disk, struct block_request *request, enum status status);
 
-/* Starts a thread of the disk's: small stack, all signals blocked (they are the program's). */
-enum status raw_thread_start(pthread_t *thread, void *(*main)(void *), void *argument);
-
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "block_thread.h"
 #include "raw_disk.h"
 
 #define RAW_THREADS 4
@@ -115,7 +116,7 @@ static enum status raw_threads_start(struct raw_disk *disk)
 	data->waiting_end = &data->waiting;
 	disk->io_data = data;
 	while (status == STATUS_OK && data->threads < RAW_THREADS) {
-		status = raw_thread_start(&data->thread[data->threads], raw_threads_main, disk);
+		status = block_thread_start(&data->thread[data->threads], raw_threads_main, disk);
 		if (status == STATUS_OK)
 			data->threads++;
 	}

@@ -13,6 +13,7 @@
 
 #include <holon/host.h>
 
+#include "block_thread.h"
 #include "raw_disk.h"
 
 #define RAW_URING_ENTRIES 128
@@ -172,7 +173,7 @@ static enum status raw_uring_start(struct raw_disk *disk)
 	pthread_mutex_init(&data->lock, NULL);
 	data->waiting_end = &data->waiting;
 	disk->io_data = data;
-	status = raw_thread_start(&data->thread, raw_uring_main, disk);
+	status = block_thread_start(&data->thread, raw_uring_main, disk);
 	if (status == STATUS_OK)
 		return STATUS_OK;
 	pthread_mutex_destroy(&data->lock);

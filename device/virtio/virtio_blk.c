@@ -260,13 +260,14 @@ static void virtio_blk_config_fill(void *owner, uint8_t *image)
 {
 	const struct virtio_blk *blk = owner;
 	const struct block *block = blk->block;
+	uint64_t size = block->size;
 	struct virtio_blk_config config = {
-		.capacity = block->size / VIRTIO_BLK_SECTOR,
+		.capacity = size / VIRTIO_BLK_SECTOR,
 		.seg_max = VIRTIO_BLK_SEG_MAX,
 		.blk_size = block->block_size,
 		/* The host's page cache reads and writes 4 KiB. */
 		.physical_block_exp =
-			block->block_size < 4096 && block->size % 4096 == 0 ? (uint8_t)(12 - __builtin_ctz(block->block_size)) : 0,
+			block->block_size < 4096 && size % 4096 == 0 ? (uint8_t)(12 - __builtin_ctz(block->block_size)) : 0,
 		.min_io_size = 1,
 		.writeback = blk->writeback,
 		.num_queues = (uint16_t)blk->pci.queues,
@@ -288,6 +289,16 @@ static void virtio_blk_config_write(void *owner, unsigned offset, unsigned size,
 	if (offset == offsetof(struct virtio_blk_config, writeback) && size == 1 &&
 	    virtio_pci_negotiated(&blk->pci, VIRTIO_BLK_F_CONFIG_WCE))
 		blk->writeback = value & 1;
+}
+
+/* The backend has grown: the driver is to read the capacity again (5.2.5.1). */
+static void virtio_blk_resized(void *device)
+{
+	struct virtio_blk *blk = device;
+
+	host_mutex_lock(&blk->pci.lock);
+	virtio_pci_config_changed(&blk->pci);
+	host_mutex_unlock(&blk->pci.lock);
 }
 
 static void virtio_blk_driver_reset(void *owner)
@@ -387,6 +398,8 @@ enum status virtio_blk_create(struct virtio_blk **out, struct pci_bus *bus, uint
 		host_free(blk, sizeof(*blk));
 		return status;
 	}
+	block->device = blk;
+	block->resized = virtio_blk_resized;
 	blk->pci.device.state = &virtio_blk_state;
 	blk->pci.device.reset = virtio_blk_reset;
 	*out = blk;
@@ -401,6 +414,7 @@ struct device *virtio_blk_device(struct virtio_blk *blk)
 void virtio_blk_destroy(struct virtio_blk *blk)
 {
 	blk->block->drain(blk->block);
+	blk->block->resized = NULL;
 	virtio_pci_unplug(&blk->pci);
 	host_free(blk, sizeof(*blk));
 }

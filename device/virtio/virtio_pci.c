@@ -32,6 +32,13 @@ void virtio_pci_break(struct virtio_pci *pci, const char *what)
 		virtio_pci_raise(pci, pci->config_vector, VIRTIO_ISR_CONFIG);
 }
 
+void virtio_pci_config_changed(struct virtio_pci *pci)
+{
+	pci->config_generation++;
+	if (pci->status & VIRTIO_STATUS_DRIVER_OK)
+		virtio_pci_raise(pci, pci->config_vector, VIRTIO_ISR_CONFIG);
+}
+
 struct virtio_queue *virtio_pci_queue(struct virtio_pci *pci, unsigned queue)
 {
 	const uint8_t up = VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_FEATURES_OK;

@@ -78,6 +78,7 @@ struct virtio_pci {
 	uint16_t queue_select;
 	uint8_t status;
 	uint8_t isr;
+	uint8_t config_generation; /* not saved: a driver never keeps it over accesses that a save could come between */
 	struct virtio_queue queue[VIRTIO_QUEUES_MAX];
 };
 
@@ -104,6 +105,8 @@ void virtio_pci_request_begin(struct virtio_pci *pci);
 void virtio_pci_request_end(struct virtio_pci *pci);
 /* Gives a chain back: ends its brackets, pushes it, interrupts if the driver wants that. Nothing is pushed over a reset. */
 void virtio_pci_complete(struct virtio_pci *pci, unsigned queue, struct virtio_chain *chain, uint32_t written);
+/* config_fill says something else than before: steps the generation, interrupts a driver that is up (2.4.1, 4.1.4.3). */
+void virtio_pci_config_changed(struct virtio_pci *pci);
 /* The driver broke the rules: sets NEEDS_RESET and stops serving queues until the reset (2.1.2). */
 void virtio_pci_break(struct virtio_pci *pci, const char *what);
 

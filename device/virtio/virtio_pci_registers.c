@@ -60,7 +60,7 @@ static void common_fill(const struct virtio_pci *pci, struct virtio_common *comm
 		.config_msix_vector = pci->config_vector,
 		.num_queues = (uint16_t)pci->queues,
 		.device_status = pci->status,
-		.config_generation = 0, /* no field of any device's configuration changes by itself */
+		.config_generation = pci->config_generation,
 		.queue_select = pci->queue_select,
 	};
 	if (pci->queue_select < pci->queues) {

@@ -43,12 +43,25 @@ struct block {
 	/* Waits until no request is under way. */
 	void (*drain)(struct block *block);
 	void (*close)(struct block *block);
-	uint64_t size;                /* bytes, a multiple of block_size */
+	/*
+	 * Makes the disk longer while it is in use; `size` is a multiple of block_size. STATUS_RANGE where it would become shorter: that would cut off
+	 * what a guest has there. From one thread at a time. NULL: this backend cannot.
+	 */
+	enum status (*resize)(struct block *block, uint64_t size, struct reason *why);
+	/* The device's, both or none: `size` has changed. Called by whoever resizes, without a lock. */
+	void (*resized)(void *device);
+	void *device;
+	_Atomic uint64_t size;        /* bytes, a multiple of block_size; grows while in use */
 	uint32_t block_size;          /* 512 or more, a power of two */
 	uint64_t discard_granularity; /* 0: DISCARD and unmapping do nothing useful */
 	bool readonly;
 	const char *path; /* for messages */
 };
+
+/* block->resize if it has one, with its arguments checked. Not from a vcpu's thread: it may wait for the host. */
+enum status block_resize(struct block *block, uint64_t size, struct reason *why) must_check;
+/* For backends and filters: the disk is that long now; tells the device. */
+void block_size_set(struct block *block, uint64_t size);
 
 /* Any thread. Out of range, misaligned, or a write to a read-only disk: done with STATUS_RANGE or STATUS_PERMISSION, never reaches the backend. */
 void block_submit(struct block *block, struct block_request *list);

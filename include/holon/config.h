@@ -16,10 +16,19 @@
 
 enum console_kind { CONSOLE_STDIO, CONSOLE_NONE, CONSOLE_FILE };
 
+/* A limit; 0: none. The burst is what may go at once after idleness; 0: a tenth of a second's worth. */
+struct disk_rate {
+	uint64_t second;
+	uint64_t burst;
+};
+
 struct disk_config {
 	const char *path;
 	const char *format; /* "raw" */
 	bool readonly;
+	uint32_t block_size;   /* what the guest sees: 512 or 4096; 0: the backend's */
+	struct disk_rate rate; /* requests a second */
+	struct disk_rate byte_rate;
 	char serial[21]; /* what the guest reads; from the path's hash where the owner gave none */
 };
 

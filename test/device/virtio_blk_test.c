@@ -241,6 +241,61 @@ static void bad_requests_are_answered(void **state)
 	bench_destroy(&bench);
 }
 
+static enum status disk_grow(struct block *block, uint64_t size, struct reason *why)
+{
+	(void)why;
+	block_size_set(block, size);
+	return STATUS_OK;
+}
+
+static void growing_tells_the_driver(void **state)
+{
+	struct bench bench;
+	unsigned before;
+	uint64_t generation;
+
+	(void)state;
+	bench_create(&bench, false);
+	bench.disk.block.resize = disk_grow;
+	bench.disk.block.size /= 2;
+	bench_up(&bench, F_USUAL, true);
+	before = bench.machine.messages[DRIVER_CONFIG_VECTOR];
+	generation = mmio_read(&bench.machine, bench.driver.common + 0x15, 1);
+	assert_int_equal(request(&bench, 0, SECTORS / 2, DATA, 512, true, NULL), 1);
+	assert_int_equal(block_resize(&bench.disk.block, DISK_SIZE, NULL), STATUS_OK);
+	assert_int_equal(bench.machine.messages[DRIVER_CONFIG_VECTOR], before + 1);
+	assert_int_not_equal(mmio_read(&bench.machine, bench.driver.common + 0x15, 1), generation);
+	assert_int_equal(mmio_read(&bench.machine, bench.driver.device, 8), SECTORS);
+	assert_int_equal(request(&bench, 0, SECTORS / 2, DATA, 512, true, NULL), 0);
+	/* Before DRIVER_OK nobody is interrupted; by INTx the reason is in ISR. */
+	driver_status_set(&bench.driver, 0);
+	assert_int_equal(block_resize(&bench.disk.block, DISK_SIZE, NULL), STATUS_OK);
+	assert_int_equal(bench.machine.messages[DRIVER_CONFIG_VECTOR], before + 1);
+	bench_destroy(&bench);
+	bench_create(&bench, false);
+	bench.disk.block.resize = disk_grow;
+	bench_up(&bench, F_USUAL, false);
+	assert_int_equal(block_resize(&bench.disk.block, DISK_SIZE, NULL), STATUS_OK);
+	assert_int_equal(mmio_read(&bench.machine, bench.driver.isr, 1), 2);
+	bench_destroy(&bench);
+}
+
+static void larger_blocks_are_shown_and_enforced(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	bench_create(&bench, false);
+	bench.disk.block.block_size = 4096;
+	bench_up(&bench, F_USUAL, true);
+	assert_int_equal(mmio_read(&bench.machine, bench.driver.device + 20, 4), 4096);
+	assert_int_equal(mmio_read(&bench.machine, bench.driver.device + 24, 1), 0);
+	assert_int_equal(request(&bench, 0, 8, DATA, 4096, true, NULL), 0);
+	assert_int_equal(request(&bench, 0, 1, DATA, 4096, true, NULL), 1);
+	assert_int_equal(request(&bench, 0, 8, DATA, 512, true, NULL), 1);
+	bench_destroy(&bench);
+}
+
 static void a_readonly_disk_refuses_writes(void **state)
 {
 	struct bench bench;
@@ -661,6 +716,8 @@ int main(void)
 		cmocka_unit_test(configuration_describes_the_disk),
 		cmocka_unit_test(requests_of_every_kind_are_served),
 		cmocka_unit_test(bad_requests_are_answered),
+		cmocka_unit_test(growing_tells_the_driver),
+		cmocka_unit_test(larger_blocks_are_shown_and_enforced),
 		cmocka_unit_test(a_readonly_disk_refuses_writes),
 		cmocka_unit_test(write_through_flushes_before_it_answers),
 		cmocka_unit_test(any_layout_and_indirect_tables_work),

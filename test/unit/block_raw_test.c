@@ -436,6 +436,28 @@ static void a_flood_is_served_and_drained(void **state)
 	free(bytes);
 }
 
+static void a_file_grows_in_use(void **state)
+{
+	struct block *block = disk_open(false);
+	struct reason why = {""};
+	struct stat stat_now;
+
+	(void)state;
+	assert_int_equal(block_resize(block, 2 * SIZE, &why), STATUS_OK);
+	assert_int_equal(block->size, 2 * SIZE);
+	assert_int_equal(stat(path, &stat_now), 0);
+	assert_int_equal(stat_now.st_size, 2 * SIZE);
+	/* The owner made it longer on the host: the guest gets as much of that as is asked for. */
+	assert_int_equal(truncate(path, 8 * SIZE), 0);
+	assert_int_equal(block_resize(block, 4 * SIZE, &why), STATUS_OK);
+	assert_int_equal(stat(path, &stat_now), 0);
+	assert_int_equal(stat_now.st_size, 8 * SIZE);
+	assert_int_equal(block_resize(block, SIZE, &why), STATUS_RANGE);
+	assert_non_null(strstr(why.text, "grow"));
+	block->close(block);
+	file_make(SIZE);
+}
+
 static void two_opens_lock_each_other_out(void **state)
 {
 	struct block *first = disk_open(false), *second;
@@ -560,6 +582,7 @@ int main(void)
 		BOTH(readonly_disks_are_not_written),
 		BOTH(many_threads_share_one_disk),
 		BOTH(a_flood_is_served_and_drained),
+		BOTH(a_file_grows_in_use),
 		BOTH(two_opens_lock_each_other_out),
 		BOTH(what_cannot_be_a_disk_is_refused_in_one_line),
 		BOTH(a_tail_that_is_no_sector_is_left_alone),

@@ -116,6 +116,23 @@ static void disks_have_properties_and_doubled_commas(void **state)
 	config_free(&config);
 }
 
+static void disks_have_limits_and_looks(void **state)
+{
+	const struct disk_config *disk = config.disk;
+
+	(void)state;
+	assert_int_equal(
+		parse("--kernel k --disk a.img,serial=ABC-1,block-size=4096,iops=500,iops-burst=1000,bps=20M,bps-burst=1G"),
+		STATUS_OK);
+	assert_string_equal(disk->serial, "ABC-1");
+	assert_int_equal(disk->block_size, 4096);
+	assert_int_equal(disk->rate.second, 500);
+	assert_int_equal(disk->rate.burst, 1000);
+	assert_int_equal(disk->byte_rate.second, 20 << 20);
+	assert_int_equal(disk->byte_rate.burst, 1 << 30);
+	config_free(&config);
+}
+
 static void mistakes_are_one_line_that_names_them(void **state)
 {
 	static const struct {
@@ -146,6 +163,14 @@ static void mistakes_are_one_line_that_names_them(void **state)
 		{"--kernel k --disk a.img,format=qcow2", "qcow2", "raw"},
 		{"--kernel k --disk a.img,ro", "'ro'", "readonly"},
 		{"--kernel k --disk a.img --disk a.img,readonly", "a.img", "once"},
+		{"--kernel k --disk a.img,readonly=1", "readonly=1", "holon help run"},
+		{"--kernel k --disk a.img,serial", "'serial'", "holon help run"},
+		{"--kernel k --disk a.img,serial=123456789012345678901", "serial=", "1 to 20"},
+		{"--kernel k --disk a.img,block-size=1024", "block-size=1024", "4096"},
+		{"--kernel k --disk a.img,iops=fast", "iops=fast", "iops=1000"},
+		{"--kernel k --disk a.img,iops=0", "iops=0", "iops=1000"},
+		{"--kernel k --disk a.img,bps=10", "bps=10", "bps=20M"},
+		{"--kernel k --disk a.img,bps-burst=1M", "burst", "bps=SIZE"},
 		{"--kernel k --jit-cache 3G", "3G", "64M"},
 	};
 	unsigned i;
@@ -186,13 +211,10 @@ static void memory_beyond_the_host_needs_overcommit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults_are_a_small_machine),
-		cmocka_unit_test(every_option_lands_in_its_field),
-		cmocka_unit_test(sizes_have_a_number_and_a_unit),
-		cmocka_unit_test(disks_have_properties_and_doubled_commas),
-		cmocka_unit_test(mistakes_are_one_line_that_names_them),
-		cmocka_unit_test(too_many_disks_are_refused),
-		cmocka_unit_test(memory_beyond_the_host_needs_overcommit),
+		cmocka_unit_test(defaults_are_a_small_machine),   cmocka_unit_test(every_option_lands_in_its_field),
+		cmocka_unit_test(sizes_have_a_number_and_a_unit), cmocka_unit_test(disks_have_properties_and_doubled_commas),
+		cmocka_unit_test(disks_have_limits_and_looks),    cmocka_unit_test(mistakes_are_one_line_that_names_them),
+		cmocka_unit_test(too_many_disks_are_refused),     cmocka_unit_test(memory_beyond_the_host_needs_overcommit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config_disk.c - parses --disk PATH[,PROPERTY]...: one row a property. Called from config.c.
+ */
+#include "control/config_disk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/config.h"
+
+/* Cuts `text` at its first single comma and makes each double one a comma. Returns what follows, or NULL. */
+static char *comma_split(char *text)
+{
+	char *in = text, *out = text;
+
+	for (; *in; in++) {
+		if (*in == ',' && *++in != ',') {
+			*out = 0;
+			return in;
+		}
+		*out++ = *in;
+	}
+	*out = 0;
+	return NULL;
+}
+
+static enum status property_readonly(struct disk_config *disk, const char *value, struct reason *why)
+{
+	(void)value, (void)why;
+	disk->readonly = true;
+	return STATUS_OK;
+}
+
+static enum status property_format(struct disk_config *disk, const char *value, struct reason *why)
+{
+	if (strcmp(value, "raw") != 0)
+		return reason_give(why, STATUS_USAGE, "--disk %s: format %s is unknown; raw is the one that there is", disk->path,
+				   value);
+	disk->format = "raw";
+	return STATUS_OK;
+}
+
+static enum status property_serial(struct disk_config *disk, const char *value, struct reason *why)
+{
+	size_t length = strlen(value), i;
+
+	for (i = 0; i < length && value[i] > ' ' && value[i] <= '~'; i++)
+		;
+	if (!length || length >= sizeof(disk->serial) || i < length)
+		return reason_give(why, STATUS_USAGE,
+				   "--disk %s: serial=%s: not from 1 to 20 letters, digits or signs without blanks", disk->path,
+				   value);
+	memcpy(disk->serial, value, length + 1);
+	return STATUS_OK;
+}
+
+static enum status property_block_size(struct disk_config *disk, const char *value, struct reason *why)
+{
+	if (strcmp(value, "512") != 0 && strcmp(value, "4096") != 0)
+		return reason_give(why, STATUS_USAGE, "--disk %s: block-size=%s: a disk has blocks of 512 or 4096 bytes",
+				   disk->path, value);
+	disk->block_size = (uint32_t)strtoul(value, NULL, 10);
+	return STATUS_OK;
+}
+
+static enum status count_parse(struct disk_config *disk, const char *name, const char *value, uint64_t *count, struct reason *why)
+{
+	unsigned long long number;
+	char *end;
+
+	number = strtoull(value, &end, 10);
+	if (*value < '0' || *value > '9' || *end || !number || number > UINT32_MAX)
+		return reason_give(why, STATUS_USAGE, "--disk %s: %s=%s: not a number of requests; write %s=1000", disk->path, name,
+				   value, name);
+	*count = number;
+	return STATUS_OK;
+}
+
+static enum status bytes_parse(struct disk_config *disk, const char *name, const char *value, uint64_t *bytes, struct reason *why)
+{
+	if (config_size_parse(bytes, value) || *bytes > (UINT64_C(1) << 40))
+		return reason_give(why, STATUS_USAGE, "--disk %s: %s=%s: not a size from 1K to 1T; write %s=20M", disk->path, name,
+				   value, name);
+	return STATUS_OK;
+}
+
+static enum status property_iops(struct disk_config *disk, const char *value, struct reason *why)
+{
+	return count_parse(disk, "iops", value, &disk->rate.second, why);
+}
+
+static enum status property_iops_burst(struct disk_config *disk, const char *value, struct reason *why)
+{
+	return count_parse(disk, "iops-burst", value, &disk->rate.burst, why);
+}
+
+static enum status property_bps(struct disk_config *disk, const char *value, struct reason *why)
+{
+	return bytes_parse(disk, "bps", value, &disk->byte_rate.second, why);
+}
+
+static enum status property_bps_burst(struct disk_config *disk, const char *value, struct reason *why)
+{
+	return bytes_parse(disk, "bps-burst", value, &disk->byte_rate.burst, why);
+}
+
+static const struct property {
+	const char *name;
+	bool takes_value;
+	enum status (*parse)(struct disk_config *disk, const char *value, struct reason *why);
+} properties[] = {
+	{"readonly", false, property_readonly},
+	{"format", true, property_format},
+	{"serial", true, property_serial},
+	{"block-size", true, property_block_size},
+	{"iops", true, property_iops},
+	{"iops-burst", true, property_iops_burst},
+	{"bps", true, property_bps},
+	{"bps-burst", true, property_bps_burst},
+};
+#define PROPERTIES (sizeof(properties) / sizeof(properties[0]))
+
+static enum status disk_property(struct disk_config *disk, char *word, struct reason *why)
+{
+	size_t length = strcspn(word, "="), i;
+	bool has_value = word[length] != 0;
+
+	for (i = 0; i < PROPERTIES; i++) {
+		const struct property *property = &properties[i];
+
+		if (strlen(property->name) == length && !strncmp(property->name, word, length) &&
+		    property->takes_value == has_value)
+			return property->parse(disk, word + length + has_value, why);
+	}
+	return reason_give(
+		why, STATUS_USAGE,
+		"--disk %s: property '%s' is unknown; there are readonly, format=raw and those that `holon help run` lists, "
+		"and a comma in a path is written ,,",
+		disk->path, word);
+}
+
+/* The serial number that the guest reads: fixed for a path (FNV-1a), so that the guest finds its disks again. */
+static void serial_from_path(struct disk_config *disk)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	const char *at;
+
+	for (at = disk->path; *at; at++)
+		hash = (hash ^ (uint8_t)*at) * UINT64_C(0x100000001b3);
+	snprintf(disk->serial, sizeof(disk->serial), "HL%016llx", (unsigned long long)hash);
+}
+
+/* What no property can say of itself. */
+static enum status disk_check(const struct vm_config *config, const struct disk_config *disk, struct reason *why)
+{
+	const struct disk_config *other;
+
+	if ((disk->rate.burst && !disk->rate.second) || (disk->byte_rate.burst && !disk->byte_rate.second))
+		return reason_give(why, STATUS_USAGE, "--disk %s: a burst without a rate; add iops=N or bps=SIZE", disk->path);
+	for (other = config->disk; other < disk; other++)
+		if (!strcmp(other->path, disk->path))
+			return reason_give(why, STATUS_USAGE, "--disk %s: it is there twice; name each disk once", disk->path);
+	return STATUS_OK;
+}
+
+enum status config_disk_parse(struct vm_config *config, const char *value, struct reason *why)
+{
+	struct disk_config *disk = &config->disk[config->disks];
+	enum status status = STATUS_OK;
+	char *path, *rest;
+
+	if (config->disks == VM_DISKS_MAX)
+		return reason_give(why, STATUS_USAGE, "--disk %s: a VM has at most %u disks; leave one out", value, VM_DISKS_MAX);
+	path = strdup(value);
+	if (!path)
+		return reason_give(why, STATUS_NO_MEMORY, "--disk %s: out of memory; free some", value);
+	*disk = (struct disk_config){.path = path, .format = "raw"};
+	config->disks++; /* config_disks_free frees the path from here on */
+	rest = comma_split(path);
+	if (!*path)
+		return reason_give(why, STATUS_USAGE, "--disk %s: it names no file; write --disk PATH", value);
+	while (!status && rest) {
+		char *property = rest;
+
+		rest = comma_split(property);
+		status = disk_property(disk, property, why);
+	}
+	if (!status)
+		status = disk_check(config, disk, why);
+	if (!disk->serial[0])
+		serial_from_path(disk);
+	return status;
+}
+
+void config_disks_free(struct vm_config *config)
+{
+	unsigned i;
+
+	for (i = 0; i < config->disks; i++)
+		free((char *)config->disk[i].path);
+	config->disks = 0;
+}

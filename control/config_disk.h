@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config_disk.h - the disks among the words of `holon run`.
+ */
+#ifndef HOLON_CONTROL_CONFIG_DISK_H
+#define HOLON_CONTROL_CONFIG_DISK_H
+
+#include <holon/config.h>
+#include <holon/status.h>
+
+/* `PATH[,PROPERTY]...`, the value of --disk. */
+enum status config_disk_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
+void config_disks_free(struct vm_config *config);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disks.c - opens what stands behind each disk, and puts filters in front of it where the owner asked for some. Called from run.c.
+ */
+#include "program/disks.h"
+
+#include "backend/block/limit.h"
+#include "backend/block/raw.h"
+
+/* The guest is to see larger blocks than the backend has. */
+static enum status block_size_apply(struct block *block, const struct disk_config *config, struct reason *why)
+{
+	uint64_t size = block->size;
+
+	if (!config->block_size || config->block_size == block->block_size)
+		return STATUS_OK;
+	if (config->block_size < block->block_size)
+		return reason_give(why, STATUS_USAGE, "disk %s: it has blocks of %u bytes; leave out block-size", config->path,
+				   block->block_size);
+	if (size % config->block_size)
+		return reason_give(why, STATUS_USAGE,
+				   "disk %s: its %llu bytes are no whole blocks of %u; enlarge it: truncate -s %%%u %s",
+				   config->path, (unsigned long long)size, config->block_size, config->block_size, config->path);
+	block->block_size = config->block_size;
+	return STATUS_OK;
+}
+
+static enum status disk_open(struct block **block, const struct disk_config *config, struct reason *why)
+{
+	enum status status = block_raw_open(block, config->path, config->readonly, why);
+
+	if (!status)
+		status = block_size_apply(*block, config, why);
+	if (!status && (config->rate.second || config->byte_rate.second))
+		status = block_limit_add(block, &config->rate, &config->byte_rate, why);
+	return status;
+}
+
+enum status disks_open(struct block **disk, const struct vm_config *config, struct reason *why)
+{
+	enum status status = STATUS_OK;
+	unsigned i;
+
+	for (i = 0; !status && i < config->disks; i++)
+		status = disk_open(&disk[i], &config->disk[i], why);
+	return status;
+}
+
+void disks_drain(struct block **disk, const struct vm_config *config)
+{
+	unsigned i;
+
+	for (i = 0; i < config->disks; i++)
+		if (disk[i])
+			disk[i]->drain(disk[i]);
+}
+
+void disks_close(struct block **disk, const struct vm_config *config)
+{
+	unsigned i;
+
+	for (i = 0; i < config->disks; i++)
+		if (disk[i])
+			disk[i]->close(disk[i]);
+}
