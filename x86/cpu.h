@@ -101,7 +101,8 @@ struct x86_cpu {
 	void *engine;
 	unsigned id;
 	uint64_t tlb_misses;
-	/* The TSC: guest = platform tsc + s.tsc_adjust */
+	uint64_t port_accesses, device_accesses; /* each IN, OUT, and access to memory that is no RAM */
+						 /* The TSC: guest = platform tsc + s.tsc_adjust */
 };
 
 /* Creation: `memory`, `platform`, `machine`, `apic*`, `model` are set by the caller before. Allocates the TLB. */

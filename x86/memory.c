@@ -189,6 +189,7 @@ static void store(uint8_t *p, unsigned size, uint64_t value)
 
 static uint64_t device_read(struct x86_cpu *cpu, const struct place *place, uint64_t gpa, unsigned size)
 {
+	cpu->device_accesses++;
 	if (place->kind == PLACE_APIC)
 		return cpu->apic_ops->mmio_read(cpu->apic, gpa & (GUEST_PAGE_SIZE - 1), size);
 	return cpu->platform->mmio_read(cpu->machine, gpa, size);
@@ -196,6 +197,7 @@ static uint64_t device_read(struct x86_cpu *cpu, const struct place *place, uint
 
 static void device_write(struct x86_cpu *cpu, const struct place *place, uint64_t gpa, unsigned size, uint64_t value)
 {
+	cpu->device_accesses++;
 	if (place->kind == PLACE_APIC) {
 		cpu->apic_ops->mmio_write(cpu->apic, gpa & (GUEST_PAGE_SIZE - 1), size, value);
 		x86_attention(cpu, X86_ATTENTION_EVENT); /* TPR or EOI: something may be deliverable now */

@@ -41,12 +41,14 @@ static void port_breakpoint_check(struct x86_cpu *cpu, uint16_t port, unsigned s
 static uint64_t port_read(struct x86_cpu *cpu, uint16_t port, unsigned size)
 {
 	port_breakpoint_check(cpu, port, size);
+	cpu->port_accesses++;
 	return cpu->platform->port_read(cpu->machine, port, size);
 }
 
 static void port_write(struct x86_cpu *cpu, uint16_t port, unsigned size, uint64_t value)
 {
 	port_breakpoint_check(cpu, port, size);
+	cpu->port_accesses++;
 	cpu->platform->port_write(cpu->machine, port, size, value);
 }
 

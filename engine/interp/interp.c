@@ -250,6 +250,8 @@ static void interp_stats(struct vm *vm, struct engine_stats *out)
 		out->blocks_translated += self->cache.decoded;
 		out->cache_flushes += self->cache.flushes;
 		out->tlb_misses += self->cpu.tlb_misses;
+		out->exits_port += self->cpu.port_accesses;
+		out->exits_mmio += self->cpu.device_accesses;
 		out->exits_halt += self->counts.halt;
 		out->exits_interrupt += self->counts.interrupt;
 		out->exits_exception += self->exceptions;

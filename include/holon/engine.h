@@ -31,7 +31,7 @@ struct engine_stats {
 	uint64_t blocks_translated;
 	uint64_t cache_flushes;
 	uint64_t tlb_misses;
-	uint64_t slow_path_calls;
+	uint64_t slow_path_calls; /* of C by translated code: TLB and jump cache misses, instructions that are not native */
 	uint64_t exits_port, exits_mmio, exits_halt, exits_interrupt, exits_exception, exits_kick, exits_fallback;
 };
 
