@@ -89,6 +89,13 @@ static enum status parse_stats(struct vm_config *config, const char *value, stru
 	return STATUS_OK;
 }
 
+static enum status parse_jit_dump(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)why;
+	config->jit_dump_path = value;
+	return STATUS_OK;
+}
+
 static enum status parse_cpus(struct vm_config *config, const char *value, struct reason *why)
 {
 	unsigned long number;
@@ -192,6 +199,7 @@ static const struct option {
 	{"--stats", true, false, false, parse_stats},
 	{"--deterministic", false, false, false, parse_deterministic},
 	{"--jit-cache", true, false, false, parse_jit_cache},
+	{"--jit-dump", true, false, false, parse_jit_dump},
 };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
 

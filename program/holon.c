@@ -48,6 +48,7 @@ static const char help_run[] =
 	"  --stats FILE        write counters there as JSON when the VM has ended\n"
 	"  --deterministic     the guest's time counts instructions, for tests\n"
 	"  --jit-cache SIZE    memory for translated code, from 1M to 2G\n"
+	"  --jit-dump FILE     write the guest's code and what is made of it there, block by block\n"
 	"\n"
 	"SIGTERM, SIGINT and SIGHUP press the guest's power button; a second one, or ten seconds, stops the VM.\n"
 	"\n"

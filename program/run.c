@@ -8,6 +8,7 @@
 #include "program/run.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <holon/vm.h>
 
 #include "backend/console/console.h"
+#include "control/code_dump.h"
 #include "control/config.h"
 #include "control/decompress.h"
 #include "control/stats.h"
@@ -202,6 +204,17 @@ static enum status inputs_open(struct run *run, struct reason *why)
 	return status;
 }
 
+static enum status code_watches_open(struct run *run, struct reason *why)
+{
+	enum status status = STATUS_OK;
+
+	if (run->config.jit_dump_path)
+		status = code_dump_open(&run->vm.code_watch, run->config.jit_dump_path, getenv("HOLON_DISASSEMBLER"), why);
+	if (!status && getenv("HOLON_PERF_MAP"))
+		status = perf_map_open(&run->vm.code_watch, why);
+	return status;
+}
+
 static enum status machine_make(struct run *run, struct reason *why)
 {
 	enum status status = host_ram_create(&run->ram, &run->ram_fd, run->config.memory, why);
@@ -212,7 +225,9 @@ static enum status machine_make(struct run *run, struct reason *why)
 	if (status)
 		return status;
 	run->vm_made = true;
-	status = console_open(run, why);
+	status = code_watches_open(run, why);
+	if (!status)
+		status = console_open(run, why);
 	if (!status)
 		status = board_create(&run->board, &run->vm, &run->backends, why);
 	if (!status)
@@ -249,6 +264,7 @@ static void run_release(struct run *run)
 	console_close(run->backends.console);
 	if (run->vm_made)
 		vm_destroy(&run->vm);
+	code_dump_close(run->vm.code_watch);
 	if (run->ram)
 		host_ram_destroy(run->ram, run->ram_fd, run->config.memory);
 	inputs_close(run);

@@ -108,7 +108,7 @@ void branch_stubs(struct translation *t)
 	for (unsigned i = 0; i < t->stubs; i++) {
 		emit_jump_set(t->stub[i].displacement, t->e.p);
 		translate_call_site(t, JIT_OFFSET(exit_link), t->stub[i].target, 1, 0);
-		emit32(&t->e, (uint32_t)(t->stub[i].displacement - t->e.p));
+		watch_data(t, (uint32_t)(t->stub[i].displacement - t->e.p));
 	}
 }
 

@@ -40,7 +40,7 @@ struct jit_vcpu {
 	uint32_t stale[JIT_STALE], stales;
 	uint64_t undone;     /* instructions counted by the last block and not executed */
 	uint64_t count_base; /* what context->count began at */
-	uint64_t fills, steps, exceptions, translated_before;
+	uint64_t fills, handled, steps, exceptions;
 };
 
 /* --- what translated code calls --- */
@@ -68,6 +68,7 @@ bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint3
 	uint64_t next = site_rip(context, site);
 
 	vector_release(context);
+	self->handled++;
 	self->undone = JIT_SITE_UNDONE(site) - 1;
 	cpu->reg[X86_RIP] = next;
 	cpu->insn = insn;
@@ -620,6 +621,7 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	self->translation.cache = &self->cache;
 	self->translation.pages = &self->vm->pages;
 	self->translation.cpu = &self->cpu;
+	self->translation.watch = vm->code_watch;
 	self->translation.counted = vm->config->stats_path || vm->config->deterministic;
 	self->translation.limited = vm->config->deterministic;
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
@@ -689,8 +691,10 @@ static void jit_stats(struct vm *vm, struct engine_stats *out)
 		out->blocks_translated += self->cache.translated;
 		out->cache_flushes += self->cache.flushes;
 		out->tlb_misses += self->cpu.tlb_misses;
-		out->slow_path_calls += self->fills;
+		out->slow_path_calls += self->fills + self->handled;
 		out->exits_fallback += self->steps;
+		out->exits_port += self->cpu.port_accesses;
+		out->exits_mmio += self->cpu.device_accesses;
 		out->exits_halt += self->counts.halt;
 		out->exits_interrupt += self->counts.interrupt;
 		out->exits_exception += self->exceptions;

@@ -47,7 +47,7 @@
 void translate_call_site(struct translation *t, int32_t thunk, unsigned offset, unsigned size, uint32_t flags)
 {
 	emit_call(&t->e, thunk);
-	emit32(&t->e, JIT_SITE(offset, size, t->count - t->index) | flags);
+	watch_data(t, JIT_SITE(offset, size, t->count - t->index) | flags);
 }
 
 void translate_handler(struct translation *t, const struct x86_insn *insn, bool ends)
@@ -57,7 +57,7 @@ void translate_handler(struct translation *t, const struct x86_insn *insn, bool 
 	*copy = *insn;
 	emit_move_imm(&t->e, HOST_RCX, (uintptr_t)copy);
 	emit_call(&t->e, ends ? JIT_OFFSET(handler_end) : JIT_OFFSET(handler));
-	emit32(&t->e, JIT_SITE(t->next, 1, t->count - t->index));
+	watch_data(t, JIT_SITE(t->next, 1, t->count - t->index));
 	t->vector_ready = false;
 }
 
@@ -178,7 +178,7 @@ static struct jit_block *finish(struct translation *t)
 }
 
 /* The instructions are decoded. */
-static struct jit_block *emit_block(struct translation *t)
+static struct jit_block *emit_block(struct translation *t, const uint8_t *guest)
 {
 	plan_groups(t);
 	t->traps = t->stubs = 0;
@@ -186,18 +186,23 @@ static struct jit_block *emit_block(struct translation *t)
 	t->code = t->e.p = t->cache->code.write + t->cache->used;
 	t->index = 0;
 	t->offset = t->next = t->start;
+	t->spans = 0;
+	watch_span(t, CODE_ENTRY);
 	entries(t);
 	for (; t->index < t->count; t->index++) {
 		const struct x86_insn *insn = &t->insn[t->index];
 
 		t->offset = t->next;
 		t->next += insn->length;
+		watch_span(t, CODE_INSN);
 		translate_instruction(t, insn);
 	}
+	watch_span(t, CODE_EXIT);
 	/* Not ended by a jump: on to what follows. */
 	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK) || translate_system_stays(t, &t->insn[t->count - 1]))
 		branch_on(t);
 	branch_stubs(t);
+	watch_block(t, guest);
 	return finish(t);
 }
 
@@ -210,7 +215,7 @@ struct jit_block *jit_translate(struct translation *t, const uint8_t *hva, unsig
 	/* Before the first byte is read; generously, for the length is not known yet. */
 	t->generation = x86_code_page_mark(t->pages, t->cpu, hva, span);
 	t->count = decode(t, span);
-	return t->count ? emit_block(t) : 0;
+	return t->count ? emit_block(t, hva) : 0;
 }
 
 #define LENGTH_MAX 15
@@ -232,7 +237,7 @@ struct jit_block *jit_translate_crossing(struct translation *t, const uint8_t *h
 	t->count = 1;
 	t->crossing = false;
 	t->key |= JIT_KEY_CROSSING;
-	block = emit_block(t);
+	block = emit_block(t, bytes);
 	block->second = second;
 	block->second_generation = second_generation;
 	return block;

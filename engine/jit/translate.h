@@ -6,12 +6,15 @@
 #ifndef HOLON_JIT_TRANSLATE_H
 #define HOLON_JIT_TRANSLATE_H
 
+#include <holon/code_watch.h>
+
 #include "engine/jit/cache.h"
 #include "engine/jit/context.h"
 #include "engine/jit/emit.h"
 #include "engine/jit/form.h"
 
 #define JIT_STUBS 8
+#define JIT_SPANS (JIT_BLOCK_INSNS * 8)
 
 /* Accesses that one check serves (plan.c). Distances count from where the base register was when it was last unknown. */
 struct jit_group {
@@ -61,6 +64,9 @@ struct translation {
 	struct jit_plan plan[JIT_BLOCK_INSNS];
 	struct jit_group group[JIT_BLOCK_INSNS];
 	unsigned groups;
+	struct code_watch *watch; /* NULL: nobody looks, and there are no spans */
+	struct code_span span[JIT_SPANS];
+	unsigned spans;
 };
 
 /* translate.c */
@@ -72,6 +78,13 @@ struct jit_block *jit_translate_crossing(struct translation *t, const uint8_t *h
 void translate_call_site(struct translation *t, int32_t thunk, unsigned offset, unsigned size, uint32_t flags);
 /* Calls the current instruction's handler; ends: and leaves to C. */
 void translate_handler(struct translation *t, const struct x86_insn *insn, bool ends);
+
+/* watch.c: what follows is `kind`. */
+void watch_span(struct translation *t, enum code_span_kind kind);
+/* A word that is not executed. */
+void watch_data(struct translation *t, uint32_t word);
+/* The block is complete; guest: its bytes. */
+void watch_block(struct translation *t, const uint8_t *guest);
 
 /* operand.c */
 /* The host register that holds a guest GPR all the time, or HOST_NONE. */

@@ -48,9 +48,10 @@ struct vm_config {
 	const char *console_path;
 	int debug_exit_port; /* -1: none */
 	bool no_reboot;
-	const char *stats_path; /* JSON at exit; NULL: none */
-	bool deterministic;     /* the clock counts instructions (tests) */
-	uint64_t jit_cache;     /* bytes; 0: the engine's default */
+	const char *stats_path;    /* JSON at exit; NULL: none */
+	bool deterministic;        /* the clock counts instructions (tests) */
+	uint64_t jit_cache;        /* bytes; 0: the engine's default */
+	const char *jit_dump_path; /* guest and host code of every block; NULL: none */
 };
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <holon/bus.h>
+#include <holon/code_watch.h>
 #include <holon/config.h>
 #include <holon/device.h>
 #include <holon/engine.h>
@@ -63,6 +64,7 @@ struct vm {
 	const struct vm_config *config;
 	const struct engine *engine;
 	void *engine_data;
+	struct code_watch *code_watch; /* who looks at translated code, a list; set before the vcpus are created */
 	const struct x86_cpu_model *cpu_model;
 	struct guest_memory memory;
 	struct bus ports;

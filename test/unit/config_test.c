@@ -50,7 +50,7 @@ static void every_option_lands_in_its_field(void **state)
 	(void)state;
 	assert_int_equal(parse("--engine interp --kernel=k --initrd i --cmdline=a=b --cpus 64 --memory 2G --cpu max --debug-exit "
 			       "0xf4 --no-reboot "
-			       "--console file=out --overcommit --stats s --deterministic --jit-cache 32M"),
+			       "--console file=out --overcommit --stats s --deterministic --jit-cache 32M --jit-dump d"),
 			 STATUS_OK);
 	assert_string_equal(config.engine, "interp");
 	assert_string_equal(config.kernel, "k");
@@ -65,6 +65,7 @@ static void every_option_lands_in_its_field(void **state)
 	assert_string_equal(config.console_path, "out");
 	assert_string_equal(config.stats_path, "s");
 	assert_int_equal(config.jit_cache, 32 << 20);
+	assert_string_equal(config.jit_dump_path, "d");
 	config_free(&config);
 }
 
