@@ -5,7 +5,7 @@ BUILD ?= build
 N ?= 10000000
 export DEBIAN_FRONTEND = noninteractive
 
-.PHONY: all run test bench lint fuzz-cpu help clean
+.PHONY: all run test test-kvm bench lint fuzz-cpu help clean
 .DEFAULT_GOAL := all
 
 # Build $(BUILD)/holon, optimized
@@ -20,8 +20,13 @@ run: all
 
 # Every test: unit, cpu, device, guest and system tests, sanitizers; ends in `N passed, N failed`
 test:
-	@tool/packages build guest test
+	@tool/packages build guest test bed
 	@tool/test-run
+
+# The KVM engine on a real KVM, in a nested machine under QEMU's emulator: about 4 minutes, part of `make test` too
+test-kvm:
+	@tool/packages build guest test bed
+	@tool/test-run system/kvm
 
 # Measure speed, memory and idle use, printed with the machine they were taken on
 bench: all
