@@ -526,10 +526,29 @@ static void part_destroy(struct board *board, const struct part *part)
 		device->destroy(device->object);
 }
 
-void board_destroy(struct board *board)
+static void parts_destroy(struct board *board)
 {
 	while (board->parts)
 		part_destroy(board, &parts[--board->parts]);
+	/* What the devices were to the VM goes with them; vm_create's own devices stay. */
+	*board->devices_end = NULL;
+	board->vm->devices_end = board->devices_end;
+	board->vm->irq = (struct irq){.sinks = 0};
+}
+
+/* vm->devices_remake. Nothing of the devices survives but what they stand on. */
+static enum status devices_remake(void *object, struct reason *why)
+{
+	struct board *board = object;
+
+	parts_destroy(board);
+	__builtin_memset((uint8_t *)board + offsetof(struct board, lapics), 0, sizeof(*board) - offsetof(struct board, lapics));
+	return parts_create(board, why);
+}
+
+void board_destroy(struct board *board)
+{
+	parts_destroy(board);
 	boot_release(&board->boot);
 	host_free(board, sizeof(*board));
 }
@@ -566,29 +585,29 @@ static enum status board_build(struct board *board, struct reason *why)
 enum status board_create(struct board **made, struct vm *vm, const struct board_backends *backends, struct reason *why)
 {
 	struct board *board = host_allocate(sizeof(*board));
-	struct device **devices_end = vm->devices_end;
 	enum status status;
 
 	*made = NULL;
 	if (!board)
 		return reason_give(why, STATUS_NO_MEMORY, "no host memory for the board; free some");
 	board->vm = vm;
+	board->devices_end = vm->devices_end;
 	board->backends = *backends;
 	status = board_build(board, why);
 	if (status != STATUS_OK) {
 		board_destroy(board);
-		*devices_end = NULL;
-		vm->devices_end = devices_end;
-		vm->irq = (struct irq){.sinks = 0};
 		return status;
 	}
 	vm->board = board;
 	vm->boot = pc_boot;
+	vm->devices_remake = devices_remake;
 	*made = board;
 	return STATUS_OK;
 }
 
 void board_power_button(struct board *board)
 {
+	vm_board_lock(board->vm);
 	acpi_pm_power_button(&board->acpi_pm);
+	vm_board_unlock(board->vm);
 }

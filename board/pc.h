@@ -38,9 +38,9 @@ struct board {
 	struct x86_cpu_model model;
 	struct boot boot;
 	struct acpi_window memory32, memory64;
-	uint32_t slots; /* of the root bus that have interrupt pins */
-	unsigned parts; /* rows of the table that have been created */
-	/* The devices. */
+	struct device **devices_end; /* in the VM's list: where ours begin */
+	unsigned parts;              /* rows of the table that have been created */
+	/* The devices and what creating them finds out: from `lapics` to the end all is zeroed when they are made anew. */
 	struct lapic_set lapics;
 	struct pic pic;
 	struct ioapic ioapic;
@@ -62,6 +62,7 @@ struct board {
 	struct chardev console_tap; /* its output to the console that the serial port has */
 	struct virtio_blk *disk[VM_DISKS_MAX];
 	unsigned disks;
+	uint32_t slots; /* of the root bus that have interrupt pins */
 };
 
 /* vm->boot, pc_boot.c: after every reset of devices and vcpus, while no vcpu runs. `object` is the struct board. */

@@ -55,13 +55,14 @@ enum status stats_write(struct vm *vm, const char *path, int exit_status, uint64
 	json_t *root = json_object(), *guest = json_object();
 	int failed;
 
-	if (vm->engine->stats)
-		vm->engine->stats(vm, &engine);
+	vm_stats(vm, &engine);
 	COUNTER(guest, "cpus", vm->vcpus);
 	COUNTER(guest, "memory", vm->memory.size);
 	COUNTER(guest, "clock_ns", vm_clock_ns(&vm->clock));
 	COUNTER(guest, "unclaimed_port_accesses", vm->ports.unclaimed);
 	COUNTER(guest, "unclaimed_mmio_accesses", vm->mmio.unclaimed);
+	COUNTER(guest, "engine_switches", vm->engine_switches);
+	COUNTER(guest, "rebuilds", vm->rebuilds);
 	json_object_set_new(root, "engine_name", json_string(vm->engine->name));
 	json_object_set_new(root, "exit_status", json_integer(exit_status));
 	json_object_set_new(root, "engine", engine_stats_json(&engine));

@@ -359,12 +359,18 @@ static const struct state_table serial_state = {
 	.after_load = serial_after_load,
 };
 
-static void serial_destroy(void *object)
+static void serial_quiesce(void *object)
 {
 	struct serial *serial = object;
 
-	if (serial->chardev)
-		serial->chardev->frontend = NULL;
+	chardev_connect(serial->chardev, NULL);
+}
+
+static void serial_resume(void *object)
+{
+	struct serial *serial = object;
+
+	chardev_connect(serial->chardev, &serial->frontend);
 }
 
 void serial_init(struct serial *serial, unsigned instance, struct irq *irq, unsigned gsi, struct chardev *chardev)
@@ -387,9 +393,10 @@ void serial_init(struct serial *serial, unsigned instance, struct irq *irq, unsi
 		.instance = instance,
 		.state = &serial_state,
 		.reset = serial_reset,
-		.destroy = serial_destroy,
+		.quiesce = serial_quiesce,
+		.resume = serial_resume,
+		.destroy = serial_quiesce,
 		.object = serial,
 	};
 	serial_reset(serial);
-	chardev_connect(chardev, &serial->frontend);
 }

@@ -39,7 +39,7 @@ struct serial {
 	uint8_t fifo_first, fifo_count; /* count is at most 1 while the FIFOs are off */
 };
 
-/* `instance` tells several apart in a saved state: 0 for COM1. Connects itself to `chardev`, which may be NULL. */
+/* `instance` tells several apart in a saved state: 0 for COM1. Connects itself to `chardev`, which may be NULL, when it is resumed. */
 void serial_init(struct serial *serial, unsigned instance, struct irq *irq, unsigned gsi, struct chardev *chardev);
 
 #endif

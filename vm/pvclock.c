@@ -109,16 +109,9 @@ bool pvclock_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 	}
 }
 
-/* Saved state. The page itself is in guest RAM and stays right: the clock keeps the saved TSC frequency. */
-static const struct state_field vcpu_fields[] = {STATE_FIELD(struct vcpu, pvclock_msr)};
-static const struct state_table vcpu_state = {.name = "pvclock", .version = 1, STATE_TABLE_FIELDS(vcpu_fields)};
+/* Saved state. The pages are in guest RAM and stay right: the clock keeps the saved TSC frequency. The vcpus' MSRs are part of struct x86_state. */
 static const struct state_field wall_fields[] = {STATE_FIELD(struct vm, pvclock_wall_msr)};
 static const struct state_table wall_state = {.name = "pvclock-wall", .version = 1, STATE_TABLE_FIELDS(wall_fields)};
-
-static void vcpu_pvclock_reset(void *object)
-{
-	((struct vcpu *)object)->pvclock_msr = 0;
-}
 
 static void wall_reset(void *object)
 {
@@ -127,13 +120,6 @@ static void wall_reset(void *object)
 
 void pvclock_add(struct vm *vm)
 {
-	unsigned i;
-
 	vm->pvclock_device = (struct device){.name = "pvclock-wall", .state = &wall_state, .reset = wall_reset, .object = vm};
 	vm_device_add(vm, &vm->pvclock_device);
-	for (i = 0; i < vm->vcpus; i++) {
-		vm->vcpu[i]->pvclock = (struct device){
-			.name = "pvclock", .instance = i, .state = &vcpu_state, .reset = vcpu_pvclock_reset, .object = vm->vcpu[i]};
-		vm_device_add(vm, &vm->vcpu[i]->pvclock);
-	}
 }

@@ -7,17 +7,24 @@
  */
 #include <stdatomic.h>
 
-#include <holon/vm.h>
-
+#include "vm/vm_internal.h"
 #include "x86/cpu.h"
 #include "x86/cpuid.h"
 #include "x86/state.h"
 
+/* Without an engine there is nobody to tell: the next one looks at vcpu->requests when it begins. */
+void vcpu_kick(struct vcpu *vcpu)
+{
+	atomic_fetch_add(&vcpu->kickers, 1);
+	if (atomic_load(&vcpu->attached))
+		vcpu->vm->engine->vcpu_kick(vcpu);
+	atomic_fetch_sub(&vcpu->kickers, 1);
+}
+
 void vcpu_request(struct vcpu *vcpu, uint32_t request)
 {
 	atomic_fetch_or(&vcpu->requests, request);
-	if (vcpu->id < vcpu->vm->vcpus_created)
-		vcpu->vm->engine->vcpu_kick(vcpu);
+	vcpu_kick(vcpu);
 	host_event_set(&vcpu->wake);
 }
 

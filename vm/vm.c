@@ -4,12 +4,11 @@
  *
  * Any thread may wish for an end, a reset or a pause. Ends and resets are served by one thread, in vm_wait; a pause by
  * whoever asks. Both need every vcpu to stand: VCPU_PAUSE and VCPU_RESET are set and cleared under vm->lock, and a vcpu that
- * stands looks at them under it before it goes on. A paused VM is not reset before it is resumed.
+ * stands looks at them under it before it goes on. A paused VM is not reset before it is resumed. Next read: hold.c, then rebuild.c.
  */
 #include <stdatomic.h>
 
-#include <holon/state.h>
-#include <holon/vm.h>
+#include "vm/vm_internal.h"
 
 /* 2020-01-01: a deterministic VM starts its wall clock there, whenever it is run. */
 #define COUNTED_WALL_NS (UINT64_C(1577836800) * 1000000000)
@@ -31,6 +30,10 @@ static enum status vcpus_allocate(struct vm *vm)
 		vcpu->vm = vm;
 		vcpu->id = vm->vcpus;
 		vm->vcpu[vm->vcpus] = vcpu;
+		if (vcpu_image_create(vcpu)) {
+			host_free(vcpu, sizeof(*vcpu));
+			return STATUS_NO_MEMORY;
+		}
 	}
 	return STATUS_OK;
 }
@@ -76,11 +79,57 @@ enum status vm_vcpus_create(struct vm *vm, struct reason *why)
 	}
 	vm->attached = true;
 	for (; vm->vcpus_created < vm->vcpus; vm->vcpus_created++) {
-		status = vm->engine->vcpu_create(vm->vcpu[vm->vcpus_created], why);
+		struct vcpu *vcpu = vm->vcpu[vm->vcpus_created];
+
+		status = vm->engine->vcpu_create(vcpu, why);
 		if (status)
 			return status;
+		atomic_store(&vcpu->attached, true);
 	}
 	return STATUS_OK;
+}
+
+static void stats_add(struct engine_stats *sum, const struct engine_stats *more)
+{
+	sum->instructions += more->instructions;
+	sum->blocks_translated += more->blocks_translated;
+	sum->cache_flushes += more->cache_flushes;
+	sum->tlb_misses += more->tlb_misses;
+	sum->slow_path_calls += more->slow_path_calls;
+	sum->exits_port += more->exits_port;
+	sum->exits_mmio += more->exits_mmio;
+	sum->exits_halt += more->exits_halt;
+	sum->exits_interrupt += more->exits_interrupt;
+	sum->exits_exception += more->exits_exception;
+	sum->exits_kick += more->exits_kick;
+	sum->exits_fallback += more->exits_fallback;
+}
+
+void vm_stats(struct vm *vm, struct engine_stats *out)
+{
+	struct engine_stats now = {0};
+
+	*out = vm->stats_before;
+	if (vm->attached && vm->engine->stats) {
+		vm->engine->stats(vm, &now);
+		stats_add(out, &now);
+	}
+}
+
+void vm_vcpus_destroy(struct vm *vm)
+{
+	vm_stats(vm, &vm->stats_before);
+	while (vm->vcpus_created) {
+		struct vcpu *vcpu = vm->vcpu[--vm->vcpus_created];
+
+		atomic_store(&vcpu->attached, false);
+		while (atomic_load(&vcpu->kickers))
+			host_yield();
+		vm->engine->vcpu_destroy(vcpu);
+	}
+	if (vm->attached && vm->engine->vm_detach)
+		vm->engine->vm_detach(vm);
+	vm->attached = false;
 }
 
 static enum status machine_reset(struct vm *vm, struct reason *why)
@@ -138,6 +187,7 @@ static enum status threads_start(struct vm *vm, struct reason *why)
 
 enum status vm_start(struct vm *vm, struct reason *why)
 {
+	struct device *device;
 	enum status status;
 
 	if (vm->config->deterministic)
@@ -145,39 +195,11 @@ enum status vm_start(struct vm *vm, struct reason *why)
 	status = machine_reset(vm, why);
 	if (status)
 		return status;
+	for (device = vm->devices; device; device = device->next)
+		if (device->resume)
+			device->resume(device->object);
 	vm_clock_mode_set(&vm->clock, vm->clock_mode);
 	return threads_start(vm, why);
-}
-
-/* Clears a request of every vcpu and lets those that stood for it go on. Under vm->lock. */
-static void request_clear_locked(struct vm *vm, uint32_t request)
-{
-	unsigned i;
-
-	for (i = 0; i < vm->vcpus; i++) {
-		atomic_fetch_and(&vm->vcpu[i]->requests, ~request);
-		host_event_set(&vm->vcpu[i]->wake);
-	}
-}
-
-/* Waits until every vcpu stands, then says that the machine is being rebuilt. false: the VM ended or was paused first. */
-static bool reset_begin(struct vm *vm)
-{
-	for (;;) {
-		bool done, ready;
-
-		host_mutex_lock(&vm->lock);
-		done = vm->end != VM_END_NONE || vm->paused;
-		ready = !done && vm->stopped_vcpus == vm->vcpus;
-		if (ready)
-			vm->resetting = true;
-		host_mutex_unlock(&vm->lock);
-		if (done || ready) {
-			host_event_set(&vm->vcpu_stopped); /* a pause may wait for it too */
-			return ready;
-		}
-		host_event_wait(&vm->vcpu_stopped, HOST_FOREVER);
-	}
 }
 
 static void vm_reset(struct vm *vm)
@@ -185,25 +207,18 @@ static void vm_reset(struct vm *vm)
 	struct reason why = {""};
 	unsigned i;
 
-	if (!reset_begin(vm))
+	if (!hold_vcpus(vm, false))
 		return;
-	vm_clock_mode_set(&vm->clock, CLOCK_PAUSED);
 	for (i = 0; i < vm->vcpus; i++)
 		atomic_fetch_and(&vm->vcpu[i]->requests, VCPU_PAUSE | VCPU_RESET | VCPU_STOP);
 	if (machine_reset(vm, &why)) {
 		host_log(HOST_LOG_ERROR, "reset: %s", why.text);
 		vm_end_request(vm, VM_END_FAILURE);
 	}
-	/* A backend's thread may have raised an interrupt since. */
-	for (i = 0; i < vm->vcpus; i++)
-		vcpu_interrupt(vm->vcpu[i]);
-	vm_clock_mode_set(&vm->clock, vm->clock_mode);
 	host_mutex_lock(&vm->lock);
-	vm->resetting = false;
 	vm->reset_wanted = false;
-	request_clear_locked(vm, VCPU_RESET);
 	host_mutex_unlock(&vm->lock);
-	host_event_set(&vm->vcpu_stopped);
+	hold_end(vm);
 }
 
 int vm_wait(struct vm *vm)
@@ -233,15 +248,11 @@ void vm_destroy(struct vm *vm)
 
 	vcpus_stop(vm);
 	vm_clock_destroy(&vm->clock);
-	while (vm->vcpus_created) {
-		vm->vcpus_created--;
-		vm->engine->vcpu_destroy(vm->vcpu[vm->vcpus_created]);
-	}
-	if (vm->attached && vm->engine->vm_detach)
-		vm->engine->vm_detach(vm);
-	vm->attached = false;
-	for (i = 0; i < vm->vcpus; i++)
+	vm_vcpus_destroy(vm);
+	for (i = 0; i < vm->vcpus; i++) {
+		vcpu_image_destroy(vm->vcpu[i]);
 		host_free(vm->vcpu[i], sizeof(*vm->vcpu[i]));
+	}
 	vm->vcpus = 0;
 	guest_memory_destroy(&vm->memory);
 }
@@ -293,7 +304,7 @@ void vm_pause(struct vm *vm)
 	host_mutex_unlock(&vm->lock);
 	for (;;) {
 		host_mutex_lock(&vm->lock);
-		standing = vm->stopped_vcpus == vm->vcpus && !vm->resetting;
+		standing = vm->stopped_vcpus == vm->vcpus && !vm->held;
 		host_mutex_unlock(&vm->lock);
 		if (standing)
 			break;
@@ -307,9 +318,10 @@ void vm_resume(struct vm *vm)
 {
 	host_mutex_lock(&vm->lock);
 	if (vm->paused && vm->end == VM_END_NONE) {
-		vm_clock_mode_set(&vm->clock, vm->clock_mode);
+		if (!vm->held) /* else whoever holds the machine sets the clock going */
+			vm_clock_mode_set(&vm->clock, vm->clock_mode);
 		vm->paused = false;
-		request_clear_locked(vm, VCPU_PAUSE);
+		hold_request_clear_locked(vm, VCPU_PAUSE);
 	}
 	host_mutex_unlock(&vm->lock);
 	host_event_set(&vm->changed);

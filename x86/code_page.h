@@ -32,7 +32,7 @@ struct x86_code_pages {
 	void *engine;
 };
 
-/* Allocates the bitmap and makes itself memory's code_written. */
+/* Allocates the bitmap and makes itself memory's code_written. Destroy: no vcpu runs, no device writes; the pages are nobody's code any more. */
 enum status x86_code_pages_init(struct x86_code_pages *pages, struct guest_memory *memory) must_check;
 void x86_code_pages_destroy(struct x86_code_pages *pages);
 void x86_code_pages_cpu_add(struct x86_code_pages *pages, struct x86_cpu *cpu);

@@ -82,18 +82,14 @@ static void stdio_write(struct chardev *chardev, const uint8_t *bytes, size_t le
 /* Hands pending bytes to the device, as many as it takes. */
 static void pending_deliver(struct console *console)
 {
-	struct chardev_frontend *frontend = __atomic_load_n(&console->chardev.frontend, __ATOMIC_ACQUIRE);
-	size_t room;
+	size_t taken;
 
-	while (frontend && console->pending_length) {
-		room = frontend->room(frontend->device);
-		if (room > console->pending_length)
-			room = console->pending_length;
-		if (!room)
+	while (console->pending_length) {
+		taken = chardev_deliver(&console->chardev, console->pending, console->pending_length);
+		if (!taken)
 			return;
-		frontend->receive(frontend->device, console->pending, room);
-		console->pending_length -= room;
-		memmove(console->pending, console->pending + room, console->pending_length);
+		console->pending_length -= taken;
+		memmove(console->pending, console->pending + taken, console->pending_length);
 	}
 }
 

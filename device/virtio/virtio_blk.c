@@ -325,11 +325,18 @@ static void virtio_blk_reset(void *object)
 	virtio_pci_power_on(&blk->pci);
 }
 
-static void virtio_blk_before_save(void *object)
+/* What the rings hold is served to the end: nobody adds to them. */
+static void virtio_blk_quiesce(void *object)
 {
 	struct virtio_blk *blk = object;
 
 	blk->block->drain(blk->block);
+}
+
+/* A request in a ring whose notification another machine took, or none, is found here. */
+static void virtio_blk_resume(void *object)
+{
+	virtio_blk_ready(object);
 }
 
 static enum status virtio_blk_loaded(void *object, uint32_t version, struct reason *why)
@@ -352,7 +359,7 @@ static const struct state_table virtio_blk_state = {
 	.name = "virtio_blk",
 	.version = 1,
 	STATE_TABLE_FIELDS(virtio_blk_fields),
-	.before_save = virtio_blk_before_save,
+	.before_save = virtio_blk_quiesce,
 	.after_load = virtio_blk_loaded,
 };
 
@@ -402,6 +409,8 @@ enum status virtio_blk_create(struct virtio_blk **out, struct pci_bus *bus, uint
 	block->resized = virtio_blk_resized;
 	blk->pci.device.state = &virtio_blk_state;
 	blk->pci.device.reset = virtio_blk_reset;
+	blk->pci.device.quiesce = virtio_blk_quiesce;
+	blk->pci.device.resume = virtio_blk_resume;
 	*out = blk;
 	return STATUS_OK;
 }

@@ -175,20 +175,31 @@ static void virtio_console_reset(void *object)
 	virtio_pci_power_on(&console->pci);
 }
 
+/* Output is the vcpus' work alone: with them standing there is none under way. */
+static void virtio_console_quiesce(void *object)
+{
+	struct virtio_console *console = object;
+
+	chardev_connect(console->chardev, NULL);
+}
+
+static void virtio_console_resume(void *object)
+{
+	struct virtio_console *console = object;
+
+	chardev_connect(console->chardev, &console->frontend);
+}
+
 static enum status virtio_console_loaded(void *object, uint32_t version, struct reason *why)
 {
 	struct virtio_console *console = object;
-	enum status status;
 
 	(void)version;
 	if (console->input_length > INPUT_SIZE) {
 		console->input_length = 0;
 		return reason_give(why, STATUS_INVALID, "virtio-console: the saved state has more input than there is room for");
 	}
-	status = virtio_pci_loaded(&console->pci, why);
-	if (status == STATUS_OK)
-		chardev_room_again(console->chardev);
-	return status;
+	return virtio_pci_loaded(&console->pci, why);
 }
 
 static const struct state_field virtio_console_fields[] = {
@@ -229,7 +240,8 @@ enum status virtio_console_create(struct virtio_console **out, struct pci_bus *b
 	}
 	console->pci.device.state = &virtio_console_state;
 	console->pci.device.reset = virtio_console_reset;
-	chardev_connect(chardev, &console->frontend);
+	console->pci.device.quiesce = virtio_console_quiesce;
+	console->pci.device.resume = virtio_console_resume;
 	*out = console;
 	return STATUS_OK;
 }
@@ -241,8 +253,7 @@ struct device *virtio_console_device(struct virtio_console *console)
 
 void virtio_console_destroy(struct virtio_console *console)
 {
-	if (console->chardev)
-		console->chardev->frontend = NULL;
+	chardev_connect(console->chardev, NULL);
 	virtio_pci_unplug(&console->pci);
 	host_free(console, sizeof(*console));
 }

@@ -25,6 +25,7 @@ struct interp_vcpu {
 	struct interp_vm *vm;
 	struct vcpu *vcpu;
 	bool counted;                 /* the clock counts instructions */
+	_Atomic bool flush_wanted;    /* by interp_flush; the vcpu's thread does it */
 	const struct x86_insn *first; /* of the block that runs */
 	struct attend_counts counts;
 	uint64_t exceptions;
@@ -104,6 +105,16 @@ static __attribute__((noinline)) void blocks_run(struct interp_vcpu *self)
 	x86_instruction_done(cpu);
 }
 
+/* Between two instructions, so that no block is being run or decoded. */
+static void flush_if_wanted(struct interp_vcpu *self)
+{
+	if (__builtin_expect(!atomic_load_explicit(&self->flush_wanted, memory_order_relaxed), 1))
+		return;
+	atomic_store(&self->flush_wanted, false);
+	interp_cache_flush(&self->cache);
+	x86_tlb_flush_all(&self->cpu);
+}
+
 static enum run_end interp_vcpu_run(struct vcpu *vcpu)
 {
 	struct interp_vcpu *self = vcpu->engine;
@@ -115,8 +126,10 @@ static enum run_end interp_vcpu_run(struct vcpu *vcpu)
 	self->counted = vcpu->vm->clock.mode == CLOCK_COUNTED;
 	exclusive_vcpu_enter(vcpu);
 	x86_attention(&self->cpu, X86_ATTENTION_EVENT);
-	while (attend(vcpu, &self->cpu, &self->counts, &end))
+	while (attend(vcpu, &self->cpu, &self->counts, &end)) {
+		flush_if_wanted(self);
 		blocks_run(self);
+	}
 	exclusive_vcpu_leave(vcpu);
 	return end;
 }
@@ -234,8 +247,8 @@ static void interp_flush(struct vcpu *vcpu)
 {
 	struct interp_vcpu *self = vcpu->engine;
 
-	interp_cache_flush(&self->cache);
-	x86_tlb_flush_all(&self->cpu);
+	atomic_store(&self->flush_wanted, true);
+	x86_attention(&self->cpu, X86_ATTENTION_REQUEST);
 }
 
 static void interp_stats(struct vm *vm, struct engine_stats *out)

@@ -38,8 +38,9 @@ struct jit_vcpu {
 	uint16_t jump_key[2]; /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
 	/* Pages whose code has gone stale, for this vcpu to drop from its jump caches; more than fit: all. Under the code pages' lock. */
 	uint32_t stale[JIT_STALE], stales;
-	uint64_t undone;     /* instructions counted by the last block and not executed */
-	uint64_t count_base; /* what context->count began at */
+	_Atomic bool flush_wanted; /* by jit_flush; the vcpu's thread does it */
+	uint64_t undone;           /* instructions counted by the last block and not executed */
+	uint64_t count_base;       /* what context->count began at */
 	uint64_t fills, handled, steps, exceptions;
 };
 
@@ -436,6 +437,17 @@ static void stale_drop(struct jit_vcpu *self)
 	host_mutex_unlock(&pages->lock);
 }
 
+/* Between two instructions, so that no block is being run or translated. */
+static void flush_if_wanted(struct jit_vcpu *self)
+{
+	if (__builtin_expect(!atomic_load_explicit(&self->flush_wanted, memory_order_relaxed), 1))
+		return;
+	atomic_store(&self->flush_wanted, false);
+	jit_cache_flush(&self->cache);
+	x86_tlb_flush_all(&self->cpu);
+	x86_tlb_jumps_flush(&self->cpu);
+}
+
 static enum run_end jit_vcpu_run(struct vcpu *vcpu)
 {
 	struct jit_vcpu *self = vcpu->engine;
@@ -457,6 +469,7 @@ static enum run_end jit_vcpu_run(struct vcpu *vcpu)
 		if (!attend(vcpu, cpu, &self->counts, &end))
 			break;
 		stale_drop(self);
+		flush_if_wanted(self);
 	}
 	exclusive_vcpu_leave(vcpu);
 	return end;
@@ -674,9 +687,8 @@ static void jit_flush(struct vcpu *vcpu)
 {
 	struct jit_vcpu *self = vcpu->engine;
 
-	jit_cache_flush(&self->cache);
-	x86_tlb_flush_all(&self->cpu);
-	x86_tlb_jumps_flush(&self->cpu);
+	atomic_store(&self->flush_wanted, true);
+	interrupt(self, X86_ATTENTION_REQUEST);
 }
 
 static void jit_stats(struct vm *vm, struct engine_stats *out)

@@ -2,7 +2,8 @@
 /*
  * chardev.h - a stream of bytes between a device (serial, virtio-console) and the host.
  *
- * The device embeds a `struct chardev_frontend`, the backend a `struct chardev`; the board joins them. Any thread.
+ * The device embeds a `struct chardev_frontend`, the backend a `struct chardev`; the board joins them. Any thread. A device connects itself when it is
+ * resumed and disconnects when it is quiesced (device.h); what comes from the host meanwhile stays with the backend.
  * A NULL chardev is allowed everywhere: output vanishes, input never comes.
  */
 #ifndef HOLON_CHARDEV_H
@@ -10,6 +11,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include <holon/host.h>
 
 struct chardev_frontend {
 	/* How many bytes receive() would take now. */
@@ -24,7 +27,8 @@ struct chardev {
 	void (*write)(struct chardev *chardev, const uint8_t *bytes, size_t length);
 	/* The device has room again: the backend may go on reading from the host. */
 	void (*room_again)(struct chardev *chardev);
-	struct chardev_frontend *frontend; /* set by chardev_connect */
+	struct host_mutex lock;            /* held while the frontend is called; before the device's own lock */
+	struct chardev_frontend *frontend; /* under it; NULL: nobody is connected */
 };
 
 static inline void chardev_write(struct chardev *chardev, const uint8_t *bytes, size_t length)
@@ -39,13 +43,32 @@ static inline void chardev_room_again(struct chardev *chardev)
 		chardev->room_again(chardev);
 }
 
+/* For the backend: hands over what the device takes now. Returns how many bytes that were. */
+static inline size_t chardev_deliver(struct chardev *chardev, const uint8_t *bytes, size_t length)
+{
+	size_t room = 0;
+
+	host_mutex_lock(&chardev->lock);
+	if (chardev->frontend)
+		room = chardev->frontend->room(chardev->frontend->device);
+	if (room > length)
+		room = length;
+	if (room)
+		chardev->frontend->receive(chardev->frontend->device, bytes, room);
+	host_mutex_unlock(&chardev->lock);
+	return room;
+}
+
+/* For the device, none of its locks held. frontend NULL disconnects: when this returns nobody is in it and nobody will be. */
 static inline void chardev_connect(struct chardev *chardev, struct chardev_frontend *frontend)
 {
-	if (chardev) {
-		chardev->frontend = frontend;
-		if (chardev->room_again)
-			chardev->room_again(chardev);
-	}
+	if (!chardev)
+		return;
+	host_mutex_lock(&chardev->lock);
+	chardev->frontend = frontend;
+	host_mutex_unlock(&chardev->lock);
+	if (frontend)
+		chardev_room_again(chardev);
 }
 
 #endif

@@ -39,6 +39,10 @@ struct engine {
 	const char *name;
 	/* Can it run a 64-bit guest here? `why` says what was found, good or bad, as "NAME: ...". */
 	enum status (*probe)(struct reason *why);
+	/*
+	 * A VM's engine may change while it lives (vm_engine_switch): vcpu_destroy and vm_detach give back all that vm_attach and vcpu_create took over
+	 * (vm->irq.msi, vcpu->apic_ops ...) and leave nothing in guest memory's page flags. No vcpu runs then and every device is quiet.
+	 */
 	enum status (*vm_attach)(struct vm *vm, struct reason *why);
 	void (*vm_detach)(struct vm *vm);
 	enum status (*vcpu_create)(struct vcpu *vcpu, struct reason *why);
@@ -56,7 +60,7 @@ struct engine {
 	enum status (*dirty_start)(struct vm *vm);
 	enum status (*dirty_collect)(struct vm *vm, uint64_t *bitmap);
 	void (*dirty_stop)(struct vm *vm);
-	/* Drop every translation and TLB entry (optional; tests flush at random points). */
+	/* Any thread, while the vcpu runs too: it drops every translation and TLB entry before its next block (optional; tests flush at random points). */
 	void (*flush)(struct vcpu *vcpu);
 	void (*stats)(struct vm *vm, struct engine_stats *out);
 };

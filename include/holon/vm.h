@@ -21,6 +21,9 @@
 #include <holon/irq.h>
 #include <holon/timer.h>
 
+struct state_reader;
+struct state_writer;
+struct vcpu_image;
 struct x86_cpu_model;
 struct x86_platform;
 
@@ -31,7 +34,7 @@ struct x86_platform;
 #define VCPU_SIPI 8u
 #define VCPU_INTERRUPT 16u /* the local APIC may have something to deliver */
 #define VCPU_STOP 32u      /* the thread ends */
-#define VCPU_RESET 64u     /* the VM resets: leave vcpu_run and wait */
+#define VCPU_RESET 64u     /* the VM resets or is held (vm_hold): leave vcpu_run and wait */
 
 struct vcpu {
 	struct vm *vm;
@@ -43,11 +46,14 @@ struct vcpu {
 	const struct local_apic_ops *apic_ops; /* of `apic` */
 	void *apic;
 	void *engine; /* the engine's own */
+	/* Kicks come from any thread while engines come and go: whoever takes the engine away clears `attached` and waits for those inside. */
+	_Atomic bool attached;
+	_Atomic uint32_t kickers;
+	struct vcpu_image *image; /* vm/vcpu_state.c: this vcpu as saved state */
 	/* Exclusive sections (vm/exclusive.c): is this vcpu executing guest instructions? */
 	_Atomic uint32_t in_guest;
 	bool stopped;          /* under vm->lock: the thread waits out a pause */
-	uint64_t pvclock_msr;  /* kvmclock's system time MSR; 0: off. Part of the saved state, see vm/pvclock.c */
-	struct device pvclock; /* what saves it */
+	uint64_t pvclock_msr;  /* kvmclock's system time MSR; 0: off. Part of struct x86_state, see vm/pvclock.c */
 };
 
 /* Why a VM ended. The numbers are the exit statuses of the command line. */
@@ -76,6 +82,8 @@ struct vm {
 	struct device *devices; /* in creation order */
 	struct device **devices_end;
 	void (*boot)(void *board); /* loads the kernel and sets vcpu 0's registers, after every reset */
+	/* Destroys every device and creates it anew, as board_create left it. The board's, for vm_rebuild. */
+	enum status (*devices_remake)(void *board, struct reason *why);
 	void *board;
 	uint64_t pvclock_wall_msr;
 	struct device clock_device;    /* what saves the clock */
@@ -87,12 +95,18 @@ struct vm {
 	enum vm_end end;
 	bool paused;
 	bool reset_wanted;
-	bool resetting; /* vm_wait's thread rebuilds the machine: a pause waits */
+	bool held;        /* some thread has the machine to itself, to reset it or take it apart: others, and a pause, wait */
+	unsigned holders; /* threads that hold or want to */
 	unsigned stopped_vcpus;
-	struct host_event vcpu_stopped; /* stopped_vcpus or resetting changed; who takes it and is done passes it on */
+	struct host_event vcpu_stopped; /* stopped_vcpus or held changed; who takes it and is done passes it on */
 	enum clock_mode clock_mode;     /* while running */
 	bool attached;                  /* engine->vm_attach succeeded */
 	unsigned vcpus_created;
+
+	/* Held with the machine. Whoever calls into the board from outside takes it: vm_board_lock. Before a device's locks. */
+	struct host_mutex board_lock;
+	struct engine_stats stats_before; /* of engines and vcpus that are gone */
+	_Atomic uint64_t engine_switches, rebuilds;
 
 	struct host_mutex exclusive_lock; /* one exclusive section at a time */
 	_Atomic uint32_t exclusive;       /* one is wanted or running */
@@ -120,6 +134,37 @@ void vm_debug_exit(struct vm *vm, uint32_t value);
 /* From the program's thread or an API's. Pause returns when every vcpu stands and the clock too. */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
+
+/*
+ * vm/hold.c: the machine for one thread alone. When vm_hold returns true every vcpu stands, no timer fires and every device is quiet
+ * (device.h). false: the VM has ended, and there is nothing to release. After vm_start, from any thread that is not a vcpu's, the clock's or a backend's, with no lock held.
+ * A pause does not hinder it and goes on afterwards.
+ */
+bool vm_hold(struct vm *vm) must_check;
+void vm_release(struct vm *vm);
+/*
+ * Around a call into the board or a device that comes neither from a vcpu, the clock nor a device's backend: power button, hotplug, an API. Waits while the machine is held.
+ */
+void vm_board_lock(struct vm *vm);
+void vm_board_unlock(struct vm *vm);
+
+/*
+ * vm/rebuild.c; called as vm_hold is. STATUS_CANCELLED: the VM has ended meanwhile. switch: the guest goes on under another engine, which has been probed; where that
+ * refuses it goes on under the old one. rebuild: everything is saved, destroyed, made anew and loaded, but for RAM. If the VM cannot go on
+ * these ask for VM_END_FAILURE.
+ */
+enum status vm_engine_switch(struct vm *vm, const struct engine *engine, struct reason *why) must_check;
+enum status vm_rebuild(struct vm *vm, struct reason *why) must_check;
+
+/*
+ * vm/save.c: the whole machine but RAM, as sections of state.h: "machine", every device in order, every vcpu. While it is held. Save measures where the
+ * writer has no room. Load is for a machine that was just made, or whose devices were; after a failure it can only be destroyed.
+ */
+enum status vm_save(struct vm *vm, struct state_writer *writer, struct reason *why) must_check;
+enum status vm_load(struct vm *vm, struct state_reader *reader, struct reason *why) must_check;
+
+/* What all engines have counted since the VM began. While it is held, or after its end. */
+void vm_stats(struct vm *vm, struct engine_stats *out);
 
 void vcpu_request(struct vcpu *vcpu, uint32_t request); /* sets bits, kicks the engine, wakes a halt */
 static inline void vcpu_interrupt(struct vcpu *vcpu)

@@ -57,6 +57,8 @@ static int setup(void **state)
 	chardev = (struct chardev){.write = chardev_take, .room_again = chardev_room};
 	sent_count = 0;
 	serial_init(&serial, 0, &fixture.irq, GSI, &chardev);
+	assert_null(chardev.frontend); /* quiet until it is resumed */
+	serial.device.resume(&serial);
 	room_calls = 0;
 	fixture_place(&fixture.ports, &serial.region, COM1);
 	return 0;

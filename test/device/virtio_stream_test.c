@@ -63,6 +63,7 @@ static struct bench *bench_create(void)
 	assert_int_equal(virtio_console_create(&bench->console, root, CONSOLE, &bench->machine.memory, &bench->machine.irq,
 					       &bench->recorder.chardev),
 			 STATUS_OK);
+	virtio_console_device(bench->console)->resume(bench->console);
 	return bench;
 }
 

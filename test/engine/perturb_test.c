@@ -2,7 +2,9 @@
 /*
  * perturb_test.c - runs a test guest under each engine while something happens to it all the time that it must not notice: `perturb_test GUEST CPUS`.
  *
- *   flush    everything translated is dropped, at random points
+ *   flush    everything translated is dropped, at random points, while the vcpus run
+ *   switch   the guest goes on under another engine, at random points
+ *   rebuild  the machine is saved, destroyed, made anew and loaded
  *   state    every vcpu's state is taken out and put in again, and is the same when it is taken out again
  *   signals  its vcpus' threads are interrupted by signals
  *   dirty    dirty logging runs; base copy and dirty pages are RAM in the end
@@ -47,12 +49,43 @@ static uint64_t random_next(void)
 
 /* --- flush --- */
 
+/* While they run. */
 static void flush(struct machine *machine)
 {
-	vm_pause(&machine->vm);
 	for (unsigned i = 0; i < machine->vm.vcpus; i++)
 		machine->vm.engine->flush(machine->vm.vcpu[i]);
-	vm_resume(&machine->vm);
+}
+
+/* --- switch, rebuild --- */
+
+/* To the next engine of the build, or to a new one of the same kind. */
+static void engine_switch(struct machine *machine)
+{
+	struct reason why = {""};
+	enum status status;
+	unsigned i = 0;
+
+	while (engines[i] != machine->vm.engine)
+		i++;
+	i = random_next() % 4 && engines[i + 1] ? i + 1 : 0;
+	if (!strcmp(engines[i]->name, "kvm"))
+		i++;
+	status = vm_engine_switch(&machine->vm, engines[i], &why);
+	if (status && status != STATUS_CANCELLED) {
+		printf("# %s\n", why.text);
+		problem = "an engine does not take over";
+	}
+}
+
+static void rebuild(struct machine *machine)
+{
+	struct reason why = {""};
+	enum status status = vm_rebuild(&machine->vm, &why);
+
+	if (status && status != STATUS_CANCELLED) {
+		printf("# %s\n", why.text);
+		problem = "the machine is not rebuilt";
+	}
 }
 
 /* --- state --- */
@@ -190,6 +223,8 @@ static void dirty_end(struct machine *machine)
 
 static const struct perturbation perturbations[] = {
 	{"flush", NULL, flush, NULL},
+	{"switch", NULL, engine_switch, NULL},
+	{"rebuild", NULL, rebuild, NULL},
 	{"state", NULL, state_move, NULL},
 	{"signals", signals_begin, signal_send, signals_end},
 	{"dirty", dirty_begin, dirty_take, dirty_end},
