@@ -11,6 +11,7 @@
 #include <holon/vm.h>
 
 #include "board/pc.h"
+#include "board/pc_disks.h"
 #include "board/pc_memory.h"
 
 #define BOARD_PLACES 4
@@ -382,32 +383,6 @@ static void console_destroy(struct board *board)
 		virtio_console_destroy(board->console);
 }
 
-static enum status disks_create(struct board *board, struct reason *why)
-{
-	struct vm *vm = board->vm;
-	unsigned queues = vm->vcpus < VIRTIO_BLK_QUEUES_MAX ? vm->vcpus : VIRTIO_BLK_QUEUES_MAX;
-
-	(void)why;
-	while (board->disks < vm->config->disks) {
-		unsigned i = board->disks, slot = PC_SLOT_DISK + i;
-		enum status status = virtio_blk_create(&board->disk[i], &board->pci->root, PCI_DEVFN(slot, 0), &vm->memory,
-						       &vm->irq, board->backends.disk[i], vm->config->disk[i].serial, queues);
-
-		if (status != STATUS_OK)
-			return status;
-		vm_device_add(vm, virtio_blk_device(board->disk[i]));
-		board->slots |= 1u << slot;
-		board->disks++;
-	}
-	return STATUS_OK;
-}
-
-static void disks_destroy(struct board *board)
-{
-	while (board->disks)
-		virtio_blk_destroy(board->disk[--board->disks]);
-}
-
 /* --- the machine, a row each --- */
 
 struct place {
@@ -463,7 +438,7 @@ static const struct part {
 	{"PCI root ports", root_ports_create, 0, root_ports_destroy, {}},
 	{"virtio-rng", rng_create, 0, rng_destroy, {}},
 	{"virtio-console", console_create, 0, console_destroy, {}},
-	{"disks", disks_create, 0, disks_destroy, {}},
+	{"disks", pc_disks_create, 0, pc_disks_destroy, {}},
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))

@@ -17,6 +17,7 @@
 #include "device/i8042.h"
 #include "device/ioapic.h"
 #include "device/lapic.h"
+#include "device/nvme.h"
 #include "device/pci/pci.h"
 #include "device/pci/pci_lpc.h"
 #include "device/pci/pci_root_port.h"
@@ -31,6 +32,12 @@
 #include "device/virtio/virtio_console.h"
 #include "device/virtio/virtio_rng.h"
 #include "x86/cpuid.h"
+
+/* The device that a disk of the configuration is: one of these. */
+struct pc_disk {
+	struct virtio_blk *virtio;
+	struct nvme *nvme;
+};
 
 struct board {
 	struct vm *vm;
@@ -60,7 +67,7 @@ struct board {
 	struct virtio_rng *rng;
 	struct virtio_console *console;
 	struct chardev console_tap; /* its output to the console that the serial port has */
-	struct virtio_blk *disk[VM_DISKS_MAX];
+	struct pc_disk disk[VM_DISKS_MAX];
 	unsigned disks;
 	uint32_t slots; /* of the root bus that have interrupt pins */
 };

@@ -42,6 +42,20 @@ static enum status property_format(struct disk_config *disk, const char *value, 
 	return STATUS_OK;
 }
 
+static enum status property_bus(struct disk_config *disk, const char *value, struct reason *why)
+{
+	static const char *const name[] = {[DISK_VIRTIO] = "virtio", [DISK_NVME] = "nvme"};
+	unsigned i;
+
+	for (i = 0; i < sizeof(name) / sizeof(name[0]); i++) {
+		if (!strcmp(value, name[i])) {
+			disk->bus = (enum disk_bus)i;
+			return STATUS_OK;
+		}
+	}
+	return reason_give(why, STATUS_USAGE, "--disk %s: bus=%s is unknown; there are virtio and nvme", disk->path, value);
+}
+
 static enum status property_serial(struct disk_config *disk, const char *value, struct reason *why)
 {
 	size_t length = strlen(value), i;
@@ -113,6 +127,7 @@ static const struct property {
 } properties[] = {
 	{"readonly", false, property_readonly},
 	{"format", true, property_format},
+	{"bus", true, property_bus},
 	{"serial", true, property_serial},
 	{"block-size", true, property_block_size},
 	{"iops", true, property_iops},

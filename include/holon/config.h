@@ -16,6 +16,8 @@
 
 enum console_kind { CONSOLE_STDIO, CONSOLE_NONE, CONSOLE_FILE };
 
+enum disk_bus { DISK_VIRTIO, DISK_NVME };
+
 /* A limit; 0: none. The burst is what may go at once after idleness; 0: a tenth of a second's worth. */
 struct disk_rate {
 	uint64_t second;
@@ -25,6 +27,7 @@ struct disk_rate {
 struct disk_config {
 	const char *path;
 	const char *format; /* "raw" */
+	enum disk_bus bus;
 	bool readonly;
 	uint32_t block_size;   /* what the guest sees: 512 or 4096; 0: the backend's */
 	struct disk_rate rate; /* requests a second */

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pc_disks.c - which device each disk of the configuration is, and where it sits. Called from pc.c's table.
+ */
+#include "board/pc_disks.h"
+
+#include "board/pc.h"
+
+static enum status virtio_disk_create(struct board *board, unsigned i, uint8_t devfn)
+{
+	struct vm *vm = board->vm;
+	unsigned queues = vm->vcpus < VIRTIO_BLK_QUEUES_MAX ? vm->vcpus : VIRTIO_BLK_QUEUES_MAX;
+	enum status status = virtio_blk_create(&board->disk[i].virtio, &board->pci->root, devfn, &vm->memory, &vm->irq,
+					       board->backends.disk[i], vm->config->disk[i].serial, queues);
+
+	if (status == STATUS_OK)
+		vm_device_add(vm, virtio_blk_device(board->disk[i].virtio));
+	return status;
+}
+
+static enum status nvme_disk_create(struct board *board, unsigned i, uint8_t devfn)
+{
+	struct vm *vm = board->vm;
+	enum status status = nvme_create(&board->disk[i].nvme, &board->pci->root, devfn, &vm->memory, &vm->irq,
+					 board->backends.disk[i], vm->config->disk[i].serial);
+
+	if (status == STATUS_OK)
+		vm_device_add(vm, nvme_device(board->disk[i].nvme));
+	return status;
+}
+
+enum status pc_disks_create(struct board *board, struct reason *why)
+{
+	static enum status (*const create[])(struct board * board, unsigned i, uint8_t devfn) = {
+		[DISK_VIRTIO] = virtio_disk_create,
+		[DISK_NVME] = nvme_disk_create,
+	};
+
+	(void)why;
+	while (board->disks < board->vm->config->disks) {
+		unsigned i = board->disks, slot = PC_SLOT_DISK + i;
+		enum status status = create[board->vm->config->disk[i].bus](board, i, PCI_DEVFN(slot, 0));
+
+		if (status != STATUS_OK)
+			return status;
+		board->slots |= 1u << slot;
+		board->disks++;
+	}
+	return STATUS_OK;
+}
+
+void pc_disks_destroy(struct board *board)
+{
+	while (board->disks) {
+		struct pc_disk *disk = &board->disk[--board->disks];
+
+		if (disk->virtio)
+			virtio_blk_destroy(disk->virtio);
+		if (disk->nvme)
+			nvme_destroy(disk->nvme);
+	}
+}
