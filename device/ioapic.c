@@ -34,17 +34,32 @@
 #define MSI_DATA_ASSERT 0x4000u
 #define MSI_DATA_LEVEL 0x8000u
 
+static uint64_t message_address(uint64_t entry)
+{
+	return MSI_ADDRESS | entry >> ENTRY_DESTINATION_SHIFT << 12 | (entry & ENTRY_LOGICAL ? MSI_ADDRESS_LOGICAL : 0);
+}
+
+static uint32_t message_data(uint64_t entry)
+{
+	return (uint32_t)(entry & (ENTRY_VECTOR | ENTRY_DELIVERY)) | (entry & ENTRY_LEVEL ? MSI_DATA_LEVEL | MSI_DATA_ASSERT : 0);
+}
+
 static void deliver_locked(struct ioapic *ioapic, unsigned pin)
 {
 	uint64_t entry = ioapic->redirection[pin];
-	uint64_t address = MSI_ADDRESS | entry >> ENTRY_DESTINATION_SHIFT << 12 | (entry & ENTRY_LOGICAL ? MSI_ADDRESS_LOGICAL : 0);
-	uint32_t data = (uint32_t)(entry & (ENTRY_VECTOR | ENTRY_DELIVERY));
 
-	if (entry & ENTRY_LEVEL) {
+	if (entry & ENTRY_LEVEL)
 		ioapic->redirection[pin] |= ENTRY_REMOTE_IRR;
-		data |= MSI_DATA_LEVEL | MSI_DATA_ASSERT;
-	}
-	irq_msi(ioapic->irq, address, data);
+	irq_msi(ioapic->irq, message_address(entry), message_data(entry));
+}
+
+/* A masked pin may still have an interrupt in service: what was said of it stands. */
+static void route_tell_locked(struct ioapic *ioapic, unsigned pin)
+{
+	uint64_t entry = ioapic->redirection[pin];
+
+	if (!(entry & ENTRY_MASKED))
+		irq_route(ioapic->irq, pin, entry & ENTRY_LEVEL, message_address(entry), message_data(entry));
 }
 
 /* A level-triggered pin interrupts while its line is asserted, it is unmasked and the last one was EOIed. */
@@ -123,6 +138,7 @@ static void redirection_write(struct ioapic *ioapic, unsigned pin, bool high, ui
 	if (!(entry & ENTRY_LEVEL))
 		entry &= ~ENTRY_REMOTE_IRR;
 	ioapic->redirection[pin] = entry;
+	route_tell_locked(ioapic, pin);
 	level_check_locked(ioapic, pin);
 }
 
@@ -184,6 +200,10 @@ static enum status ioapic_after_load(void *object, uint32_t version, struct reas
 
 		*entry &= ENTRY_WRITABLE | (*entry & ENTRY_LEVEL ? ENTRY_REMOTE_IRR : 0);
 	}
+	host_mutex_lock(&ioapic->lock);
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+		route_tell_locked(ioapic, pin);
+	host_mutex_unlock(&ioapic->lock);
 	return STATUS_OK;
 }
 

@@ -6,7 +6,7 @@
  * struct irq: GSI n below 16 is ISA IRQ n, on the slave from 8; GSI 2 is the cascade and no input. An edge-triggered request stands
  * as long as its line: a line that falls before the acknowledge cycle takes its request back.
  *
- * The INT output goes to `output`, called under the PIC's lock whenever it changes (lapic_set_lint0). The CPU core's acknowledge cycle is pic_accept.
+ * The INT output goes to `output`, called under the PIC's lock whenever it changes (irq_lint0). The CPU core's acknowledge cycle is pic_accept.
  */
 #ifndef HOLON_DEVICE_PIC_H
 #define HOLON_DEVICE_PIC_H

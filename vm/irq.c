@@ -21,6 +21,18 @@ void irq_msi(struct irq *irq, uint64_t address, uint32_t data)
 		irq->msi(irq->msi_owner, address, data);
 }
 
+void irq_lint0(struct irq *irq, bool level)
+{
+	if (irq->lint0)
+		irq->lint0(irq->msi_owner, level);
+}
+
+void irq_route(struct irq *irq, unsigned pin, bool level, uint64_t address, uint32_t data)
+{
+	if (irq->route)
+		irq->route(irq->msi_owner, pin, level, address, data);
+}
+
 void irq_eoi(struct irq *irq, uint8_t vector)
 {
 	if (irq->eoi)

@@ -22,8 +22,18 @@ struct irq {
 		void *chip;
 	} sink[IRQ_SINKS];
 	unsigned sinks;
+	/*
+	 * The local APICs. The board points these at device/lapic; an engine that has local APICs of its own takes them over in vm_attach and
+	 * gives them back in vm_detach.
+	 */
 	void (*msi)(void *owner, uint64_t address, uint32_t data);
+	void (*lint0)(void *owner, bool level); /* the PIC's INT output, wired to the BSP */
+	void (*route)(void *owner, unsigned pin, bool level, uint64_t address, uint32_t data); /* optional: see irq_route */
 	void *msi_owner;
+	/* The PIC behind LINT0: is INT high, and the acknowledge cycle. NULL: none. */
+	bool (*extint_pending)(void *pic);
+	int (*extint_accept)(void *pic);
+	void *pic;
 	/* A level-triggered vector was EOIed at a local APIC that broadcasts it. */
 	void (*eoi)(void *ioapic, uint8_t vector);
 	void *eoi_ioapic;
@@ -34,6 +44,13 @@ void irq_line_set(struct irq *irq, unsigned gsi, bool level);
 /* address and data as the PCI function would write them (SDM vol. 3, 11.11). Any thread. */
 void irq_msi(struct irq *irq, uint64_t address, uint32_t data);
 void irq_eoi(struct irq *irq, uint8_t vector);
+/* The PIC's INT output. Any thread, under the PIC's lock. */
+void irq_lint0(struct irq *irq, bool level);
+/*
+ * An unmasked pin of the IOAPIC would now send this message; `level`: and wants to hear of its EOI. For local APICs that must know beforehand which
+ * EOIs to report. Under the IOAPIC's lock.
+ */
+void irq_route(struct irq *irq, unsigned pin, bool level, uint64_t address, uint32_t data);
 
 struct x86_apic_state;
 
