@@ -32,6 +32,12 @@ static bool regions_overlap(const struct bus_region *a, const struct bus_region 
 	return a->base <= b->base + (b->length - 1) && b->base <= a->base + (a->length - 1);
 }
 
+static void observer_tell_locked(struct bus *bus, struct bus_region *region, bool enabled)
+{
+	if (bus->observe && region->doorbells)
+		bus->observe(bus->observer, region, enabled);
+}
+
 static enum status enable_locked(struct bus *bus, struct bus_region *region)
 {
 	uint32_t at, i;
@@ -54,6 +60,7 @@ static enum status enable_locked(struct bus *bus, struct bus_region *region)
 	__atomic_store_n(&bus->count, bus->count + 1, __ATOMIC_RELAXED);
 	region->enabled = true;
 	change_end(bus);
+	observer_tell_locked(bus, region, true);
 	return STATUS_OK;
 }
 
@@ -81,7 +88,20 @@ void bus_disable(struct bus *bus, struct bus_region *region)
 		__atomic_store_n(&bus->count, bus->count - 1, __ATOMIC_RELAXED);
 		region->enabled = false;
 		change_end(bus);
+		observer_tell_locked(bus, region, false);
 	}
+	host_mutex_unlock(&bus->lock);
+}
+
+void bus_observe(struct bus *bus, void (*observe)(void *observer, struct bus_region *region, bool enabled), void *observer)
+{
+	uint32_t i;
+
+	host_mutex_lock(&bus->lock);
+	bus->observe = observe;
+	bus->observer = observer;
+	for (i = 0; i < bus->count; i++)
+		observer_tell_locked(bus, bus->sorted[i], true);
 	host_mutex_unlock(&bus->lock);
 }
 

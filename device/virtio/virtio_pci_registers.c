@@ -13,7 +13,7 @@
 #define DEVICE_AREA 0x2000
 #define NOTIFY_AREA 0x3000
 #define AREA_MASK 0xfffu
-#define NOTIFY_MULTIPLIER 4
+#define NOTIFY_MULTIPLIER BUS_DOORBELL_STRIDE
 
 /* virtio_pci_cap.cfg_type */
 #define CAP_COMMON_CFG 1
@@ -305,6 +305,8 @@ void virtio_pci_registers_add(struct virtio_pci *pci)
 	region->read = virtio_pci_read;
 	region->write = virtio_pci_write;
 	region->device = pci;
+	region->doorbell_offset = NOTIFY_AREA;
+	region->doorbells = pci->queues;
 	pci_bar_add(function, VIRTIO_BAR, PCI_BAR_MEMORY64, VIRTIO_BAR_SIZE, true);
 	capability_describe(function, CAP_COMMON_CFG, COMMON_AREA, sizeof(struct virtio_common), 16);
 	capability_describe(function, CAP_ISR_CFG, ISR_AREA, 1, 16);

@@ -27,8 +27,15 @@ struct bus_region {
 	uint64_t (*read)(void *device, uint64_t offset, unsigned size);
 	void (*write)(void *device, uint64_t offset, unsigned size, uint64_t value);
 	void *device;
+	/*
+	 * Doorbells: 4-byte places from doorbell_offset on where a write of any size and value only says "look": several may become one, and
+	 * an engine may serve them a little later on a thread of its own. 0: there are none.
+	 */
+	uint32_t doorbell_offset;
+	uint32_t doorbells;
 	bool enabled;
 };
+#define BUS_DOORBELL_STRIDE 4u
 
 struct bus {
 	const char *name;
@@ -37,6 +44,9 @@ struct bus {
 	uint32_t count;
 	struct bus_region *sorted[BUS_REGIONS]; /* the enabled regions, by base */
 	_Atomic uint64_t unclaimed;             /* accesses that no region took */
+	/* An engine that wants to know which regions with doorbells there are (bus_observe). */
+	void (*observe)(void *observer, struct bus_region *region, bool enabled);
+	void *observer;
 };
 
 void bus_init(struct bus *bus, const char *name);
@@ -45,6 +55,12 @@ void bus_init(struct bus *bus, const char *name);
 enum status bus_enable(struct bus *bus, struct bus_region *region) must_check;
 /* Switches it off; accesses that already run on other vcpus may still finish. Harmless if it is off. */
 void bus_disable(struct bus *bus, struct bus_region *region);
+
+/*
+ * `observe` hears of each region with doorbells when it is switched on, those that are on now included, and off; NULL: no more. Under bus.lock, on the
+ * thread that switches, where `observe` may wait for a write that it has under way on another: device functions never switch regions under a device lock.
+ */
+void bus_observe(struct bus *bus, void (*observe)(void *observer, struct bus_region *region, bool enabled), void *observer);
 
 /* What no region claims reads as all ones and swallows writes; false says so. Accesses that straddle regions go byte by byte. */
 bool bus_read(struct bus *bus, uint64_t address, unsigned size, uint64_t *value);
