@@ -126,6 +126,7 @@ static enum status lapics_create(struct board *board, struct reason *why)
 		vm->vcpu[i]->apic_ops = &lapic_ops;
 	}
 	vm->irq.msi = lapic_set_msi;
+	vm->irq.lint0 = lapic_set_lint0;
 	vm->irq.msi_owner = &board->lapics;
 	return STATUS_OK;
 }
@@ -135,11 +136,21 @@ static void irq_sink_add(struct irq *irq, void (*set)(void *chip, unsigned gsi, 
 	irq->sink[irq->sinks++] = (struct irq_sink){set, chip};
 }
 
+static void pic_output(void *irq, bool level)
+{
+	irq_lint0(irq, level);
+}
+
 static enum status pic_create(struct board *board, struct reason *why)
 {
+	struct irq *irq = &board->vm->irq;
+
 	(void)why;
-	pic_init(&board->pic, lapic_set_lint0, &board->lapics);
-	irq_sink_add(&board->vm->irq, pic_set, &board->pic);
+	pic_init(&board->pic, pic_output, irq);
+	irq_sink_add(irq, pic_set, &board->pic);
+	irq->extint_pending = pic_pending;
+	irq->extint_accept = pic_accept;
+	irq->pic = &board->pic;
 	return STATUS_OK;
 }
 
@@ -538,6 +549,10 @@ static enum status board_build(struct board *board, struct reason *why)
 	if (!backends->kernel.bytes)
 		return reason_give(why, STATUS_USAGE, "no kernel: nothing to boot; give one with --kernel");
 	status = x86_cpu_model_find(&board->model, vm->config->cpu_model, vm->vcpus, vm->clock.tsc_khz, why);
+	if (status != STATUS_OK)
+		return status;
+	if (vm->engine->model_fit)
+		status = vm->engine->model_fit(&board->model, why);
 	if (status != STATUS_OK)
 		return status;
 	vm->cpu_model = &board->model;

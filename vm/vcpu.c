@@ -185,10 +185,12 @@ enum status vcpu_reset(struct vcpu *vcpu)
 	static struct x86_state state; /* large; the program's thread alone resets */
 	enum status status;
 
-	/* The local APIC is a device and has been reset as one: get brings its registers along. */
 	status = engine->vcpu_get(vcpu, &state);
 	if (status)
 		return status;
+	/* The board's local APIC is a device and has been reset as one; an engine with an APIC of its own takes its registers over. */
+	if (vcpu->apic_ops)
+		vcpu->apic_ops->get(vcpu->apic, &state.apic);
 	state_reset(&state, vcpu);
 	return engine->vcpu_set(vcpu, &state);
 }

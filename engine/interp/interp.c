@@ -274,6 +274,7 @@ static void interp_stats(struct vm *vm, struct engine_stats *out)
 
 const struct engine engine_interp = {
 	.name = "interp",
+	.counts = true,
 	.probe = interp_probe,
 	.vm_attach = interp_vm_attach,
 	.vm_detach = interp_vm_detach,

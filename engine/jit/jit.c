@@ -716,6 +716,7 @@ static void jit_stats(struct vm *vm, struct engine_stats *out)
 
 const struct engine engine_jit = {
 	.name = "jit",
+	.counts = true,
 	.probe = jit_probe,
 	.vm_attach = jit_vm_attach,
 	.vm_detach = jit_vm_detach,

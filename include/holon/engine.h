@@ -17,6 +17,7 @@ struct vm;
 struct vcpu;
 struct memory_slot;
 struct x86_state;
+struct x86_cpu_model;
 
 enum run_end {
 	RUN_KICKED,   /* vcpu_kick: look at vcpu->requests */
@@ -37,8 +38,14 @@ struct engine_stats {
 
 struct engine {
 	const char *name;
+	bool counts; /* can keep COUNTED time (config->deterministic) */
 	/* Can it run a 64-bit guest here? `why` says what was found, good or bad, as "NAME: ...". */
 	enum status (*probe)(struct reason *why);
+	/*
+	 * Takes out of a CPU model what this engine cannot show on this host (optional). Before anything is built on the model; where a VM is to
+	 * change engines, each of them gets its turn.
+	 */
+	enum status (*model_fit)(struct x86_cpu_model *model, struct reason *why);
 	/*
 	 * A VM's engine may change while it lives (vm_engine_switch): vcpu_destroy and vm_detach give back all that vm_attach and vcpu_create took over
 	 * (vm->irq.msi, vcpu->apic_ops ...) and leave nothing in guest memory's page flags. No vcpu runs then and every device is quiet.
