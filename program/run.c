@@ -76,6 +76,9 @@ static enum status engine_take(struct run *run, const char *name, struct reason 
 	unsigned i;
 
 	run->engine = engine_built(name);
+	if (run->engine && run->config.deterministic && !run->engine->counts)
+		return reason_give(why, STATUS_USAGE,
+				   "--deterministic: engine %s cannot count instructions; use --engine jit or interp", name);
 	if (run->engine) {
 		status = run->engine->probe(&found);
 		if (status)
@@ -88,12 +91,17 @@ static enum status engine_take(struct run *run, const char *name, struct reason 
 	return reason_give(why, STATUS_USAGE, "--engine %s: unknown engine; there are auto, interp, jit and kvm", name);
 }
 
-/* `--engine auto`: the first of the table that works here. Why is said once nothing else can be wrong with what the user named. */
-static enum status engine_choose(struct run *run, struct reason *why)
+/*
+ * `--engine auto`: the first of the table, from `first` on, that works here. Why is said once nothing else can be wrong with what the
+ * user named.
+ */
+static enum status engine_choose(struct run *run, unsigned first, struct reason *why)
 {
 	unsigned i;
 
-	for (i = 0; engines[i]; i++) {
+	for (i = first; engines[i]; i++) {
+		if (run->config.deterministic && !engines[i]->counts)
+			continue;
 		if (!engines[i]->probe(&run->engine_found)) {
 			run->engine = engines[i];
 			return STATUS_OK;
@@ -103,9 +111,28 @@ static enum status engine_choose(struct run *run, struct reason *why)
 	return reason_give(why, STATUS_UNSUPPORTED, "--engine auto: no engine works on this host; the lines above say why");
 }
 
+static bool engine_is_auto(const struct run *run)
+{
+	return !strcmp(run->config.engine, "auto");
+}
+
 static enum status engine_pick(struct run *run, struct reason *why)
 {
-	return strcmp(run->config.engine, "auto") ? engine_take(run, run->config.engine, why) : engine_choose(run, why);
+	return engine_is_auto(run) ? engine_choose(run, 0, why) : engine_take(run, run->config.engine, why);
+}
+
+/* `--engine auto`: an engine that passed its probe and fails afterwards gives way to the next of the table. */
+static bool engine_next(struct run *run, const struct reason *failed)
+{
+	struct reason none;
+	unsigned i = 0;
+
+	while (engines[i] && engines[i] != run->engine)
+		i++;
+	if (!engine_is_auto(run) || !engines[i] || !engines[i + 1])
+		return false;
+	host_log(HOST_LOG_INFO, "not engine %s", failed->text);
+	return engine_choose(run, i + 1, &none) == STATUS_OK;
 }
 
 /* What the user named: each check says which option is wrong. */
@@ -215,23 +242,45 @@ static enum status code_watches_open(struct run *run, struct reason *why)
 	return status;
 }
 
+static void vm_unmake(struct run *run)
+{
+	board_destroy(run->board);
+	run->board = NULL;
+	vm_destroy(&run->vm);
+	run->vm_made = false;
+	code_dump_close(run->vm.code_watch);
+}
+
+/* The machine without its RAM, on the first engine that takes it. */
+static enum status vm_make(struct run *run, struct reason *why)
+{
+	for (;;) {
+		enum status status = vm_create(&run->vm, &run->config, run->engine, run->ram, why);
+
+		if (status)
+			return status;
+		run->vm_made = true;
+		status = code_watches_open(run, why);
+		if (!status)
+			status = board_create(&run->board, &run->vm, &run->backends, why);
+		if (status)
+			return status;
+		status = vm_vcpus_create(&run->vm, why);
+		if (!status || !engine_next(run, why))
+			return status;
+		vm_unmake(run);
+	}
+}
+
 static enum status machine_make(struct run *run, struct reason *why)
 {
 	enum status status = host_ram_create(&run->ram, &run->ram_fd, run->config.memory, why);
 
 	if (status)
 		return status;
-	status = vm_create(&run->vm, &run->config, run->engine, run->ram, why);
-	if (status)
-		return status;
-	run->vm_made = true;
-	status = code_watches_open(run, why);
+	status = console_open(run, why);
 	if (!status)
-		status = console_open(run, why);
-	if (!status)
-		status = board_create(&run->board, &run->vm, &run->backends, why);
-	if (!status)
-		status = vm_vcpus_create(&run->vm, why);
+		status = vm_make(run, why);
 	if (!status && run->engine_found.text[0])
 		host_log(HOST_LOG_INFO, "engine %s", run->engine_found.text);
 	if (!status) {
