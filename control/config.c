@@ -14,6 +14,7 @@
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)
 #define JIT_CACHE_MAX (UINT64_C(2) << 30)
 #define PORT_MAX 0xffff
+#define PERIOD_MS_MAX 3600000u
 
 enum status config_size_parse(uint64_t *bytes, const char *text)
 {
@@ -170,6 +171,27 @@ static enum status parse_no_reboot(struct vm_config *config, const char *value, 
 	return STATUS_OK;
 }
 
+static enum status parse_period(uint32_t *ms, const char *name, const char *value, struct reason *why)
+{
+	unsigned long number;
+
+	if (number_parse(&number, value, 1, PERIOD_MS_MAX))
+		return reason_give(why, STATUS_USAGE, "%s %s: not a number of milliseconds from 1 to %u; write %s 100", name, value,
+				   PERIOD_MS_MAX, name);
+	*ms = (uint32_t)number;
+	return STATUS_OK;
+}
+
+static enum status parse_engine_switch(struct vm_config *config, const char *value, struct reason *why)
+{
+	return parse_period(&config->engine_switch_ms, "--engine-switch-every", value, why);
+}
+
+static enum status parse_rebuild(struct vm_config *config, const char *value, struct reason *why)
+{
+	return parse_period(&config->rebuild_ms, "--rebuild-every", value, why);
+}
+
 static enum status parse_deterministic(struct vm_config *config, const char *value, struct reason *why)
 {
 	(void)value, (void)why;
@@ -198,6 +220,8 @@ static const struct option {
 	{"--console", true, false, false, parse_console},
 	{"--stats", true, false, false, parse_stats},
 	{"--deterministic", false, false, false, parse_deterministic},
+	{"--engine-switch-every", true, false, false, parse_engine_switch},
+	{"--rebuild-every", true, false, false, parse_rebuild},
 	{"--jit-cache", true, false, false, parse_jit_cache},
 	{"--jit-dump", true, false, false, parse_jit_dump},
 };

@@ -22,6 +22,7 @@
 #include "control/stats.h"
 #include "host/linux/linux.h"
 #include "program/disks.h"
+#include "program/trials.h"
 #include "x86/cpuid.h"
 
 /* How long the guest has to power off by itself when it is asked to. */
@@ -40,6 +41,7 @@ struct run {
 	bool console_was_there; /* the file of --console file=PATH */
 	struct host_thread *signals;
 	bool signals_end;
+	struct trials *trials;
 };
 
 int exit_status_of(enum status status)
@@ -291,6 +293,8 @@ static enum status machine_make(struct run *run, struct reason *why)
 	if (!status)
 		status = console_start(run->backends.console, why);
 	if (!status)
+		status = trials_create(&run->trials, &run->vm, why);
+	if (!status)
 		status = vm_start(&run->vm, why);
 	return status;
 }
@@ -306,6 +310,7 @@ static void inputs_close(struct run *run)
 static void run_release(struct run *run)
 {
 	signals_stop(run);
+	trials_destroy(run->trials);
 	disks_drain(run->backends.disk, &run->config);
 	console_stop(run->backends.console);
 	if (run->board)
@@ -334,9 +339,12 @@ static int vm_live(struct run *run)
 {
 	uint64_t begin = host_time_ns();
 	struct reason why = {""};
-	int end = vm_wait(&run->vm);
-	int status = end >= VM_END_DEBUG_EXIT ? end - VM_END_DEBUG_EXIT : end;
+	int end, status;
 
+	trials_start(run->trials);
+	end = vm_wait(&run->vm);
+	status = end >= VM_END_DEBUG_EXIT ? end - VM_END_DEBUG_EXIT : end;
+	trials_stop(run->trials);
 	if (end_text(end))
 		host_log(end == VM_END_FAILURE ? HOST_LOG_ERROR : HOST_LOG_INFO, "%s", end_text(end));
 	if (run->config.stats_path && stats_write(&run->vm, run->config.stats_path, status, host_time_ns() - begin, &why)) {

@@ -78,7 +78,7 @@ struct virtio_pci {
 	uint16_t queue_select;
 	uint8_t status;
 	uint8_t isr;
-	uint8_t config_generation; /* not saved: a driver never keeps it over accesses that a save could come between */
+	uint8_t config_generation; /* saved: a driver compares it before and after it reads the configuration */
 	struct virtio_queue queue[VIRTIO_QUEUES_MAX];
 };
 
@@ -114,6 +114,6 @@ void virtio_pci_break(struct virtio_pci *pci, const char *what);
 	PCI_FUNCTION_STATE(type, member.function), PCI_MSIX_STATE(type, member.msix), STATE_FIELD(type, member.driver_features),   \
 		STATE_FIELD(type, member.device_feature_select), STATE_FIELD(type, member.driver_feature_select),                  \
 		STATE_FIELD(type, member.config_vector), STATE_FIELD(type, member.queue_select), STATE_FIELD(type, member.status), \
-		STATE_FIELD(type, member.isr), VIRTIO_QUEUE_STATE(type, member.queue)
+		STATE_FIELD(type, member.isr), STATE_FIELD(type, member.config_generation), VIRTIO_QUEUE_STATE(type, member.queue)
 
 #endif

@@ -53,6 +53,8 @@ struct vm_config {
 	bool no_reboot;
 	const char *stats_path;    /* JSON at exit; NULL: none */
 	bool deterministic;        /* the clock counts instructions (tests) */
+	uint32_t engine_switch_ms; /* the VM moves to another engine so often (tests); 0: never */
+	uint32_t rebuild_ms;       /* and is rebuilt from its saved state; 0: never */
 	uint64_t jit_cache;        /* bytes; 0: the engine's default */
 	const char *jit_dump_path; /* guest and host code of every block; NULL: none */
 };

@@ -50,7 +50,8 @@ static void every_option_lands_in_its_field(void **state)
 	(void)state;
 	assert_int_equal(parse("--engine interp --kernel=k --initrd i --cmdline=a=b --cpus 64 --memory 2G --cpu max --debug-exit "
 			       "0xf4 --no-reboot "
-			       "--console file=out --overcommit --stats s --deterministic --jit-cache 32M --jit-dump d"),
+			       "--console file=out --overcommit --stats s --deterministic --jit-cache 32M --jit-dump d "
+			       "--engine-switch-every 20 --rebuild-every 3600000"),
 			 STATUS_OK);
 	assert_string_equal(config.engine, "interp");
 	assert_string_equal(config.kernel, "k");
@@ -66,6 +67,8 @@ static void every_option_lands_in_its_field(void **state)
 	assert_string_equal(config.stats_path, "s");
 	assert_int_equal(config.jit_cache, 32 << 20);
 	assert_string_equal(config.jit_dump_path, "d");
+	assert_int_equal(config.engine_switch_ms, 20);
+	assert_int_equal(config.rebuild_ms, 3600000);
 	config_free(&config);
 }
 
@@ -173,6 +176,10 @@ static void mistakes_are_one_line_that_names_them(void **state)
 		{"--kernel k --disk a.img,bps=10", "bps=10", "bps=20M"},
 		{"--kernel k --disk a.img,bps-burst=1M", "burst", "bps=SIZE"},
 		{"--kernel k --jit-cache 3G", "3G", "64M"},
+		{"--kernel k --engine-switch-every 0", "--engine-switch-every 0", "from 1 to 3600000"},
+		{"--kernel k --engine-switch-every 20ms", "20ms", "--engine-switch-every 100"},
+		{"--kernel k --rebuild-every -1", "--rebuild-every -1", "from 1 to 3600000"},
+		{"--kernel k --rebuild-every 99999999999999999999", "99999999999999999999", "--rebuild-every 100"},
 	};
 	unsigned i;
 

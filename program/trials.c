@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trials.c - tries a live VM every so many milliseconds: moves it to the next engine of this host, or rebuilds it from its saved state.
+ *
+ * A thread of its own between run.c and vm/rebuild.c. The next trial is due a period after the last one has ended, so that the guest gets on however
+ * long they take. One that fails ends the VM: a test must see it.
+ */
+#include "program/trials.h"
+
+#define TRIAL_ENGINES 8
+#define MS_NS UINT64_C(1000000)
+
+struct trials {
+	struct vm *vm;
+	const struct engine *engine[TRIAL_ENGINES]; /* that work here, the table's order */
+	unsigned engines, current;
+	uint64_t switch_due_ns, rebuild_due_ns; /* host time */
+	struct host_thread *thread;
+	struct host_event wake;
+	_Atomic bool stopping;
+};
+
+static enum status engines_find(struct trials *trials, struct reason *why)
+{
+	for (unsigned i = 0; engines[i] && trials->engines < TRIAL_ENGINES; i++) {
+		struct reason found = {""};
+
+		if (engines[i] != trials->vm->engine && engines[i]->probe(&found)) {
+			host_log(HOST_LOG_INFO, "--engine-switch-every: not engine %s", found.text);
+			continue;
+		}
+		if (engines[i] == trials->vm->engine)
+			trials->current = trials->engines;
+		trials->engine[trials->engines++] = engines[i];
+	}
+	if (trials->engines > 1)
+		return STATUS_OK;
+	return reason_give(why, STATUS_UNSUPPORTED,
+			   "--engine-switch-every: only engine %s works on this host, and there must be two; leave it out",
+			   trials->vm->engine->name);
+}
+
+enum status trials_create(struct trials **made, struct vm *vm, struct reason *why)
+{
+	const struct vm_config *config = vm->config;
+	struct trials *trials;
+	enum status status = STATUS_OK;
+
+	*made = NULL;
+	if (!config->engine_switch_ms && !config->rebuild_ms)
+		return STATUS_OK;
+	trials = host_allocate(sizeof(*trials));
+	if (!trials)
+		return reason_give(why, STATUS_NO_MEMORY, "no memory for --engine-switch-every and --rebuild-every; free some");
+	trials->vm = vm;
+	if (config->engine_switch_ms)
+		status = engines_find(trials, why);
+	if (status)
+		host_free(trials, sizeof(*trials));
+	else
+		*made = trials;
+	return status;
+}
+
+static uint64_t due_after(uint32_t ms)
+{
+	return ms ? host_time_ns() + ms * MS_NS : HOST_FOREVER;
+}
+
+static enum status next_engine(struct trials *trials, struct reason *why)
+{
+	trials->current = (trials->current + 1) % trials->engines;
+	return vm_engine_switch(trials->vm, trials->engine[trials->current], why);
+}
+
+/* The trial that is due, if one is. */
+static enum status trial(struct trials *trials, struct reason *why)
+{
+	const struct vm_config *config = trials->vm->config;
+	uint64_t now = host_time_ns();
+	enum status status = STATUS_OK;
+
+	if (now >= trials->switch_due_ns) {
+		status = next_engine(trials, why);
+		trials->switch_due_ns = due_after(config->engine_switch_ms);
+	} else if (now >= trials->rebuild_due_ns) {
+		status = vm_rebuild(trials->vm, why);
+		trials->rebuild_due_ns = due_after(config->rebuild_ms);
+	}
+	return status;
+}
+
+static void trials_main(void *argument)
+{
+	struct trials *trials = argument;
+	enum status status = STATUS_OK;
+	struct reason why = {""};
+
+	while (!status && !trials->stopping) {
+		host_event_wait(&trials->wake,
+				trials->switch_due_ns < trials->rebuild_due_ns ? trials->switch_due_ns : trials->rebuild_due_ns);
+		if (!trials->stopping)
+			status = trial(trials, &why);
+	}
+	if (!status || status == STATUS_CANCELLED)
+		return;
+	host_log(HOST_LOG_ERROR, "%s", why.text[0] ? why.text : status_name(status));
+	vm_end_request(trials->vm, VM_END_FAILURE);
+}
+
+void trials_start(struct trials *trials)
+{
+	enum status status;
+
+	if (!trials)
+		return;
+	trials->switch_due_ns = due_after(trials->vm->config->engine_switch_ms);
+	trials->rebuild_due_ns = due_after(trials->vm->config->rebuild_ms);
+	status = host_thread_start(&trials->thread, "trials", trials_main, trials);
+	if (status) {
+		host_log(HOST_LOG_ERROR, "--engine-switch-every, --rebuild-every: no thread: %s; raise the limit on threads",
+			 status_name(status));
+		vm_end_request(trials->vm, VM_END_FAILURE);
+	}
+}
+
+void trials_stop(struct trials *trials)
+{
+	if (!trials || !trials->thread)
+		return;
+	trials->stopping = true;
+	host_event_set(&trials->wake);
+	host_thread_join(trials->thread);
+	trials->thread = NULL;
+}
+
+void trials_destroy(struct trials *trials)
+{
+	if (trials)
+		host_free(trials, sizeof(*trials));
+}

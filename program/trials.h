@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trials.h - the test switches --engine-switch-every and --rebuild-every, for run.c.
+ */
+#ifndef HOLON_PROGRAM_TRIALS_H
+#define HOLON_PROGRAM_TRIALS_H
+
+#include <holon/vm.h>
+
+struct trials;
+
+/* Before vm_start: finds the engines that work here. *made is NULL where the VM's config asks for no trial. */
+enum status trials_create(struct trials **made, struct vm *vm, struct reason *why) must_check;
+/* After vm_start. The VM ends where they cannot begin. NULL is all right, here and below. */
+void trials_start(struct trials *trials);
+/* After vm_wait. What is under way is finished. */
+void trials_stop(struct trials *trials);
+void trials_destroy(struct trials *trials);
+
+#endif
