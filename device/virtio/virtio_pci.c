@@ -39,6 +39,14 @@ void virtio_pci_config_changed(struct virtio_pci *pci)
 		virtio_pci_raise(pci, pci->config_vector, VIRTIO_ISR_CONFIG);
 }
 
+void virtio_pci_signal(struct virtio_pci *pci, unsigned queue)
+{
+	if (pci->resetting || pci->status & VIRTIO_STATUS_NEEDS_RESET)
+		return;
+	if (virtio_queue_signal_wanted(&pci->queue[queue]))
+		virtio_pci_raise(pci, pci->queue[queue].vector, VIRTIO_ISR_QUEUE);
+}
+
 struct virtio_queue *virtio_pci_queue(struct virtio_pci *pci, unsigned queue)
 {
 	const uint8_t up = VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_FEATURES_OK;

@@ -18,7 +18,7 @@
 #include "device/pci/pci.h"
 #include "virtio_queue.h"
 
-#define VIRTIO_QUEUES_MAX 4
+#define VIRTIO_QUEUES_MAX 9 /* virtio_net: four pairs and the control queue */
 #define VIRTIO_CONFIG_MAX 64
 
 #define VIRTIO_F_INDIRECT_DESC (UINT64_C(1) << 28)
@@ -105,6 +105,8 @@ void virtio_pci_request_begin(struct virtio_pci *pci);
 void virtio_pci_request_end(struct virtio_pci *pci);
 /* Gives a chain back: ends its brackets, pushes it, interrupts if the driver wants that. Nothing is pushed over a reset. */
 void virtio_pci_complete(struct virtio_pci *pci, unsigned queue, struct virtio_chain *chain, uint32_t written);
+/* After virtio_queue_publish: interrupts if the driver wants that. */
+void virtio_pci_signal(struct virtio_pci *pci, unsigned queue);
 /* config_fill says something else than before: steps the generation, interrupts a driver that is up (2.4.1, 4.1.4.3). */
 void virtio_pci_config_changed(struct virtio_pci *pci);
 /* The driver broke the rules: sets NEEDS_RESET and stops serving queues until the reset (2.1.2). */

@@ -167,17 +167,30 @@ void virtio_chain_release(struct virtio_queue *queue, struct virtio_chain *chain
 	chain->segments = chain->readable;
 }
 
-bool virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written)
+bool virtio_queue_put(struct virtio_queue *queue, unsigned ahead, uint16_t head, uint32_t written)
 {
 	struct virtio_used_element element = {head, written};
-	uint64_t slot = queue->next_used & (queue->size - 1u);
+	uint64_t slot = (queue->next_used + ahead) & (queue->size - 1u);
 
-	if (guest_memory_write(queue->memory, queue->device + 4 + 8 * slot, &element, sizeof(element)) != STATUS_OK)
+	return guest_memory_write(queue->memory, queue->device + 4 + 8 * slot, &element, sizeof(element)) == STATUS_OK;
+}
+
+bool virtio_queue_publish(struct virtio_queue *queue, unsigned count)
+{
+	if (!ring_store(queue, queue->device + 2, (uint16_t)(queue->next_used + count)))
 		return false;
-	if (!ring_store(queue, queue->device + 2, (uint16_t)(queue->next_used + 1)))
-		return false;
-	queue->next_used++;
+	queue->next_used = (uint16_t)(queue->next_used + count);
 	return true;
+}
+
+bool virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written)
+{
+	return virtio_queue_put(queue, 0, head, written) && virtio_queue_publish(queue, 1);
+}
+
+void virtio_queue_unpop(struct virtio_queue *queue, unsigned count)
+{
+	queue->next_available = (uint16_t)(queue->next_available - count);
 }
 
 /* 2.7.7.2. The used index must be visible before we look what the driver asks for, which writes in the other order. */
@@ -245,17 +258,25 @@ uint64_t virtio_chain_take(struct virtio_chain *chain, void *buffer, uint64_t le
 	return done;
 }
 
-uint64_t virtio_chain_fill(struct virtio_chain *chain, const void *buffer, uint64_t length)
+uint64_t virtio_chain_fill_at(struct virtio_chain *chain, uint64_t skip, const void *buffer, uint64_t length)
 {
 	uint64_t done = 0;
 
 	for (unsigned i = chain->readable; i < chain->segments && done < length; i++) {
-		uint64_t here = chain->segment[i].length < length - done ? chain->segment[i].length : length - done;
+		const struct block_segment *segment = &chain->segment[i];
+		uint64_t over = skip < segment->length ? skip : segment->length, room = segment->length - over;
+		uint64_t here = room < length - done ? room : length - done;
 
-		__builtin_memcpy(chain->segment[i].base, (const uint8_t *)buffer + done, here);
+		__builtin_memcpy((uint8_t *)segment->base + over, (const uint8_t *)buffer + done, here);
+		skip -= over;
 		done += here;
 	}
 	return done;
+}
+
+uint64_t virtio_chain_fill(struct virtio_chain *chain, const void *buffer, uint64_t length)
+{
+	return virtio_chain_fill_at(chain, 0, buffer, length);
 }
 
 uint64_t virtio_chain_cut_last(struct virtio_queue *queue, struct virtio_chain *chain)

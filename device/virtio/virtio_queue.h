@@ -64,6 +64,14 @@ enum virtio_pop virtio_queue_pop(struct virtio_queue *queue, struct virtio_chain
 void virtio_chain_release(struct virtio_queue *queue, struct virtio_chain *chain);
 /* Gives the chain back with `written` bytes in its writable part. false: the ring is broken. */
 bool virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written) must_check;
+/*
+ * The same for several chains that the driver must see at once: each is put `ahead` places behind the last one that was published, then
+ * `count` are published.
+ */
+bool virtio_queue_put(struct virtio_queue *queue, unsigned ahead, uint16_t head, uint32_t written) must_check;
+bool virtio_queue_publish(struct virtio_queue *queue, unsigned count) must_check;
+/* The last `count` chains that were popped are as if they never had been. They were released and not pushed. */
+void virtio_queue_unpop(struct virtio_queue *queue, unsigned count);
 /* After one push or many: does the driver want an interrupt for them? */
 bool virtio_queue_signal_wanted(struct virtio_queue *queue);
 /* The queue was found empty: asks the driver to notify at the next chain. true: one has come meanwhile. */
@@ -75,6 +83,8 @@ uint64_t virtio_chain_writable(const struct virtio_chain *chain);
 uint64_t virtio_chain_take(struct virtio_chain *chain, void *buffer, uint64_t length);
 /* Copies up to `length` bytes to the front of the writable part. Returns how many. */
 uint64_t virtio_chain_fill(struct virtio_chain *chain, const void *buffer, uint64_t length);
+/* Likewise, `skip` bytes behind the front. */
+uint64_t virtio_chain_fill_at(struct virtio_chain *chain, uint64_t skip, const void *buffer, uint64_t length);
 /* Cuts the last writable byte off and tells where it is; the chain must have one. It leaves the bracket: write it with guest_memory_write. */
 uint64_t virtio_chain_cut_last(struct virtio_queue *queue, struct virtio_chain *chain);
 
