@@ -11,6 +11,7 @@
 
 #define VM_CPUS_MAX 64
 #define VM_DISKS_MAX 16
+#define VM_NETS_MAX 4
 #define VM_MEMORY_MIN (UINT64_C(16) << 20)
 #define VM_MEMORY_MAX (UINT64_C(512) << 30)
 
@@ -35,6 +36,56 @@ struct disk_config {
 	char serial[21]; /* what the guest reads; from the path's hash where the owner gave none */
 };
 
+enum net_kind { NET_USER, NET_TAP, NET_BRIDGE, NET_SWITCH };
+
+/* A limit in each direction; 0: none. The burst is what may go at once after idleness; 0: a tenth of a second's worth. */
+struct net_rate {
+	uint64_t second;
+	uint64_t burst;
+};
+
+/* An IPv4 address is in the first four bytes. */
+struct net_address {
+	bool ip6;
+	uint8_t byte[16];
+};
+
+/* -p: a port of the host that leads to one of the guest's. */
+struct net_publish {
+	struct net_address address; /* of the host, to listen on */
+	uint16_t host, guest;
+	bool udp;
+};
+
+/* allow=: where the guest may send to. */
+struct net_allow {
+	struct net_address address;
+	uint8_t bits;         /* of the address that count */
+	bool everything;      /* any port, and ICMP */
+	uint8_t protocol;     /* 6 TCP, 17 UDP, 0 both */
+	uint16_t first, last; /* ports */
+};
+#define NET_PUBLISH_MAX 64
+#define NET_ALLOW_MAX 64
+
+struct net_config {
+	enum net_kind kind;
+	const char *name; /* of the tap device, the bridge or the switch; NULL: user */
+	char *text;       /* what `name` points into; the config's */
+	uint8_t mac[6];
+	bool mac_given;
+	uint16_t mtu;    /* 0: the backend's */
+	unsigned queues; /* pairs; tap and bridge only */
+	struct net_rate bytes, frames;
+	/* Of the user network. */
+	bool no_host;    /* the host's loopback addresses cannot be reached */
+	bool restricted; /* only what `allow` lists */
+	struct net_allow allow[NET_ALLOW_MAX];
+	unsigned allows;
+	struct net_publish publish[NET_PUBLISH_MAX];
+	unsigned publishes;
+};
+
 struct vm_config {
 	const char *name;
 	const char *engine;    /* "auto", "interp", "jit", "kvm" */
@@ -47,6 +98,11 @@ struct vm_config {
 	const char *cmdline; /* never NULL */
 	struct disk_config disk[VM_DISKS_MAX];
 	unsigned disks;
+	struct net_config net[VM_NETS_MAX];
+	unsigned nets;
+	bool no_net;
+	struct net_publish publish[NET_PUBLISH_MAX]; /* as given; the first user network has them */
+	unsigned publishes;
 	enum console_kind console;
 	const char *console_path;
 	int debug_exit_port; /* -1: none */

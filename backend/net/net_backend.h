@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net_backend.h - the networks that a VM's cards can be plugged into.
+ *
+ * Each makes a `struct net`, which is closed by its own close. `config` outlives it.
+ */
+#ifndef HOLON_NET_BACKEND_H
+#define HOLON_NET_BACKEND_H
+
+#include <holon/config.h>
+#include <holon/net.h>
+
+/* --net user: a network of the guest's own behind the host's sockets, by libslirp (net_user.c). No privilege is needed. */
+enum status net_user_open(struct net **net, const struct net_config *config, struct reason *why) must_check;
+
+#endif

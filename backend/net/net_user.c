@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net_user.c - the user network: libslirp is a router that turns the guest's packets into sockets of this process, and back.
+ *
+ * The guest has 10.0.2.15 by DHCP; 10.0.2.2 (fec0::2) is the router and, as a target, the host's loopback; 10.0.2.3 (fec0::3) is the host's name
+ * server. One thread runs it all, for libslirp knows no locks: frames of the guest pass net_filter.c, then slirp_input; what libslirp sends is given to the
+ * device, or waits in `backlog` where the guest has no room, and while anything waits there no socket is read. That is all the
+ * backpressure there is: TCP then slows down its peer, and of the rest what does not fit is lost, as on any network.
+ *
+ * The MTU is 65520: a frame costs the guest about the same whether it is large or small. TCP offloads are taken for the same reason: libslirp
+ * accepts packets of any size, so a TSO frame needs only its checksum.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <slirp/libslirp.h>
+
+#include <holon/host.h>
+
+#include "backend/net/net_backend.h"
+#include "backend/net/net_filter.h"
+#include "backend/net/net_offload.h"
+
+#define USER_MTU 65520u
+#define BATCH 64u
+#define BACKLOG_BYTES (512u << 10)
+#define SOCKETS_MAX 2048u
+#define SOCKETS_SPARE 64u /* of the host's limit, and for datagrams when there are no more for connections */
+#define TIMERS 4u
+
+struct user_timer {
+	bool used;
+	SlirpTimerId id;
+	void *argument;
+	int64_t expires_ms; /* INT64_MAX: not set */
+};
+
+/* Frames one behind the other, each after its length. */
+struct backlog {
+	uint8_t *bytes;
+	size_t first, end;
+};
+
+struct user {
+	struct net net;
+	const struct net_config *config;
+	Slirp *slirp;
+	struct net_filter filter;
+	struct host_thread *thread;
+	int wake_fd;
+	atomic_bool kicked; /* wake_fd has been written */
+	atomic_bool stopping;
+	atomic_uint receives;
+	/* The thread's. */
+	const struct net_frontend *frontend; /* from net_enter to net_leave */
+	struct pollfd *poll;
+	unsigned polls, polls_room;
+	unsigned sockets_max;
+	bool again; /* libslirp has more to do at once */
+	struct user_timer timer[TIMERS];
+	struct backlog backlog;
+	uint8_t *frame;
+};
+
+static struct user *user_of(struct net *net)
+{
+	return (struct user *)(void *)net;
+}
+
+/* --- frames for the guest --- */
+
+static bool guest_give(struct user *user, const uint8_t *frame, size_t length)
+{
+	const struct net_frontend *frontend = user->frontend;
+
+	/* libslirp has computed the checksums itself, over bytes that were in no wire since. */
+	struct net_header header = {.flags = atomic_load_explicit(&user->receives, memory_order_relaxed) & NET_OFFLOAD_CHECKSUM
+						     ? NET_HEADER_DATA_VALID
+						     : 0};
+
+	return frontend && frontend->give(frontend->device, 0, &header, frame, length);
+}
+
+static bool backlog_empty(const struct backlog *backlog)
+{
+	return backlog->first == backlog->end;
+}
+
+static void backlog_add(struct backlog *backlog, const uint8_t *frame, uint32_t length)
+{
+	if (backlog->end - backlog->first + sizeof(length) + length > BACKLOG_BYTES)
+		return; /* lost */
+	if (backlog->end + sizeof(length) + length > BACKLOG_BYTES) {
+		memmove(backlog->bytes, backlog->bytes + backlog->first, backlog->end - backlog->first);
+		backlog->end -= backlog->first;
+		backlog->first = 0;
+	}
+	memcpy(backlog->bytes + backlog->end, &length, sizeof(length));
+	memcpy(backlog->bytes + backlog->end + sizeof(length), frame, length);
+	backlog->end += sizeof(length) + length;
+}
+
+static void backlog_deliver(struct user *user)
+{
+	struct backlog *backlog = &user->backlog;
+	unsigned left = BATCH;
+
+	while (user->frontend && !backlog_empty(backlog) && left--) {
+		uint32_t length;
+
+		memcpy(&length, backlog->bytes + backlog->first, sizeof(length));
+		if (!guest_give(user, backlog->bytes + backlog->first + sizeof(length), length))
+			return;
+		backlog->first += sizeof(length) + length;
+	}
+	if (backlog_empty(backlog))
+		backlog->first = backlog->end = 0;
+	else if (user->frontend)
+		user->again = true;
+}
+
+/* --- what libslirp asks of us --- */
+
+static ssize_t slirp_sends(const void *frame, size_t length, void *opaque)
+{
+	struct user *user = opaque;
+
+	if (length > NET_FRAME_MAX)
+		return (ssize_t)length;
+	net_filter_incoming(&user->filter, frame, length, host_time_ns());
+	if (!backlog_empty(&user->backlog) || !guest_give(user, frame, length))
+		backlog_add(&user->backlog, frame, (uint32_t)length);
+	return (ssize_t)length;
+}
+
+static void slirp_complains(const char *message, void *opaque)
+{
+	(void)opaque;
+	host_log(HOST_LOG_DEBUG, "user network: %s", message);
+}
+
+static int64_t slirp_clock(void *opaque)
+{
+	(void)opaque;
+	return (int64_t)host_time_ns();
+}
+
+static void *slirp_timer_new(SlirpTimerId id, void *argument, void *opaque)
+{
+	struct user *user = opaque;
+
+	for (unsigned i = 0; i < TIMERS; i++) {
+		if (!user->timer[i].used) {
+			user->timer[i] = (struct user_timer){true, id, argument, INT64_MAX};
+			return &user->timer[i];
+		}
+	}
+	bug_on(true); /* it has one */
+}
+
+static void slirp_timer_free(void *timer, void *opaque)
+{
+	(void)opaque;
+	((struct user_timer *)timer)->used = false;
+}
+
+static void slirp_timer_set(void *timer, int64_t expires_ms, void *opaque)
+{
+	(void)opaque;
+	((struct user_timer *)timer)->expires_ms = expires_ms;
+}
+
+static void slirp_fd_note(int fd, void *opaque)
+{
+	(void)fd, (void)opaque; /* poll looks at all of them each time */
+}
+
+static void slirp_notify(void *opaque)
+{
+	((struct user *)opaque)->again = true;
+}
+
+static const SlirpCb slirp_callbacks = {
+	.send_packet = slirp_sends,
+	.guest_error = slirp_complains,
+	.clock_get_ns = slirp_clock,
+	.timer_free = slirp_timer_free,
+	.timer_mod = slirp_timer_set,
+	.register_poll_fd = slirp_fd_note,
+	.unregister_poll_fd = slirp_fd_note,
+	.notify = slirp_notify,
+	.timer_new_opaque = slirp_timer_new,
+};
+
+/* --- the thread --- */
+
+static int poll_add(int fd, int events, void *opaque)
+{
+	struct user *user = opaque;
+	struct pollfd *place;
+
+	if (user->polls == user->polls_room) {
+		unsigned room = user->polls_room * 2;
+		struct pollfd *larger = realloc(user->poll, room * sizeof(*larger));
+
+		if (!larger)
+			return -1;
+		user->poll = larger;
+		user->polls_room = room;
+	}
+	place = &user->poll[user->polls];
+	*place = (struct pollfd){.fd = fd};
+	if (events & SLIRP_POLL_OUT)
+		place->events |= POLLOUT;
+	/* The guest has no room: what is not read here does not pile up. */
+	if (events & (SLIRP_POLL_IN | SLIRP_POLL_PRI) && backlog_empty(&user->backlog))
+		place->events |= (short)((events & SLIRP_POLL_IN ? POLLIN : 0) | (events & SLIRP_POLL_PRI ? POLLPRI : 0));
+	if (!place->events)
+		place->fd = -1; /* poll would report a hang-up again and again */
+	return (int)user->polls++;
+}
+
+static int poll_result(int index, void *opaque)
+{
+	static const struct {
+		short host;
+		int slirp;
+	} event[] = {{POLLIN, SLIRP_POLL_IN},
+		     {POLLOUT, SLIRP_POLL_OUT},
+		     {POLLPRI, SLIRP_POLL_PRI},
+		     {POLLERR, SLIRP_POLL_ERR},
+		     {POLLHUP, SLIRP_POLL_HUP}};
+	const struct user *user = opaque;
+	int events = 0;
+
+	if (index < 0)
+		return 0;
+	for (unsigned i = 0; i < sizeof(event) / sizeof(event[0]); i++)
+		if (user->poll[index].revents & event[i].host)
+			events |= event[i].slirp;
+	return events;
+}
+
+/* How many ms are left until the next timer, or -1. */
+static int64_t timers_next(const struct user *user)
+{
+	int64_t now = (int64_t)(host_time_ns() / 1000000), next = INT64_MAX;
+
+	for (unsigned i = 0; i < TIMERS; i++)
+		if (user->timer[i].used && user->timer[i].expires_ms < next)
+			next = user->timer[i].expires_ms;
+	if (next == INT64_MAX)
+		return -1;
+	return next > now ? next - now : 0;
+}
+
+static void timers_run(struct user *user)
+{
+	int64_t now = (int64_t)(host_time_ns() / 1000000);
+
+	for (unsigned i = 0; i < TIMERS; i++) {
+		struct user_timer *timer = &user->timer[i];
+
+		if (!timer->used || timer->expires_ms > now)
+			continue;
+		timer->expires_ms = INT64_MAX;
+		slirp_handle_timer(user->slirp, timer->id, timer->argument);
+	}
+}
+
+static bool guest_frame_finished(void *context, const uint8_t *frame, size_t length)
+{
+	struct user *user = context;
+
+	if (net_filter_outgoing(&user->filter, frame, length, host_time_ns()))
+		slirp_input(user->slirp, frame, (int)length);
+	return true;
+}
+
+/* libslirp drops IPv6 packets that are longer than its MTU, and takes all others however large. */
+static void guest_frame(struct user *user, struct net_header *header, size_t length)
+{
+	if (header->gso_type == NET_GSO_NONE || length <= NET_ETHERNET_HEADER + USER_MTU) {
+		net_checksum_complete(header, user->frame, length);
+		guest_frame_finished(user, user->frame, length);
+	} else {
+		net_offload_finish(header, user->frame, length, guest_frame_finished, user);
+	}
+}
+
+static void guest_take(struct user *user)
+{
+	const struct net_frontend *frontend = user->frontend;
+	struct net_header header;
+	unsigned left = BATCH;
+	size_t length;
+
+	while (frontend && left && (length = frontend->take(frontend->device, 0, &header, user->frame)) != 0) {
+		guest_frame(user, &header, length);
+		left--;
+	}
+	if (!left)
+		user->again = true;
+}
+
+/* Returns poll's result. */
+static int sleep_until_event(struct user *user)
+{
+	int64_t timer = timers_next(user);
+	uint32_t timeout = timer < 0 || timer > INT32_MAX ? UINT32_MAX : (uint32_t)timer;
+	uint64_t count;
+	int ready;
+
+	user->polls = 0;
+	poll_add(user->wake_fd, SLIRP_POLL_OUT, user);
+	user->poll[0].events = POLLIN;
+	slirp_pollfds_fill(user->slirp, &timeout, poll_add, user);
+	user->filter.new_flows_refused = user->polls >= user->sockets_max;
+	if (user->again)
+		timeout = 0;
+	user->again = false;
+	ready = poll(user->poll, user->polls, timeout > INT32_MAX ? -1 : (int)timeout);
+	if (ready > 0 && user->poll[0].revents) {
+		while (read(user->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+			;
+		/* From here on a kick writes again; what came before it, the next look at the device sees. */
+		atomic_store(&user->kicked, false);
+	}
+	return ready;
+}
+
+static void user_main(void *argument)
+{
+	struct user *user = argument;
+
+	while (!atomic_load(&user->stopping)) {
+		int ready = sleep_until_event(user);
+
+		user->frontend = net_enter(&user->net, 0);
+		timers_run(user);
+		slirp_pollfds_poll(user->slirp, ready < 0, poll_result, user);
+		backlog_deliver(user);
+		guest_take(user);
+		net_leave(&user->net, 0);
+	}
+}
+
+/* --- struct net --- */
+
+static void user_kick(struct net *net, unsigned pair)
+{
+	struct user *user = user_of(net);
+	uint64_t one = 1;
+
+	(void)pair;
+	if (atomic_exchange(&user->kicked, true))
+		return;
+	while (write(user->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+static void user_receives(struct net *net, unsigned offloads)
+{
+	atomic_store_explicit(&user_of(net)->receives, offloads, memory_order_relaxed);
+}
+
+static enum status user_start(struct net *net, struct reason *why)
+{
+	struct user *user = user_of(net);
+	enum status status = host_thread_start(&user->thread, "net-user", user_main, user);
+
+	if (status)
+		return reason_give(why, status, "--net user: no thread: %s; raise the limit on threads", status_name(status));
+	return STATUS_OK;
+}
+
+static void user_stop(struct net *net)
+{
+	struct user *user = user_of(net);
+
+	if (!user->thread)
+		return;
+	atomic_store(&user->stopping, true);
+	user_kick(net, 0);
+	host_thread_join(user->thread);
+	user->thread = NULL;
+}
+
+static void user_free(struct user *user)
+{
+	if (user->slirp)
+		slirp_cleanup(user->slirp);
+	if (user->wake_fd >= 0)
+		close(user->wake_fd);
+	free(user->poll);
+	free(user->backlog.bytes);
+	free(user->frame);
+	free(user);
+}
+
+static void user_close(struct net *net)
+{
+	user_stop(net);
+	user_free(user_of(net));
+}
+
+/* --- opening --- */
+
+static struct in_addr address4(const char *text)
+{
+	struct in_addr address = {0};
+
+	inet_pton(AF_INET, text, &address);
+	return address;
+}
+
+static struct in6_addr address6(const char *text)
+{
+	struct in6_addr address = {0};
+
+	inet_pton(AF_INET6, text, &address);
+	return address;
+}
+
+static enum status slirp_make(struct user *user, struct reason *why)
+{
+	const SlirpConfig config = {
+		.version = 4,
+		.in_enabled = true,
+		.vnetwork = address4("10.0.2.0"),
+		.vnetmask = address4("255.255.255.0"),
+		.vhost = address4("10.0.2.2"),
+		.vdhcp_start = address4("10.0.2.15"),
+		.vnameserver = address4("10.0.2.3"),
+		.in6_enabled = true,
+		.vprefix_addr6 = address6("fec0::"),
+		.vprefix_len = 64,
+		.vhost6 = address6("fec0::2"),
+		.vnameserver6 = address6("fec0::3"),
+		.if_mtu = USER_MTU,
+		.if_mru = USER_MTU,
+		.disable_host_loopback = user->config->no_host,
+	};
+
+	user->slirp = slirp_new(&config, &slirp_callbacks, user);
+	if (!user->slirp)
+		return reason_give(why, STATUS_UNSUPPORTED,
+				   "--net user: this libslirp (%s) refuses its configuration; use libslirp 4.7",
+				   slirp_version_string());
+	return STATUS_OK;
+}
+
+static enum status publish(struct user *user, const struct net_publish *port, struct reason *why)
+{
+	struct sockaddr_in host4 = {.sin_family = AF_INET, .sin_port = htons(port->host)};
+	struct sockaddr_in guest4 = {.sin_family = AF_INET, .sin_port = htons(port->guest)};
+	struct sockaddr_in6 host6 = {.sin6_family = AF_INET6, .sin6_port = htons(port->host)};
+	struct sockaddr_in6 guest6 = {.sin6_family = AF_INET6, .sin6_port = htons(port->guest)};
+	const int flags = (port->udp ? SLIRP_HOSTFWD_UDP : 0) | (port->address.ip6 ? SLIRP_HOSTFWD_V6ONLY : 0);
+	int failed;
+
+	memcpy(&host4.sin_addr, port->address.byte, sizeof(host4.sin_addr));
+	memcpy(&host6.sin6_addr, port->address.byte, sizeof(host6.sin6_addr));
+	if (port->address.ip6)
+		failed = slirp_add_hostxfwd(user->slirp, (struct sockaddr *)&host6, sizeof(host6), (struct sockaddr *)&guest6,
+					    sizeof(guest6), flags);
+	else
+		failed = slirp_add_hostxfwd(user->slirp, (struct sockaddr *)&host4, sizeof(host4), (struct sockaddr *)&guest4,
+					    sizeof(guest4), flags);
+	if (!failed)
+		return STATUS_OK;
+	return reason_give(why,
+			   errno == EADDRINUSE ? STATUS_BUSY
+			   : errno == EACCES   ? STATUS_PERMISSION
+					       : STATUS_IO,
+			   "-p %u:%u%s: the host's port cannot be listened on: %s; %s", port->host, port->guest,
+			   port->udp ? "/udp" : "", strerror(errno),
+			   errno == EACCES ? "ports below 1024 need a privilege: choose a higher one" : "choose another");
+}
+
+static unsigned sockets_allowed(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > SOCKETS_MAX * 2)
+		return SOCKETS_MAX;
+	return (unsigned)limit.rlim_cur / 2 > SOCKETS_SPARE ? (unsigned)limit.rlim_cur / 2 : SOCKETS_SPARE;
+}
+
+static enum status user_make(struct user *user, struct reason *why)
+{
+	enum status status;
+
+	user->polls_room = 64;
+	user->poll = calloc(user->polls_room, sizeof(*user->poll));
+	user->backlog.bytes = malloc(BACKLOG_BYTES);
+	user->frame = malloc(NET_FRAME_MAX);
+	user->sockets_max = sockets_allowed();
+	if (!user->poll || !user->backlog.bytes || !user->frame)
+		return reason_give(why, STATUS_NO_MEMORY, "--net user: out of memory; free some");
+	user->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (user->wake_fd < 0)
+		return reason_give(why, STATUS_IO, "--net user: eventfd: %s; raise the limit on open files", strerror(errno));
+	status = slirp_make(user, why);
+	for (unsigned i = 0; !status && i < user->config->publishes; i++)
+		status = publish(user, &user->config->publish[i], why);
+	return status;
+}
+
+enum status net_user_open(struct net **net, const struct net_config *config, struct reason *why)
+{
+	struct user *user = calloc(1, sizeof(*user));
+	enum status status;
+
+	*net = NULL;
+	if (!user)
+		return reason_give(why, STATUS_NO_MEMORY, "--net user: out of memory; free some");
+	user->wake_fd = -1;
+	user->config = config;
+	user->net = (struct net){
+		.kick = user_kick,
+		.receives = user_receives,
+		.start = user_start,
+		.stop = user_stop,
+		.close = user_close,
+		.offloads = NET_OFFLOAD_CHECKSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN,
+		.gives = NET_OFFLOAD_CHECKSUM,
+		.pairs = 1,
+		.mtu = config->mtu ? config->mtu : USER_MTU,
+	};
+	net_filter_init(&user->filter, config);
+	status = user_make(user, why);
+	if (status) {
+		user_free(user);
+		return status;
+	}
+	*net = &user->net;
+	return STATUS_OK;
+}
