@@ -13,6 +13,7 @@
 #include "board/pc.h"
 #include "board/pc_disks.h"
 #include "board/pc_memory.h"
+#include "board/pc_nets.h"
 
 #define BOARD_PLACES 4
 #define PCI_PIRQS_USED 4
@@ -450,6 +451,7 @@ static const struct part {
 	{"virtio-rng", rng_create, 0, rng_destroy, {}},
 	{"virtio-console", console_create, 0, console_destroy, {}},
 	{"disks", pc_disks_create, 0, pc_disks_destroy, {}},
+	{"networks", pc_nets_create, 0, pc_nets_destroy, {}},
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))

@@ -30,6 +30,7 @@
 #include "device/serial.h"
 #include "device/virtio/virtio_blk.h"
 #include "device/virtio/virtio_console.h"
+#include "device/virtio/virtio_net.h"
 #include "device/virtio/virtio_rng.h"
 #include "x86/cpuid.h"
 
@@ -69,6 +70,8 @@ struct board {
 	struct chardev console_tap; /* its output to the console that the serial port has */
 	struct pc_disk disk[VM_DISKS_MAX];
 	unsigned disks;
+	struct virtio_net *net[VM_NETS_MAX];
+	unsigned nets;
 	uint32_t slots; /* of the root bus that have interrupt pins */
 };
 

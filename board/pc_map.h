@@ -60,6 +60,7 @@
 #define PC_SLOT_RNG 1
 #define PC_SLOT_CONSOLE 2
 #define PC_SLOT_DISK 3        /* and the VM_DISKS_MAX - 1 that follow */
+#define PC_SLOT_NET 19        /* and the VM_NETS_MAX - 1 that follow */
 #define PC_SLOT_ROOT_PORTS 28 /* eight functions */
 #define PC_SLOT_LPC 31
 #define PC_ROOT_PORTS 8

@@ -8,6 +8,7 @@
 
 #include "control/config.h"
 #include "control/config_disk.h"
+#include "control/config_net.h"
 
 #define MEMORY_DEFAULT (UINT64_C(1) << 30)
 #define MIB (UINT64_C(1) << 20)
@@ -52,6 +53,13 @@ static enum status parse_engine(struct vm_config *config, const char *value, str
 {
 	(void)why; /* program/run.c knows which engines there are */
 	config->engine = value;
+	return STATUS_OK;
+}
+
+static enum status parse_name(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)why;
+	config->name = value;
 	return STATUS_OK;
 }
 
@@ -214,6 +222,9 @@ static const struct option {
 	{"--memory", true, false, false, parse_memory},
 	{"--overcommit", false, false, false, parse_overcommit},
 	{"--disk", true, true, false, config_disk_parse},
+	{"--net", true, true, false, config_net_parse},
+	{"-p", true, true, false, config_publish_parse},
+	{"--name", true, false, false, parse_name},
 	{"--cpu", true, false, false, parse_cpu},
 	{"--debug-exit", true, false, false, parse_debug_exit},
 	{"--no-reboot", false, false, false, parse_no_reboot},
@@ -287,6 +298,8 @@ enum status config_parse(struct vm_config *config, int count, char **arguments, 
 		status = option_parse(config, count, arguments, &at, &seen, why);
 	if (!status && !config->kernel)
 		status = reason_give(why, STATUS_USAGE, "--kernel: missing; a VM starts from a kernel: --kernel FILE");
+	if (!status)
+		status = config_nets_finish(config, why);
 	if (status)
 		config_free(config);
 	return status;
@@ -295,6 +308,7 @@ enum status config_parse(struct vm_config *config, int count, char **arguments, 
 void config_free(struct vm_config *config)
 {
 	config_disks_free(config);
+	config_nets_free(config);
 }
 
 enum status config_memory_check(const struct vm_config *config, uint64_t host_bytes, struct reason *why)

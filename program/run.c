@@ -22,6 +22,7 @@
 #include "control/stats.h"
 #include "host/linux/linux.h"
 #include "program/disks.h"
+#include "program/nets.h"
 #include "program/trials.h"
 #include "x86/cpuid.h"
 
@@ -229,6 +230,8 @@ static enum status inputs_open(struct run *run, struct reason *why)
 	if (!status)
 		status = disks_open(run->backends.disk, &run->config, why);
 	if (!status)
+		status = nets_open(run->backends.net, &run->config, why);
+	if (!status)
 		status = engine_pick(run, why);
 	return status;
 }
@@ -293,6 +296,8 @@ static enum status machine_make(struct run *run, struct reason *why)
 	if (!status)
 		status = console_start(run->backends.console, why);
 	if (!status)
+		status = nets_start(run->backends.net, &run->config, why);
+	if (!status)
 		status = trials_create(&run->trials, &run->vm, why);
 	if (!status)
 		status = vm_start(&run->vm, why);
@@ -301,6 +306,7 @@ static enum status machine_make(struct run *run, struct reason *why)
 
 static void inputs_close(struct run *run)
 {
+	nets_close(run->backends.net, &run->config);
 	disks_close(run->backends.disk, &run->config);
 	host_file_unmap(run->backends.kernel.bytes, run->backends.kernel.length);
 	host_file_unmap(run->backends.initrd.bytes, run->backends.initrd.length);
@@ -312,6 +318,7 @@ static void run_release(struct run *run)
 	signals_stop(run);
 	trials_destroy(run->trials);
 	disks_drain(run->backends.disk, &run->config);
+	nets_stop(run->backends.net, &run->config);
 	console_stop(run->backends.console);
 	if (run->board)
 		board_destroy(run->board);

@@ -14,6 +14,7 @@
 #include <holon/block.h>
 #include <holon/chardev.h>
 #include <holon/config.h>
+#include <holon/net.h>
 #include <holon/status.h>
 
 struct vm;
@@ -29,6 +30,7 @@ struct board_image {
 struct board_backends {
 	struct chardev *console;          /* NULL: output vanishes */
 	struct block *disk[VM_DISKS_MAX]; /* config->disks of them */
+	struct net *net[VM_NETS_MAX];     /* config->nets of them */
 	struct board_image kernel, initrd;
 	/*
 	 * Unpacks a kernel's payload: gzip, xz, lzma, zstd or lz4 by its magic number. Bytes behind the compressed stream are ignored.
