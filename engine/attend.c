@@ -134,7 +134,11 @@ enum status attend_vcpu_get(struct vcpu *vcpu, struct x86_cpu *cpu, struct x86_s
 
 enum status attend_vcpu_set(struct vcpu *vcpu, struct x86_cpu *cpu, const struct x86_state *in)
 {
+	enum status status;
+
 	apic_connect(vcpu, cpu);
-	vcpu->pvclock_msr = in->pvclock_msr;
-	return x86_cpu_set(cpu, in);
+	status = x86_cpu_set(cpu, in);
+	if (!status)
+		vcpu->pvclock_msr = in->pvclock_msr;
+	return status;
 }

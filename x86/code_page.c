@@ -97,7 +97,8 @@ void x86_code_pages_destroy(struct x86_code_pages *pages)
 	/* Another engine may follow: a flag without its granules would make every store to the page slow for ever. */
 	for (uint64_t page = 0; page < pages->pages; page++)
 		if (atomic_load_explicit(&pages->memory->page_flags[page], memory_order_relaxed) & GUEST_PAGE_CODE)
-			atomic_fetch_and_explicit(&pages->memory->page_flags[page], (uint8_t)~GUEST_PAGE_CODE, memory_order_seq_cst);
+			atomic_fetch_and_explicit(&pages->memory->page_flags[page], (uint8_t)~GUEST_PAGE_CODE,
+						  memory_order_seq_cst);
 	host_free(pages->granule, pages->pages * sizeof(*pages->granule));
 	pages->granule = 0;
 }

@@ -21,8 +21,8 @@ struct device {
 	const struct state_table *state; /* NULL: it has none (say why at the table's place) */
 	void (*reset)(void *object);     /* power-on values; backends stay connected. NULL: nothing to reset */
 	void (*quiesce)(void *object);   /* NULL: it has no backend that works by itself */
-	void (*resume)(void *object);    /* NULL: likewise. Also when the VM starts. Looks for work that nobody will announce again */
-	void (*destroy)(void *object);   /* NULL: nothing to release */
+	void (*resume)(void *object);  /* NULL: likewise. Also when the VM starts. Looks for work that nobody will announce again */
+	void (*destroy)(void *object); /* NULL: nothing to release */
 	void *object;
 	struct device *next;
 };

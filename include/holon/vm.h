@@ -52,8 +52,8 @@ struct vcpu {
 	struct vcpu_image *image; /* vm/vcpu_state.c: this vcpu as saved state */
 	/* Exclusive sections (vm/exclusive.c): is this vcpu executing guest instructions? */
 	_Atomic uint32_t in_guest;
-	bool stopped;          /* under vm->lock: the thread waits out a pause */
-	uint64_t pvclock_msr;  /* kvmclock's system time MSR; 0: off. Part of struct x86_state, see vm/pvclock.c */
+	bool stopped;         /* under vm->lock: the thread waits out a pause */
+	uint64_t pvclock_msr; /* kvmclock's system time MSR; 0: off. Part of struct x86_state, see vm/pvclock.c */
 };
 
 /* Why a VM ended. The numbers are the exit statuses of the command line. */
