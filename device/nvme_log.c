@@ -38,7 +38,7 @@ static uint64_t identity_hash(const struct nvme *nvme, uint64_t hash)
 
 static void identify_controller(const struct nvme *nvme, uint8_t *out)
 {
-	char name[64];
+	char name[80];
 	uint64_t first = identity_hash(nvme, UINT64_C(0xcbf29ce484222325)), second = identity_hash(nvme, first);
 
 	put(out, 0, 2, pci_config_word(&nvme->function, PCI_VENDOR_ID));
