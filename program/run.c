@@ -19,6 +19,7 @@
 #include "control/code_dump.h"
 #include "control/config.h"
 #include "control/decompress.h"
+#include "control/engine_choice.h"
 #include "control/stats.h"
 #include "host/linux/linux.h"
 #include "program/disks.h"
@@ -31,8 +32,7 @@
 
 struct run {
 	struct vm_config config;
-	const struct engine *engine;
-	struct reason engine_found; /* why --engine auto took it */
+	struct engine_choice engine;
 	struct vm vm;
 	bool vm_made;
 	uint8_t *ram;
@@ -55,87 +55,6 @@ int exit_status_of(enum status status)
 	case STATUS_NOT_FOUND: return EXIT_NOT_FOUND;
 	default: return EXIT_FAILURE_HOST;
 	}
-}
-
-/* Engines */
-
-static const char *const engine_names[] = {"kvm", "jit", "interp"}; /* all that Holon will have */
-
-static const struct engine *engine_built(const char *name)
-{
-	unsigned i;
-
-	for (i = 0; engines[i]; i++)
-		if (!strcmp(engines[i]->name, name))
-			return engines[i];
-	return NULL;
-}
-
-/* `--engine NAME`: that one or none. */
-static enum status engine_take(struct run *run, const char *name, struct reason *why)
-{
-	struct reason found = {""};
-	enum status status;
-	unsigned i;
-
-	run->engine = engine_built(name);
-	if (run->engine && run->config.deterministic && !run->engine->counts)
-		return reason_give(why, STATUS_USAGE,
-				   "--deterministic: engine %s cannot count instructions; use --engine jit or interp", name);
-	if (run->engine) {
-		status = run->engine->probe(&found);
-		if (status)
-			reason_give(why, status, "--engine %s; --engine auto takes one that works here", found.text);
-		return status;
-	}
-	for (i = 0; i < sizeof(engine_names) / sizeof(engine_names[0]); i++)
-		if (!strcmp(engine_names[i], name))
-			return reason_give(why, STATUS_USAGE, "--engine %s: that engine is not built yet; use --engine auto", name);
-	return reason_give(why, STATUS_USAGE, "--engine %s: unknown engine; there are auto, interp, jit and kvm", name);
-}
-
-/*
- * `--engine auto`: the first of the table, from `first` on, that works here. Why is said once nothing else can be wrong with what the
- * user named.
- */
-static enum status engine_choose(struct run *run, unsigned first, struct reason *why)
-{
-	unsigned i;
-
-	for (i = first; engines[i]; i++) {
-		if (run->config.deterministic && !engines[i]->counts)
-			continue;
-		if (!engines[i]->probe(&run->engine_found)) {
-			run->engine = engines[i];
-			return STATUS_OK;
-		}
-		host_log(HOST_LOG_INFO, "not engine %s", run->engine_found.text);
-	}
-	return reason_give(why, STATUS_UNSUPPORTED, "--engine auto: no engine works on this host; the lines above say why");
-}
-
-static bool engine_is_auto(const struct run *run)
-{
-	return !strcmp(run->config.engine, "auto");
-}
-
-static enum status engine_pick(struct run *run, struct reason *why)
-{
-	return engine_is_auto(run) ? engine_choose(run, 0, why) : engine_take(run, run->config.engine, why);
-}
-
-/* `--engine auto`: an engine that passed its probe and fails afterwards gives way to the next of the table. */
-static bool engine_next(struct run *run, const struct reason *failed)
-{
-	struct reason none;
-	unsigned i = 0;
-
-	while (engines[i] && engines[i] != run->engine)
-		i++;
-	if (!engine_is_auto(run) || !engines[i] || !engines[i + 1])
-		return false;
-	host_log(HOST_LOG_INFO, "not engine %s", failed->text);
-	return engine_choose(run, i + 1, &none) == STATUS_OK;
 }
 
 /* What the user named: each check says which option is wrong. */
@@ -232,7 +151,7 @@ static enum status inputs_open(struct run *run, struct reason *why)
 	if (!status)
 		status = nets_open(run->backends.net, &run->config, why);
 	if (!status)
-		status = engine_pick(run, why);
+		status = engine_pick(&run->engine, engines, run->config.engine, run->config.deterministic, why);
 	return status;
 }
 
@@ -260,7 +179,7 @@ static void vm_unmake(struct run *run)
 static enum status vm_make(struct run *run, struct reason *why)
 {
 	for (;;) {
-		enum status status = vm_create(&run->vm, &run->config, run->engine, run->ram, why);
+		enum status status = vm_create(&run->vm, &run->config, run->engine.engine, run->ram, why);
 
 		if (status)
 			return status;
@@ -271,7 +190,7 @@ static enum status vm_make(struct run *run, struct reason *why)
 		if (status)
 			return status;
 		status = vm_vcpus_create(&run->vm, why);
-		if (!status || !engine_next(run, why))
+		if (!status || !engine_pick_next(&run->engine, engines, why))
 			return status;
 		vm_unmake(run);
 	}
@@ -286,8 +205,8 @@ static enum status machine_make(struct run *run, struct reason *why)
 	status = console_open(run, why);
 	if (!status)
 		status = vm_make(run, why);
-	if (!status && run->engine_found.text[0])
-		host_log(HOST_LOG_INFO, "engine %s", run->engine_found.text);
+	if (!status && run->engine.line.text[0])
+		host_log(HOST_LOG_INFO, "engine %s", run->engine.line.text);
 	if (!status) {
 		status = host_thread_start(&run->signals, "signals", signals_main, run);
 		if (status)
