@@ -27,6 +27,16 @@ uint64_t x86_xinuse(const struct x86_cpu *cpu);
 /* The status word's ES and B follow from its exception flags and the control word's masks. */
 void x86_x87_summary(struct x86_cpu *cpu);
 
+/* D8-DF and 9B: what the host's x87 unit does just as a guest's. */
+enum x86_x87_kind {
+	X86_X87_OTHER,   /* saves or restores state, or no x87 instruction */
+	X86_X87_CONTROL, /* leaves no trace in the last instruction's pointers */
+	X86_X87_TRACED,
+};
+enum x86_x87_kind x86_x87_kind(const struct x86_insn *insn);
+/* FOP as the instruction leaves it. */
+uint16_t x86_x87_opcode(const struct x86_insn *insn);
+
 /* INIT/RESET values of x87, vectors, MXCSR. */
 void x86_vector_reset(struct x86_cpu *cpu);
 

@@ -228,14 +228,32 @@ static unsigned memory_rm(const struct x86_insn *insn)
 	return insn->base == X86_RIP ? 5 : insn->base & 7;
 }
 
+uint16_t x86_x87_opcode(const struct x86_insn *insn)
+{
+	unsigned rm = insn->mod == 3 ? insn->rm & 7 : memory_rm(insn);
+
+	return (uint16_t)((insn->opcode & 7) << 8 | insn->mod << 6 | (insn->reg & 7) << 3 | rm);
+}
+
+enum x86_x87_kind x86_x87_kind(const struct x86_insn *insn)
+{
+	x86_handler *execute = insn->execute;
+
+	if (execute == x87_run)
+		return X86_X87_TRACED;
+	if (execute == x87_control || execute == x87_fldcw || execute == x87_fnstcw || execute == x87_fnstsw ||
+	    execute == x87_fnstsw_ax || execute == x87_fnclex || execute == x87_fwait)
+		return X86_X87_CONTROL;
+	return X86_X87_OTHER;
+}
+
 /* The non-control instructions leave their traces (SDM vol. 1, 8.1.8). Real mode has linear addresses there. */
 static void pointers_set(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	struct x86_x87 *x87 = &cpu->s.x87;
 	bool real = !x86_protected(cpu);
-	unsigned rm = insn->mod == 3 ? insn->rm & 7 : memory_rm(insn);
 
-	x87->fop = (uint16_t)((insn->opcode & 7) << 8 | insn->mod << 6 | (insn->reg & 7) << 3 | rm);
+	x87->fop = x86_x87_opcode(insn);
 	x87->fip = cpu->reg[X86_RIP] - insn->length;
 	if (real)
 		x87->fip += cpu->s.segment[X86_CS].base;

@@ -31,6 +31,7 @@
 
 #define JIT_KEY_RING0 512u    /* CPL 0 */
 #define JIT_KEY_SMAP 1024u    /* CR4.SMAP */
+#define JIT_KEY_X87 2048u     /* x87 and MMX instructions run; else their handlers raise what must be raised */
 #define JIT_KEY_CROSSING 256u /* one instruction that begins in one page and ends in another */
 
 struct jit_block {

@@ -52,6 +52,7 @@ struct jit_context {
 	uint64_t r11, r14, r15; /* the guest's */
 	uint64_t fs_base, gs_base;
 	uint64_t vector_out; /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
+	uint64_t x87_out;    /* the same of the x87 registers */
 	uint64_t group[JIT_GROUP_SLOTS]; /* addends */
 	/* thunks: call [rsp + x] */
 	void (*fill_read)(void);
@@ -73,6 +74,11 @@ struct jit_context {
 	uint64_t linear; /* of the access that missed */
 	uint64_t trap_pc;
 	uint64_t saved[8]; /* caller-saved guest registers around a fill */
+	void (*x87_load)(void);
+	uint8_t *x87_area;  /* JIT_X87_AREA bytes for XSAVE and XRSTOR */
+	uint64_t x87_base;  /* the last x87 instruction's traces (x87.c): its page, */
+	uint64_t x87_fdp;   /* its memory operand's address, */
+	uint32_t x87_trace; /* opcode and page offset; 0: none since the state was loaded */
 	uint16_t flags;
 };
 _Static_assert(sizeof(struct jit_context) <= X86_TLB_ENGINE, "the TLB reserves this much");
@@ -95,6 +101,7 @@ void jit_thunk_fill_write(void);
 void jit_thunk_handler(void);
 void jit_thunk_handler_end(void);
 void jit_thunk_vector_load(void);
+void jit_thunk_x87_load(void);
 void jit_thunk_jump_fill(void);
 void jit_thunk_return_fill(void);
 void jit_thunk_exit_link(void);
@@ -104,6 +111,10 @@ void jit_thunk_trap(void);
 void jit_thunk_jump_poll(void);
 /* Stores the guest's vector registers and MXCSR into cpu->s and makes the host's MXCSR the default again. */
 void jit_vector_store(struct x86_state *state);
+
+/* x87.c: the same for the x87 unit, when x87_out is 0. */
+void jit_x87_store(struct jit_context *context);
+#define JIT_X87_AREA 576 /* bytes at a multiple of 64; bytes 512 to 575 begin as 0 */
 
 /* jit.c; called by thunks on the thread's own stack, guest vector registers still in the host's. */
 /* kind: enum jit_fill. true: what was looked up is there now. */

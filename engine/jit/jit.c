@@ -31,6 +31,7 @@ struct jit_vm {
 struct jit_vcpu {
 	struct x86_cpu cpu;
 	struct jit_vm *vm;
+	uint8_t x87_area[JIT_X87_AREA] __attribute__((aligned(64)));
 	struct jit_cache cache;
 	struct translation translation;
 	struct attend_counts counts;
@@ -46,13 +47,15 @@ struct jit_vcpu {
 
 /* --- what translated code calls --- */
 
-/* Before anything that may use the host's vector registers or look at the guest's. */
+/* Before anything that may use the host's vector or x87 registers or look at the guest's. */
 static void vector_release(struct jit_context *context)
 {
 	if (!context->vector_out) {
 		jit_vector_store(&context->cpu->s);
 		context->vector_out = 1;
 	}
+	if (!context->x87_out)
+		jit_x87_store(context);
 }
 
 static uint64_t site_rip(const struct jit_context *context, uint32_t site)
@@ -104,6 +107,8 @@ static unsigned key_of(const struct x86_cpu *cpu)
 		key |= JIT_KEY_RING0;
 	if (cpu->s.cr4 & X86_CR4_SMAP)
 		key |= JIT_KEY_SMAP;
+	if (!(cpu->s.cr0 & (X86_CR0_EM | X86_CR0_TS)))
+		key |= JIT_KEY_X87;
 	if (cpu->s.cr4 & X86_CR4_OSFXSR && !(cpu->s.cr0 & (X86_CR0_EM | X86_CR0_TS))) {
 		key |= JIT_KEY_SSE;
 		if (cpu->s.cr4 & X86_CR4_OSXSAVE && (cpu->s.xcr0 & (X86_XCR0_SSE | X86_XCR0_AVX)) == (X86_XCR0_SSE | X86_XCR0_AVX))
@@ -566,6 +571,9 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 		.high_mask = HIGH_MASK,
 		.jump_mask = X86_JUMP_MASK,
 		.vector_out = 1,
+		.x87_out = 1,
+		.x87_load = jit_thunk_x87_load,
+		.x87_area = self->x87_area,
 		.not_if = ~X86_FLAG_IF,
 		.not_ac = ~X86_FLAG_AC,
 		.status = X86_FLAGS_STATUS,

@@ -53,12 +53,17 @@ static bool high_possible(const struct x86_insn *insn, unsigned form)
 	return insn->rm != 1 && insn->rm != 5 && insn->rm < 8;
 }
 
+void translate_trap_site(struct translation *t)
+{
+	t->trap[t->traps++] =
+		(struct jit_trap_site){(uint16_t)(t->e.p - t->code), (uint16_t)t->offset, (uint16_t)(t->count - t->index)};
+}
+
 static void emit_native(struct translation *t, const struct x86_insn *insn, const struct emit_operands *operands, bool traps)
 {
 	emit_guest(&t->e, insn, operands, jit_form_immediate(insn));
 	if (traps)
-		t->trap[t->traps++] =
-			(struct jit_trap_site){(uint16_t)(t->e.p - t->code), (uint16_t)t->offset, (uint16_t)(t->count - t->index)};
+		translate_trap_site(t);
 }
 
 static bool emit_high(struct translation *t, const struct x86_insn *insn, unsigned form)
@@ -166,22 +171,30 @@ static void vector_ready(struct translation *t)
 	t->vector_ready = true;
 }
 
-/* SSE and AVX rows without registers that no field names, MMX, or gathers. */
+static bool uses_mmx(const struct x86_opcode *row)
+{
+	return row->traits & X86_MMX || kind(row->reg_kind) == X86_OPERAND_MMX || kind(row->rm_kind) == X86_OPERAND_MMX;
+}
+
+/* SSE, AVX and MMX rows without registers that no field names, or gathers. */
 bool translate_vector_possible(const struct translation *t, const struct x86_insn *insn)
 {
 	const struct x86_opcode *row = insn->row;
 
-	if (!(row->traits & (X86_SSE | X86_AVX)) ||
-	    row->traits & (X86_X87 | X86_MMX | X86_UNDEFINED | X86_ENDS_BLOCK | X86_PRIVILEGED))
+	if (!(row->traits & (X86_SSE | X86_AVX | X86_MMX)) ||
+	    row->traits & (X86_X87 | X86_UNDEFINED | X86_ENDS_BLOCK | X86_PRIVILEGED))
 		return false;
-	if (!(row->traits & X86_MODRM) || (!row->reg_kind && !row->rm_kind))
+	if (row->traits & X86_MODRM ? !row->reg_kind && !row->rm_kind : !(row->traits & X86_MMX)) /* EMMS */
 		return false;
-	if (!(t->key & (row->traits & X86_AVX ? JIT_KEY_AVX : JIT_KEY_SSE)))
+	if (row->traits & X86_SSE && !(t->key & JIT_KEY_SSE))
+		return false;
+	if (row->traits & X86_AVX && !(t->key & JIT_KEY_AVX))
+		return false;
+	if (uses_mmx(row) && !(t->key & JIT_KEY_X87))
 		return false;
 	if (row->implicit & ~(X86_IMPLICIT_XMM0_READ | X86_IMPLICIT_XMM0_WRITTEN | X86_IMPLICIT_IS4_READ))
 		return false;
-	if (kind(row->reg_kind) == X86_OPERAND_MMX || kind(row->rm_kind) == X86_OPERAND_MMX ||
-	    kind(row->vvvv_kind) == X86_OPERAND_GPR)
+	if (kind(row->vvvv_kind) == X86_OPERAND_GPR)
 		return false;
 	/* What saves and restores state would show the host's x87; LDMXCSR and STMXCSR are welcome. */
 	if (insn->map == X86_MAP_0F && (insn->opcode == 0xc7 || (insn->opcode == 0xae && (insn->mod == 3 || (insn->reg & 6) != 2))))
@@ -200,7 +213,14 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 
 	if (!translate_vector_possible(t, insn) || (operands.memory && !operand_address_possible(t, insn)))
 		return false;
-	vector_ready(t);
+	if (!(row->traits & X86_MODRM)) {
+		operands.memory = false;
+		operands.rm = HOST_NONE;
+	}
+	if (uses_mmx(row))
+		x87_ready(t);
+	if (row->traits & (X86_SSE | X86_AVX))
+		vector_ready(t);
 	if (reg_gpr)
 		operands.reg = take(&scratch, insn->reg);
 	if (operands.memory) {

@@ -164,6 +164,9 @@ static void effect_of(const struct translation *t, const struct x86_insn *insn, 
 	} else if (translate_vector_possible(t, insn)) {
 		operand_effect(insn, effect, insn->row->operand_size);
 		effect->written = vector_written(insn);
+	} else if (x87_possible(t, insn)) {
+		operand_effect(insn, effect, insn->row->operand_size);
+		effect->written = insn->row->traits & X86_GPR_DEST ? bit(X86_RAX) : 0; /* FNSTSW AX */
 	} else {
 		effect->written = FORGET;
 	}

@@ -244,6 +244,38 @@ __attribute__((naked)) void jit_thunk_vector_load(void)
 			 : [cpu] C(cpu), [out] C(vector_out), [vector] CPU(s.vector), [mxcsr] CPU(s.x87.mxcsr));
 }
 
+/* Of ST(i) ten bytes count. */
+#define ST(access) access(0) access(1) access(2) access(3) access(4) access(5) access(6) access(7)
+#define ST_COPY(n)                                    \
+	"movq %c[st]+16*" #n "(%%r14), %%rax\n\t"     \
+	"movq %%rax, 32+16*" #n "(%%rcx)\n\t"         \
+	"movzwl %c[st]+8+16*" #n "(%%r14), %%eax\n\t" \
+	"movq %%rax, 40+16*" #n "(%%rcx)\n\t"
+
+/* Destroys RCX and R14. XRSTOR alone leaves the vector registers as they are; 512 in its area is XSTATE_BV. */
+__attribute__((naked)) void jit_thunk_x87_load(void)
+{
+	__asm__ volatile("movq 8+%c[cpu](%%rsp), %%r14\n\t"
+			 "movq 8+%c[area](%%rsp), %%rcx\n\t"
+			 "movq %%rax, 8+%c[saved](%%rsp)\n\t"
+			 "movq %%rdx, 8+%c[saved]+8(%%rsp)\n\t"
+			 "movq %c[x87](%%r14), %%rax\n\t"
+			 "movq %%rax, (%%rcx)\n\t" ST(ST_COPY) "movl $1, %%eax\n\t"
+							       "movl $0, %%edx\n\t"
+							       "movq %%rax, 512(%%rcx)\n\t"
+							       "xrstor64 (%%rcx)\n\t"
+							       "movq %c[fdp](%%r14), %%rax\n\t"
+							       "movq %%rax, 8+%c[xfdp](%%rsp)\n\t"
+							       "movl $0, 8+%c[trace](%%rsp)\n\t"
+							       "movq $0, 8+%c[out](%%rsp)\n\t"
+							       "movq 8+%c[saved](%%rsp), %%rax\n\t"
+							       "movq 8+%c[saved]+8(%%rsp), %%rdx\n\t"
+							       "ret\n\t"
+			 :
+			 : [cpu] C(cpu), [area] C(x87_area), [saved] C(saved), [x87] CPU(s.x87), [st] CPU(s.x87.st),
+			   [fdp] CPU(s.x87.fdp), [xfdp] C(x87_fdp), [trace] C(x87_trace), [out] C(x87_out));
+}
+
 #define MXCSR_DEFAULT 0x1f80
 
 void jit_vector_store(struct x86_state *state)

@@ -58,7 +58,7 @@ void translate_handler(struct translation *t, const struct x86_insn *insn, bool 
 	emit_move_imm(&t->e, HOST_RCX, (uintptr_t)copy);
 	emit_call(&t->e, ends ? JIT_OFFSET(handler_end) : JIT_OFFSET(handler));
 	watch_data(t, JIT_SITE(t->next, 1, t->count - t->index));
-	t->vector_ready = false;
+	t->vector_ready = t->x87_ready = false;
 }
 
 /* Hints and NOPs: 90, 0F 0D, 0F 18-1F (ENDBR among them). PAUSE keeps its handler. */
@@ -98,7 +98,7 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 	if (translate_system(t, insn) || (ends ? translate_branch(t, insn) : does_nothing(insn)))
 		return;
 	if (!ends && (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) ||
-		      translate_short_increment(t, insn)))
+		      translate_x87(t, insn) || translate_short_increment(t, insn)))
 		return;
 	translate_handler(t, insn, ends);
 }
@@ -182,7 +182,7 @@ static struct jit_block *emit_block(struct translation *t, const uint8_t *guest)
 {
 	plan_groups(t);
 	t->traps = t->stubs = 0;
-	t->vector_ready = false;
+	t->vector_ready = t->x87_ready = t->x87_based = false;
 	t->code = t->e.p = t->cache->code.write + t->cache->used;
 	t->index = 0;
 	t->offset = t->next = t->start;

@@ -52,6 +52,8 @@ struct translation {
 	unsigned index, count; /* the current instruction's number, and how many there are */
 	bool crossing;         /* the instruction behind the block leaves the page */
 	bool vector_ready;     /* the guest's vector registers are known to be in the host's */
+	bool x87_ready;        /* its x87 registers too */
+	bool x87_based;        /* jit_context.x87_base is known to be this page */
 	uint8_t *code, *near;  /* entries, in the writable mapping */
 	struct {
 		uint8_t *displacement;
@@ -117,6 +119,13 @@ void plan_groups(struct translation *t);
 bool translate_native(struct translation *t, const struct x86_insn *insn);
 bool translate_vector(struct translation *t, const struct x86_insn *insn);
 bool translate_vector_possible(const struct translation *t, const struct x86_insn *insn);
+/* What was emitted last may trap, as the current instruction. */
+void translate_trap_site(struct translation *t);
+/* x87.c */
+bool translate_x87(struct translation *t, const struct x86_insn *insn);
+bool x87_possible(const struct translation *t, const struct x86_insn *insn);
+/* The guest's x87 registers in the host's, from here to the next handler: for MMX too. */
+void x87_ready(struct translation *t);
 /* stack.c */
 bool translate_stack(struct translation *t, const struct x86_insn *insn);
 void stack_adjust(struct translation *t, int32_t by);

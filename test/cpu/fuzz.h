@@ -47,6 +47,8 @@ struct fuzz_state {
 	uint8_t ftw;       /* abridged */
 	uint8_t st[8][16]; /* ST(0) first; 10 bytes used */
 	uint8_t ymm[16][32];
+	uint16_t fop; /* the last x87 instruction's traces: engines only */
+	uint64_t fip, fdp;
 };
 
 enum fuzz_outcome {
@@ -113,6 +115,8 @@ struct fuzz_engine {
 	void (*code_write)(unsigned offset, const uint8_t *bytes, unsigned length);
 	void (*run)(const struct fuzz_block *block, struct fuzz_result *result);
 };
+/* After fuzz_engine_vcpu has run a block, with its data as it was before: x86_step's traces in its place; false: x86_step ended elsewhere. */
+bool fuzz_engine_traces(const struct fuzz_block *block, struct fuzz_result *result);
 extern const struct fuzz_engine fuzz_engine_step, fuzz_engine_vcpu, fuzz_engine_host;
 
 #endif

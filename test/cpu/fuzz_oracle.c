@@ -9,7 +9,7 @@
  *   - Flags that SDM and APM leave undefined after the block's last writer of them (AF after AND OR XOR TEST and shifts; OF after shifts by
  *     more than one; CF, PF, AF, ZF, SF as MUL, IMUL, DIV, IDIV, BSF, BSR, BT*, SHLD, SHRD, AAA, AAD, AAM, AAS, DAA, DAS, BEXTR, BZHI, ... say: Zydis'
  *     tables list them per instruction). --all-flags compares these too: handlers that use the host's instruction give the host's flags.
- *   - x87's FOP, FIP and FDP: vendors fill them differently, and an engine runs x87 instructions elsewhere.
+ *   - x87's FOP, FIP and FDP: vendors fill them differently, and an engine runs x87 instructions elsewhere. An engine's are compared with x86_step's.
  *   - Bit P of a page fault's error code at a kernel address: Linux always reports it set.
  *   - Upper halves of registers in 32-bit mode, which do not exist there.
  *   - What excused() lists.
@@ -201,6 +201,18 @@ static bool excused(const struct fuzz_block *block, const struct fuzz_result *ou
 	}
 }
 
+/* Takes x86_step's word for what the host does not show. */
+static bool traces_equal(const struct fuzz_block *block, const uint8_t *data, const struct fuzz_result *ours,
+			 struct fuzz_result *host)
+{
+	if (engine != &fuzz_engine_vcpu)
+		return true;
+	memcpy(engine->data(), data, DATA_SIZE);
+	if (!fuzz_engine_traces(block, host))
+		return true;
+	return ours->state.fop == host->state.fop && ours->state.fip == host->state.fip && ours->state.fdp == host->state.fdp;
+}
+
 /* Runs the block on both sides over fresh memory. */
 static enum verdict try(const struct fuzz_block *block, const uint8_t *data, struct fuzz_result *ours, struct fuzz_result *host)
 {
@@ -214,7 +226,7 @@ static enum verdict try(const struct fuzz_block *block, const uint8_t *data, str
 	if (host->outcome != FUZZ_EXCEPTION)
 		return SKIPPED;
 	if (states_equal(block, ours, host) && !memcmp(engine->data(), fuzz_native_data, DATA_SIZE))
-		return SAME;
+		return traces_equal(block, data, ours, host) ? SAME : DIFFERENT;
 	return ours->outcome == FUZZ_EXCEPTION && excused(block, ours, host) ? SKIPPED : DIFFERENT;
 }
 
@@ -323,6 +335,9 @@ static void show(const struct fuzz_block *block, const struct fuzz_result *ours,
 	row64("fcw", in->fcw, a->fcw, b->fcw, ~0ull);
 	row64("fsw", in->fsw, a->fsw, b->fsw, ~0ull);
 	row64("ftw", in->ftw, a->ftw, b->ftw, ~0ull);
+	row64("fop", 0, a->fop, b->fop, ~0ull);
+	row64("fip", 0, a->fip, b->fip, ~0ull);
+	row64("fdp", 0, a->fdp, b->fdp, ~0ull);
 	for (i = 0; i < 8; i++)
 		row_bytes("st", i, in->st[i], a->st[i], b->st[i], 10);
 	for (i = 0; i < 16; i++)

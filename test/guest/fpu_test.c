@@ -213,8 +213,116 @@ static void alignment(void)
 	check_trap(user(user_misaligned, user_misaligned_end, 2 | FLAG_AC, stack), NO_TRAP, 0, "misaligned without CR0.AM");
 }
 
+/* What the last x87 instruction leaves: its own address and its operand's, in every image (SDM vol. 1, 8.1.8). */
+static void traces(void)
+{
+	static uint8_t fx[512] __attribute__((aligned(64))), area[1024] __attribute__((aligned(64)));
+	static double one = 1.0, two = 2.0;
+	uint32_t environment[7];
+	uint64_t add, load, cr4 = read_cr4();
+
+	__asm__ volatile("fninit\n"
+			 "lea 1f(%%rip), %%rax; mov %%rax, %[load]\n"
+			 "lea 2f(%%rip), %%rax; mov %%rax, %[add]\n"
+			 "1: fldl %[one]\n"
+			 "fxsave64 %[fx]\n"
+			 "fldl %[two]\n"
+			 "2: faddp\n"
+			 "fnop; fnstsw %%ax; fwait\n" /* leave none */
+			 "fxsave64 %[area]\n"
+			 "fnstenv %[env]\n"
+			 : [load] "=m"(load), [add] "=m"(add), [fx] "=m"(fx), [area] "=m"(area), [env] "=m"(environment)
+			 : [one] "m"(one), [two] "m"(two)
+			 : "rax", "memory");
+	check_equal(*(uint64_t *)(fx + 8), load, "FXSAVE64: FIP is the guest's");
+	check_equal(*(uint64_t *)(fx + 16), (uint64_t)&one, "FDP too");
+	check_equal(*(uint16_t *)(fx + 6) & 0x738, 0x500, "FOP is that of FLD m64");
+	check_equal(*(uint64_t *)(area + 8), add, "an instruction without a memory operand moves FIP");
+	check_equal(*(uint64_t *)(area + 16), (uint64_t)&two, "and leaves FDP");
+	check_equal(*(uint16_t *)(area + 6), 0x6c1, "FOP is that of FADDP");
+	check_equal(environment[3], (uint32_t)add, "FNSTENV agrees");
+	check_equal(environment[5], (uint32_t)(uint64_t)&two, "of both");
+	__asm__ volatile("fninit; fxsave64 %0" : "=m"(fx));
+	check_equal(*(uint64_t *)(fx + 8) | *(uint64_t *)(fx + 16) | *(uint16_t *)(fx + 6), 0, "FNINIT clears all three");
+	write_cr4(cr4 | CR4_OSXSAVE);
+	__asm__ volatile("lea 1f(%%rip), %%rcx; mov %%rcx, %1\n"
+			 "1: fldpi; xsave64 %0"
+			 : "=m"(area), "=m"(load)
+			 : "a"(1), "d"(0)
+			 : "rcx", "memory");
+	check_equal(*(uint64_t *)(area + 8), load, "XSAVE64: FIP is the guest's");
+	write_cr4(cr4);
+	__asm__ volatile("fninit");
+}
+
+static void mmx_and_x87(void)
+{
+	uint8_t fx[512] __attribute__((aligned(16)));
+	uint64_t value = 0x1122334455667788, back;
+
+	__asm__ volatile("fninit; fld1; fldpi\n"
+			 "movq %2, %%mm3\n"
+			 "fxsave64 %0\n"
+			 "movq %%mm3, %1\n"
+			 : "=m"(fx), "=m"(back)
+			 : "m"(value)
+			 : "memory");
+	check_equal(back, value, "an MMX register holds what was moved there");
+	check_equal(fx[4], 0xff, "an MMX instruction makes no register empty");
+	check_equal(*(uint16_t *)(fx + 2) & 0x3800, 0, "and TOP 0");
+	check_equal(*(uint64_t *)(fx + 32 + 3 * 16), value, "MM3 is R3's significand");
+	check_equal(*(uint16_t *)(fx + 32 + 3 * 16 + 8), 0xffff, "with all ones above");
+	__asm__ volatile("emms; fxsave64 %0; fninit" : "=m"(fx));
+	check_equal(fx[4], 0, "EMMS makes all empty");
+}
+
+/* CR0.NE clear: this machine wires no FERR#, so a pending exception stops nothing. */
+static void without_ne(void)
+{
+	uint64_t cr0 = read_cr0();
+	uint16_t status;
+
+	write_cr0(cr0 & ~(uint64_t)CR0_NE);
+	check_trap(trap_run(divide_x87, NULL), NO_TRAP, 0, "without CR0.NE a pending exception raises nothing");
+	__asm__ volatile("fld1; fld1; faddp; fnstsw %0" : "=m"(status));
+	check_equal(status & 0x8084, 0x8084, "and stays pending over further instructions");
+	__asm__ volatile("fninit");
+	write_cr0(cr0);
+	check_trap(trap_run(divide_x87, NULL), MF, 0, "with it the next instruction raises #MF again");
+	__asm__ volatile("fninit");
+}
+
+static void undefined(void *unused)
+{
+	(void)unused;
+	__asm__ volatile("ud2");
+}
+
+/* Long sums in the x87's registers over other exits: the state goes out and comes in again, whole. */
+static void state_survives(void)
+{
+	uint32_t eax, ebx, ecx, edx;
+	uint64_t sum = 0;
+	unsigned i;
+
+	__asm__ volatile("fninit; fldz; fld1");
+	for (i = 0; i < 3000; i++) {
+		__asm__ volatile("fadd %st, %st(1)");
+		if (i % 3 == 0)
+			__asm__ volatile("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(0), "c"(0));
+		if (i % 7 == 0)
+			trap_run(undefined, NULL);
+	}
+	__asm__ volatile("fstp %%st; fistpll %0" : "=m"(sum));
+	check_equal(sum, 3000, "x87 registers live on over exits and traps");
+}
+
 void guest_main(void)
 {
+	traces();
+	mmx_and_x87();
+	without_ne();
+	state_survives();
 	switches();
 	numeric();
 	extended();
