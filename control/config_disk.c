@@ -35,10 +35,10 @@ static enum status property_readonly(struct disk_config *disk, const char *value
 
 static enum status property_format(struct disk_config *disk, const char *value, struct reason *why)
 {
-	if (strcmp(value, "raw") != 0)
-		return reason_give(why, STATUS_USAGE, "--disk %s: format %s is unknown; raw is the one that there is", disk->path,
+	if (strcmp(value, "raw") != 0 && strcmp(value, "qcow2") != 0)
+		return reason_give(why, STATUS_USAGE, "--disk %s: format %s is unknown; there are raw and qcow2", disk->path,
 				   value);
-	disk->format = "raw";
+	disk->format = value;
 	return STATUS_OK;
 }
 
@@ -151,7 +151,7 @@ static enum status disk_property(struct disk_config *disk, char *word, struct re
 	}
 	return reason_give(
 		why, STATUS_USAGE,
-		"--disk %s: property '%s' is unknown; there are readonly, format=raw and those that `holon help run` lists, "
+		"--disk %s: property '%s' is unknown; there are readonly, format=raw|qcow2 and those that `holon help run` lists, "
 		"and a comma in a path is written ,,",
 		disk->path, word);
 }
@@ -191,7 +191,7 @@ enum status config_disk_parse(struct vm_config *config, const char *value, struc
 	path = strdup(value);
 	if (!path)
 		return reason_give(why, STATUS_NO_MEMORY, "--disk %s: out of memory; free some", value);
-	*disk = (struct disk_config){.path = path, .format = "raw"};
+	*disk = (struct disk_config){.path = path};
 	config->disks++; /* config_disks_free frees the path from here on */
 	rest = comma_split(path);
 	if (!*path)

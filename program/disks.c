@@ -4,7 +4,9 @@
  */
 #include "program/disks.h"
 
+#include "backend/block/image.h"
 #include "backend/block/limit.h"
+#include "backend/block/qcow2_block.h"
 #include "backend/block/raw.h"
 
 /* The guest is to see larger blocks than the backend has. */
@@ -25,10 +27,22 @@ static enum status block_size_apply(struct block *block, const struct disk_confi
 	return STATUS_OK;
 }
 
+/* The format that the owner named, or what is safe to believe. */
+static enum status format_find(const struct disk_config *config, enum image_format *format, struct reason *why)
+{
+	if (config->format && image_format_parse(config->format, format))
+		return STATUS_OK;
+	return image_format_of(config->path, format, why);
+}
+
 static enum status disk_open(struct block **block, const struct disk_config *config, struct reason *why)
 {
-	enum status status = block_raw_open(block, config->path, config->readonly, why);
+	enum image_format format;
+	enum status status = format_find(config, &format, why);
 
+	if (!status)
+		status = format == IMAGE_QCOW2 ? block_qcow2_open(block, config->path, config->readonly, why)
+					       : block_raw_open(block, config->path, config->readonly, why);
 	if (!status)
 		status = block_size_apply(*block, config, why);
 	if (!status && (config->rate.second || config->byte_rate.second))

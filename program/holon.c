@@ -39,7 +39,7 @@ static const char help_run[] =
 	"  --cpu MODEL         x86-64-v2, x86-64-v3, host or max (the default: all that Holon has)\n"
 	"  --disk PATH[,PROPERTY]...\n"
 	"                      a disk; up to 16 of them. A comma in a path is written ,,\n"
-	"      bus=virtio or nvme, readonly, format=raw, serial=TEXT (up to 20 signs), block-size=512 or 4096;\n"
+	"      bus=virtio or nvme, readonly, format=raw or qcow2, serial=TEXT (up to 20 signs), block-size=512 or 4096;\n"
 	"      limits: iops=N, iops-burst=N requests, bps=SIZE, bps-burst=SIZE bytes a second\n"
 	"  --net KIND[,PROPERTY]...\n"
 	"                      a network card; up to 4. One on a user network if not given; none: no network\n"

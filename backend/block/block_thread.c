@@ -6,7 +6,7 @@
 
 #include <signal.h>
 
-#define BLOCK_THREAD_STACK (64u << 10)
+#define BLOCK_THREAD_STACK (256u << 10) /* a chain of images is read by recursion */
 
 enum status block_thread_start(pthread_t *thread, void *(*main)(void *), void *argument)
 {

@@ -27,7 +27,7 @@ struct disk_rate {
 
 struct disk_config {
 	const char *path;
-	const char *format; /* "raw" */
+	const char *format; /* "raw", "qcow2"; NULL: qcow2 if the path ends in .qcow2 and the header agrees, else raw */
 	enum disk_bus bus;
 	bool readonly;
 	uint32_t block_size;   /* what the guest sees: 512 or 4096; 0: the backend's */

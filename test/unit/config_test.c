@@ -164,7 +164,7 @@ static void mistakes_are_one_line_that_names_them(void **state)
 		{"--kernel k --console file=", "file=", "file=PATH"},
 		{"--kernel k --no-reboot=yes", "--no-reboot", "without"},
 		{"--kernel k --disk ,readonly", "names no file", "--disk PATH"},
-		{"--kernel k --disk a.img,format=qcow2", "qcow2", "raw"},
+		{"--kernel k --disk a.img,format=qcow9", "qcow9", "raw"},
 		{"--kernel k --disk a.img,ro", "'ro'", "readonly"},
 		{"--kernel k --disk a.img --disk a.img,readonly", "a.img", "once"},
 		{"--kernel k --disk a.img,readonly=1", "readonly=1", "holon help run"},

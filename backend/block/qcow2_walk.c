@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * qcow2_walk.c - walks L1 and L2 tables on disk: see qcow2_walk.h.
+ */
+#include <stdlib.h>
+
+#include "qcow2_walk.h"
+
+static struct qcow2_visit entry_visit(const struct qcow2 *q, uint64_t guest, const struct qcow2_entry *entry)
+{
+	struct qcow2_visit visit = {
+		.kind = QCOW2_VISIT_DATA, .bytes = q->cluster_size, .guest = guest, .word = entry->word, .bits = entry->bits};
+
+	if (entry->word & QCOW2_ENTRY_COMPRESSED) {
+		visit.kind = QCOW2_VISIT_PACKED;
+		qcow2_packed_place(q, entry->word, &visit.offset, &visit.bytes);
+		if (entry->word & QCOW2_ENTRY_COPIED)
+			visit.kind = QCOW2_VISIT_WRONG;
+		return visit;
+	}
+	visit.offset = entry->word & QCOW2_ENTRY_OFFSET;
+	if (!qcow2_aligned(q, visit.offset) || entry->word & QCOW2_ENTRY_RESERVED_L2)
+		visit.kind = QCOW2_VISIT_WRONG;
+	if (entry->word & QCOW2_ENTRY_ZERO && (q->units > 1 || q->version < 3))
+		visit.kind = QCOW2_VISIT_WRONG;
+	if (q->units > 1 && (entry->bits & entry->bits >> 32 & UINT32_MAX || (entry->bits & UINT32_MAX && !visit.offset)))
+		visit.kind = QCOW2_VISIT_WRONG;
+	return visit;
+}
+
+static enum status table_walk(struct qcow2 *q, uint64_t guest, const uint8_t *table,
+			      enum status (*visit)(void *context, const struct qcow2_visit *visit), void *context)
+{
+	enum status status = STATUS_OK;
+
+	for (uint64_t at = 0; !status && at < q->cluster_size; at += q->entry_bytes, guest += q->cluster_size) {
+		struct qcow2_entry entry = qcow2_entry_read(q, table + at);
+		struct qcow2_visit found = entry_visit(q, guest, &entry);
+
+		if (found.offset || found.kind == QCOW2_VISIT_WRONG)
+			status = visit(context, &found);
+	}
+	return status;
+}
+
+enum status qcow2_walk(struct qcow2 *q, const uint64_t *l1, uint32_t l1_size,
+		       enum status (*visit)(void *context, const struct qcow2_visit *visit), void *context)
+{
+	uint8_t *table = malloc(q->cluster_size);
+	enum status status = table ? STATUS_OK : STATUS_NO_MEMORY;
+
+	for (uint64_t i = 0; !status && i < l1_size; i++) {
+		struct qcow2_visit found = {.kind = QCOW2_VISIT_TABLE,
+					    .offset = l1[i] & QCOW2_ENTRY_OFFSET,
+					    .bytes = q->cluster_size,
+					    .guest = i << (q->cluster_bits + q->l2_bits),
+					    .word = l1[i]};
+
+		if (!qcow2_aligned(q, found.offset) || l1[i] & QCOW2_ENTRY_RESERVED_L1)
+			found.kind = QCOW2_VISIT_WRONG;
+		if (found.offset || found.kind == QCOW2_VISIT_WRONG)
+			status = visit(context, &found);
+		if (status || !found.offset || found.kind == QCOW2_VISIT_WRONG)
+			continue;
+		status = image_file_read(&q->file, found.offset, table, q->cluster_size);
+		if (!status)
+			status = table_walk(q, found.guest, table, visit, context);
+	}
+	free(table);
+	return status;
+}
+
+/* What the word's COPIED bit should be; *word changes as `what` says. */
+static enum status copied_word(struct qcow2 *q, const struct qcow2_counter *counter, enum qcow2_copied what, uint64_t *word,
+			       uint64_t *wrong)
+{
+	uint64_t offset = *word & QCOW2_ENTRY_OFFSET, count = 0;
+	bool set = *word & QCOW2_ENTRY_COPIED, right = false;
+	enum status status = STATUS_OK;
+
+	if (!(*word & QCOW2_ENTRY_COMPRESSED) && offset && qcow2_aligned(q, offset)) {
+		status = counter->count(counter->context, offset >> q->cluster_bits, &count);
+		right = count == 1;
+	} else if (!set || offset) {
+		return STATUS_OK; /* on nothing the bit means nothing, but must not be there; what makes no sense stays */
+	}
+	if (status || set == right)
+		return status;
+	++*wrong;
+	if (what != QCOW2_COPIED_LOOK && set)
+		*word &= ~QCOW2_ENTRY_COPIED;
+	else if (what == QCOW2_COPIED_FIX)
+		*word |= QCOW2_ENTRY_COPIED;
+	return STATUS_OK;
+}
+
+static enum status copied_table(struct qcow2 *q, const struct qcow2_counter *counter, enum qcow2_copied what, uint64_t offset,
+				uint8_t *table, uint64_t *wrong)
+{
+	enum status status = image_file_read(&q->file, offset, table, q->cluster_size);
+	bool changed = false;
+
+	for (uint64_t at = 0; !status && at < q->cluster_size; at += q->entry_bytes) {
+		uint64_t old = qcow2_get64(table + at), word = old;
+
+		status = copied_word(q, counter, what, &word, wrong);
+		if (word == old)
+			continue;
+		qcow2_put64(table + at, word);
+		changed = true;
+	}
+	return status || !changed ? status : image_file_write(&q->file, offset, table, q->cluster_size);
+}
+
+/* Tables that have been written behind the cache's back. */
+static void caches_forget(struct qcow2 *q)
+{
+	qcow2_cache_forget(&q->l2, 0, UINT64_MAX, &q->lock);
+}
+
+enum status qcow2_copied_pass(struct qcow2 *q, const struct qcow2_counter *counter, enum qcow2_copied what, uint64_t *wrong)
+{
+	uint8_t *table = malloc(q->cluster_size), *raw = malloc((uint64_t)q->l1_size * 8 + 1);
+	enum status status = table && raw ? STATUS_OK : STATUS_NO_MEMORY;
+	uint64_t before = *wrong;
+
+	for (uint32_t i = 0; !status && i < q->l1_size; i++) {
+		uint64_t offset = q->l1[i] & QCOW2_ENTRY_OFFSET, word = q->l1[i];
+
+		if (offset && qcow2_aligned(q, offset) && !(word & QCOW2_ENTRY_RESERVED_L1)) {
+			status = copied_table(q, counter, what, offset, table, wrong);
+			if (!status)
+				status = copied_word(q, counter, what, &word, wrong);
+		}
+		pthread_mutex_lock(&q->lock);
+		q->l1[i] = word;
+		pthread_mutex_unlock(&q->lock);
+		qcow2_put64(raw + (uint64_t)i * 8, word);
+	}
+	if (!status && what != QCOW2_COPIED_LOOK && *wrong != before)
+		status = image_file_write(&q->file, q->l1_offset, raw, (uint64_t)q->l1_size * 8);
+	caches_forget(q);
+	free(table);
+	free(raw);
+	return status;
+}
+
+static enum status own_count(void *context, uint64_t cluster, uint64_t *count)
+{
+	return qcow2_refcount_get(context, cluster, count);
+}
+
+enum status qcow2_copied_fix(struct qcow2 *q)
+{
+	struct qcow2_counter counter = {own_count, q};
+	uint64_t wrong = 0;
+
+	return qcow2_copied_pass(q, &counter, QCOW2_COPIED_FIX, &wrong);
+}
