@@ -75,10 +75,12 @@ struct jit_context {
 	uint64_t trap_pc;
 	uint64_t saved[8]; /* caller-saved guest registers around a fill */
 	void (*x87_load)(void);
-	uint8_t *x87_area;  /* JIT_X87_AREA bytes for XSAVE and XRSTOR */
-	uint64_t x87_base;  /* the last x87 instruction's traces (x87.c): its page, */
-	uint64_t x87_fdp;   /* its memory operand's address, */
-	uint32_t x87_trace; /* opcode and page offset; 0: none since the state was loaded */
+	uint8_t *x87_area;                /* JIT_X87_AREA bytes for XSAVE and XRSTOR */
+	uint64_t x87_base;                /* the last x87 instruction's traces (x87.c): its page, */
+	uint64_t x87_fdp;                 /* its memory operand's address, */
+	uint64_t bit_far[3], bit_near[3]; /* of a bit's number, for operands of 2, 4, 8 bytes: which operand, and which bit of it */
+	uint64_t df, not_df;              /* sets of RFLAGS bits */
+	uint32_t x87_trace;               /* opcode and page offset; 0: none since the state was loaded */
 	uint16_t flags;
 };
 _Static_assert(sizeof(struct jit_context) <= X86_TLB_ENGINE, "the TLB reserves this much");

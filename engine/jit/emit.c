@@ -157,7 +157,8 @@ static void emit_vex(struct emitter *e, const struct x86_insn *insn, const struc
 	unsigned base = operands->memory ? operands->base : operands->rm;
 	unsigned prefix = rex(false, operands->reg, index, base);
 	/* W is ignored outside 64-bit code where it would widen a GPR. */
-	bool gpr = operand_is_gpr(insn->row->reg_kind) || operand_is_gpr(insn->row->rm_kind) || !(insn->row->traits & X86_AVX);
+	bool gpr = operand_is_gpr(insn->row->reg_kind) || operand_is_gpr(insn->row->rm_kind) || !(insn->row->traits & X86_AVX) ||
+		   insn->row->implicit & X86_IMPLICIT_RAX_RDX_READ;
 	bool w = insn->w && (insn->code_size == 8 || !gpr);
 
 	emit8(e, 0xc4);

@@ -112,6 +112,7 @@ static unsigned form_0f(const struct x86_insn *insn)
 	case 0xc0:
 	case 0xc1: return FORM_NATIVE | FORM_REG | FORM_RM;
 	case 0xc3: return FORM_NATIVE | FORM_REG_READ | FORM_RM_WRITE;
+	case 0xc7: return (insn->reg & 7) == 1 && insn->mod != 3 ? FORM_NATIVE | FORM_CL | FORM_TRAPS : 0; /* ECX:EBX goes in */
 	case 0xc8 ... 0xcf: return insn->operand_size >= 4 ? FORM_NATIVE | FORM_OPCODE_REG | FORM_RM : 0;
 	default: return 0;
 	}

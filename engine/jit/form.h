@@ -14,7 +14,7 @@
 #define FORM_RM_WRITE 16u
 #define FORM_VVVV_READ 32u /* VEX.vvvv is a GPR */
 #define FORM_VVVV_WRITE 64u
-#define FORM_CL 128u         /* counts by CL */
+#define FORM_CL 128u         /* counts by CL, or reads RCX otherwise */
 #define FORM_OPCODE_REG 256u /* the register is in the opcode's low bits: `rm` */
 #define FORM_TRAPS 512u      /* may trap on the host: DIV, vector arithmetic, alignment */
 

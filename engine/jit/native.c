@@ -38,19 +38,25 @@ static bool names_high(const struct x86_insn *insn, unsigned form)
 	return (byte_reg && insn->reg >= 4 && insn->reg < 8) || (byte_rm && rm_is_register && insn->rm >= 4 && insn->rm < 8);
 }
 
-/* AH, DH and BH without a REX byte anywhere: registers only, all of them in their own. */
-static bool high_possible(const struct x86_insn *insn, unsigned form)
+/* Guest RCX, or CL and CH, for which the host's RCX stands in where no REX byte may be. */
+static bool high_uses_rcx(const struct x86_insn *insn, unsigned form)
 {
-	if (insn->row->traits & X86_MODRM && insn->mod != 3)
+	bool reg = form & FORM_REG && (insn->reg == 1 || (insn->operand_size == 1 && insn->reg == 5));
+	bool rm = !(insn->row->traits & X86_MODRM && insn->mod != 3) && (insn->rm == 1 || insn->rm == 5);
+
+	return reg || rm || form & FORM_CL;
+}
+
+/* AH..BH without a REX byte anywhere: registers below 8, in their own place but for RCX; memory operands at [RCX]. */
+static bool high_possible(const struct translation *t, const struct x86_insn *insn, unsigned form)
+{
+	bool memory = insn->row->traits & X86_MODRM && insn->mod != 3;
+
+	if (insn->operand_size == 8 || form & FORM_VVVV)
 		return false;
-	if (insn->operand_size == 8 || form & (FORM_CL | FORM_VVVV))
+	if (form & FORM_REG && (insn->reg > 7 || (insn->operand_size != 1 && insn->reg == X86_RSP)))
 		return false;
-	/* As numbers, without REX: 0 2 3 are AL DL BL (or wider), 4 6 7 AH DH BH; 1 and 5 would be guest RCX. */
-	if (form & FORM_REG && (insn->reg == 1 || insn->reg > 7 || (insn->operand_size == 1 && insn->reg == 5)))
-		return false;
-	if (form & FORM_REG && insn->operand_size != 1 && insn->reg == X86_RSP)
-		return false;
-	return insn->rm != 1 && insn->rm != 5 && insn->rm < 8;
+	return memory ? !high_uses_rcx(insn, form) && operand_address_possible(t, insn) : insn->rm < 8;
 }
 
 void translate_trap_site(struct translation *t)
@@ -69,10 +75,22 @@ static void emit_native(struct translation *t, const struct x86_insn *insn, cons
 static bool emit_high(struct translation *t, const struct x86_insn *insn, unsigned form)
 {
 	struct emit_operands operands = {.reg = insn->reg, .rm = insn->rm, .index = HOST_NONE, .high = true};
+	bool rcx = high_uses_rcx(insn, form);
 
-	if (!high_possible(insn, form))
+	if (!high_possible(t, insn, form))
 		return false;
+	if (insn->row->traits & X86_MODRM && insn->mod != 3) {
+		struct place place = operand_place(t, insn, memory_size(insn), insn->row->traits & X86_MEMORY_WRITE);
+
+		emit_memory(&t->e, true, EMIT_LEA, HOST_RCX, place.base, place.index, 0, place.disp);
+		operands.memory = true;
+		operands.base = HOST_RCX;
+	}
+	if (rcx)
+		operand_load(t, HOST_RCX, X86_RCX);
 	emit_native(t, insn, &operands, form & FORM_TRAPS);
+	if (rcx)
+		operand_store(t, X86_RCX, HOST_RCX);
 	return true;
 }
 
@@ -184,7 +202,8 @@ bool translate_vector_possible(const struct translation *t, const struct x86_ins
 	if (!(row->traits & (X86_SSE | X86_AVX | X86_MMX)) ||
 	    row->traits & (X86_X87 | X86_UNDEFINED | X86_ENDS_BLOCK | X86_PRIVILEGED))
 		return false;
-	if (row->traits & X86_MODRM ? !row->reg_kind && !row->rm_kind : !(row->traits & X86_MMX)) /* EMMS */
+	/* EMMS, VZEROUPPER, VZEROALL; in 32-bit code these two leave registers 8 to 15 alone. */
+	if (row->traits & X86_MODRM ? !row->reg_kind && !row->rm_kind : insn->opcode != 0x77 || (!t->wide && row->traits & X86_AVX))
 		return false;
 	if (row->traits & X86_SSE && !(t->key & JIT_KEY_SSE))
 		return false;
@@ -192,7 +211,8 @@ bool translate_vector_possible(const struct translation *t, const struct x86_ins
 		return false;
 	if (uses_mmx(row) && !(t->key & JIT_KEY_X87))
 		return false;
-	if (row->implicit & ~(X86_IMPLICIT_XMM0_READ | X86_IMPLICIT_XMM0_WRITTEN | X86_IMPLICIT_IS4_READ))
+	if (row->implicit & ~(X86_IMPLICIT_XMM0_READ | X86_IMPLICIT_XMM0_WRITTEN | X86_IMPLICIT_IS4_READ |
+			      X86_IMPLICIT_RCX_WRITTEN | X86_IMPLICIT_RAX_RDX_READ))
 		return false;
 	if (kind(row->vvvv_kind) == X86_OPERAND_GPR)
 		return false;
@@ -242,6 +262,8 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 			operand_load(t, operands.rm, insn->rm);
 	}
 	emit_native(t, insn, &operands, true);
+	if (row->implicit & X86_IMPLICIT_RCX_WRITTEN)
+		operand_store(t, X86_RCX, HOST_RCX);
 	if (reg_gpr && operand_pinned(insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_WRITTEN)
 		operand_store(t, insn->reg, operands.reg);
 	if (rm_gpr && operand_pinned(insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_WRITTEN)

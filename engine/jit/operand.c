@@ -172,6 +172,12 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 	return (struct place){HOST_R14, HOST_RCX, 0};
 }
 
+struct place operand_place_linear(struct translation *t, unsigned size, bool write)
+{
+	check(t, size, write, 0);
+	return (struct place){HOST_R14, HOST_RCX, 0};
+}
+
 struct place operand_fold(struct translation *t, struct place place)
 {
 	emit_memory(&t->e, true, EMIT_LEA, HOST_R14, place.base, place.index, 0, place.disp);

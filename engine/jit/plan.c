@@ -52,6 +52,8 @@ static uint32_t implicit_written(const struct x86_insn *insn)
 	}
 	if (insn->map == X86_MAP_0F && (insn->opcode == 0xb0 || insn->opcode == 0xb1))
 		return rax;
+	if (insn->map == X86_MAP_0F && insn->opcode == 0xc7) /* CMPXCHG8B */
+		return rax | rdx;
 	return 0;
 }
 
@@ -70,7 +72,7 @@ static uint32_t native_written(const struct x86_insn *insn, unsigned form)
 
 static uint32_t vector_written(const struct x86_insn *insn)
 {
-	uint32_t written = 0;
+	uint32_t written = insn->row->implicit & X86_IMPLICIT_RCX_WRITTEN ? bit(X86_RCX) : 0;
 
 	if ((insn->row->reg_kind & X86_OPERAND_KIND) == X86_OPERAND_GPR)
 		written |= bit(insn->reg);

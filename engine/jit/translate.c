@@ -97,8 +97,9 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 	}
 	if (translate_system(t, insn) || (ends ? translate_branch(t, insn) : does_nothing(insn)))
 		return;
-	if (!ends && (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) ||
-		      translate_x87(t, insn) || translate_short_increment(t, insn)))
+	if (!ends &&
+	    (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) || translate_x87(t, insn) ||
+	     translate_bit(t, insn) || translate_repeat(t, insn) || translate_short_increment(t, insn)))
 		return;
 	translate_handler(t, insn, ends);
 }

@@ -104,6 +104,8 @@ bool operand_address(struct translation *t, const struct x86_insn *insn);
 struct place operand_place(struct translation *t, const struct x86_insn *insn, unsigned size, bool write);
 /* The same for [rSP + disp] (base X86_RSP) and the like: an implicit operand. */
 struct place operand_place_at(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write);
+/* The same for the linear address in R14. */
+struct place operand_place_linear(struct translation *t, unsigned size, bool write);
 /* The place in R14 alone, so that RCX is free. */
 struct place operand_fold(struct translation *t, struct place place);
 /* mov reg, place; mov place, reg; mov place, imm32. `wide`: 8 bytes, else 4. */
@@ -129,6 +131,10 @@ void x87_ready(struct translation *t);
 /* stack.c */
 bool translate_stack(struct translation *t, const struct x86_insn *insn);
 void stack_adjust(struct translation *t, int32_t by);
+/* bit.c: BT, BTS, BTR, BTC of a bit in memory that a register numbers */
+bool translate_bit(struct translation *t, const struct x86_insn *insn);
+/* repeat.c: REP MOVS, REP STOS */
+bool translate_repeat(struct translation *t, const struct x86_insn *insn);
 /* system.c */
 bool translate_system(struct translation *t, const struct x86_insn *insn);
 bool translate_system_stays(const struct translation *t, const struct x86_insn *insn);
