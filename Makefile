@@ -5,7 +5,7 @@ BUILD ?= build
 N ?= 10000000
 export DEBIAN_FRONTEND = noninteractive
 
-.PHONY: all run test test-kvm bench lint fuzz-cpu help clean
+.PHONY: all run test test-kvm bench bench-kvm lint fuzz-cpu help clean
 .DEFAULT_GOAL := all
 
 # Build $(BUILD)/holon, optimized
@@ -32,6 +32,11 @@ test-kvm:
 bench: all
 	@tool/packages guest bench
 	@bench/run $(BUILD)/holon
+
+# Count exits, system calls and memory of a boot on KVM, under Holon and QEMU, in the nested machine of test-kvm
+bench-kvm: all
+	@tool/packages guest bed
+	@bench/kvm $(BUILD)/holon
 
 # Format, clang-tidy, include layers, freestanding symbols, documents, shell scripts
 lint:
