@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * thread.c - threads, and the mutex and the event that sleep in the kernel (futex(2)); include/holon/host.h has the contract.
- *
- * mutex: 0 free, 1 taken, 2 taken and somebody may sleep. event: 0 unset, 1 set, 2 unset and somebody may sleep.
- * An event wakes every sleeper; the first takes it and the others sleep again.
+ * thread.c - threads, and how they sleep on a word (futex(2)), of which host/sync.c makes the mutex and the event. include/holon/host.h has the
+ * contract.
  */
 #include <errno.h>
 #include <limits.h>
@@ -11,7 +9,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -20,67 +17,25 @@
 #include <unistd.h>
 
 #include "host/linux/linux.h"
+#include "host/sync.h"
 
 #define STACK_BYTES (256 << 10)
 #define SIGNAL_STACK_BYTES (32 << 10) /* a signal frame with all of AVX-512 is 4 KiB */
 #define TIMER_SLACK_NS 1000
-#define SPINS 40
 
-static void futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *until)
+void sync_word_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns)
 {
-	/* The _BITSET form takes an absolute CLOCK_MONOTONIC time, which is host_time_ns(). */
-	syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value, until, NULL, FUTEX_BITSET_MATCH_ANY);
-}
-
-static void futex_wake(_Atomic uint32_t *word, int count)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
-}
-
-static bool exchange_if(_Atomic uint32_t *word, uint32_t from, uint32_t to)
-{
-	return atomic_compare_exchange_strong(word, &from, to);
-}
-
-void host_mutex_lock(struct host_mutex *mutex)
-{
-	unsigned spin;
-
-	for (spin = 0; spin < SPINS; spin++) {
-		if (exchange_if(&mutex->word, 0, 1))
-			return;
-		__builtin_ia32_pause();
-	}
-	while (atomic_exchange(&mutex->word, 2))
-		futex_wait(&mutex->word, 2, NULL);
-}
-
-void host_mutex_unlock(struct host_mutex *mutex)
-{
-	if (atomic_exchange(&mutex->word, 0) == 2)
-		futex_wake(&mutex->word, 1);
-}
-
-void host_event_set(struct host_event *event)
-{
-	if (atomic_exchange(&event->word, 1) == 2)
-		futex_wake(&event->word, INT_MAX);
-}
-
-bool host_event_wait(struct host_event *event, uint64_t deadline_ns)
-{
-	struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000), .tv_nsec = (long)(deadline_ns % 1000000000)};
+	const struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000), .tv_nsec = (long)(deadline_ns % 1000000000)};
 	/* The kernel refuses seconds beyond KTIME_MAX; such a deadline never comes either. */
 	bool forever = deadline_ns > INT64_MAX;
 
-	for (;;) {
-		if (exchange_if(&event->word, 1, 0))
-			return true;
-		if (!forever && host_time_ns() >= deadline_ns)
-			return false;
-		if (exchange_if(&event->word, 0, 2) || atomic_load(&event->word) == 2)
-			futex_wait(&event->word, 2, forever ? NULL : &until);
-	}
+	/* The _BITSET form takes an absolute CLOCK_MONOTONIC time, which is host_time_ns(). */
+	syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value, forever ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+void sync_word_wake(_Atomic uint32_t *word, bool all)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, all ? INT_MAX : 1, NULL, NULL, 0);
 }
 
 struct host_thread {
