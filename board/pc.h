@@ -12,6 +12,7 @@
 #include "board/boot.h"
 #include "board/pc_map.h"
 #include "device/acpi_pm.h"
+#include "device/ahci.h"
 #include "device/debug_exit.h"
 #include "device/hpet.h"
 #include "device/i8042.h"
@@ -38,6 +39,7 @@
 struct pc_disk {
 	struct virtio_blk *virtio;
 	struct nvme *nvme;
+	bool sata; /* a drive of board->ahci */
 };
 
 struct board {
@@ -70,6 +72,7 @@ struct board {
 	struct chardev console_tap; /* its output to the console that the serial port has */
 	struct pc_disk disk[VM_DISKS_MAX];
 	unsigned disks;
+	struct ahci *ahci; /* where a disk or CD-ROM is at it */
 	struct virtio_net *net[VM_NETS_MAX];
 	unsigned nets;
 	uint32_t slots; /* of the root bus that have interrupt pins */

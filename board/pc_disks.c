@@ -29,11 +29,41 @@ static enum status nvme_disk_create(struct board *board, unsigned i, uint8_t dev
 	return status;
 }
 
+/* Drives are plugged in when all disks are known: the controller is made once. */
+static enum status sata_disk_create(struct board *board, unsigned i, uint8_t devfn)
+{
+	(void)devfn;
+	board->disk[i].sata = true;
+	return STATUS_OK;
+}
+
+static enum status ahci_build(struct board *board)
+{
+	const struct vm_config *config = board->vm->config;
+	struct ahci_drive drive[AHCI_PORTS] = {{NULL, NULL, false}};
+	unsigned ports = 0, i;
+	enum status status;
+
+	for (i = 0; i < board->disks; i++)
+		if (board->disk[i].sata && ports < AHCI_PORTS) /* control/ has counted them */
+			drive[ports++] =
+				(struct ahci_drive){board->backends.disk[i], config->disk[i].serial, config->disk[i].cdrom};
+	if (!ports)
+		return STATUS_OK;
+	status = ahci_create(&board->ahci, &board->pci->root, PCI_DEVFN(PC_SLOT_LPC, PC_FUNCTION_SATA), &board->vm->memory, drive);
+	if (status == STATUS_OK) {
+		vm_device_add(board->vm, ahci_device(board->ahci));
+		board->slots |= 1u << PC_SLOT_LPC;
+	}
+	return status;
+}
+
 enum status pc_disks_create(struct board *board, struct reason *why)
 {
 	static enum status (*const create[])(struct board * board, unsigned i, uint8_t devfn) = {
 		[DISK_VIRTIO] = virtio_disk_create,
 		[DISK_NVME] = nvme_disk_create,
+		[DISK_SATA] = sata_disk_create,
 	};
 
 	(void)why;
@@ -43,14 +73,17 @@ enum status pc_disks_create(struct board *board, struct reason *why)
 
 		if (status != STATUS_OK)
 			return status;
-		board->slots |= 1u << slot;
+		if (!board->disk[i].sata)
+			board->slots |= 1u << slot;
 		board->disks++;
 	}
-	return STATUS_OK;
+	return ahci_build(board);
 }
 
 void pc_disks_destroy(struct board *board)
 {
+	if (board->ahci)
+		ahci_destroy(board->ahci);
 	while (board->disks) {
 		struct pc_disk *disk = &board->disk[--board->disks];
 

@@ -63,6 +63,7 @@
 #define PC_SLOT_NET 19        /* and the VM_NETS_MAX - 1 that follow */
 #define PC_SLOT_ROOT_PORTS 28 /* eight functions */
 #define PC_SLOT_LPC 31
+#define PC_FUNCTION_SATA 2 /* of the LPC bridge's slot, as in an ICH9 */
 #define PC_ROOT_PORTS 8
 
 #endif

@@ -222,6 +222,7 @@ static const struct option {
 	{"--memory", true, false, false, parse_memory},
 	{"--overcommit", false, false, false, parse_overcommit},
 	{"--disk", true, true, false, config_disk_parse},
+	{"--cdrom", true, true, false, config_cdrom_parse},
 	{"--net", true, true, false, config_net_parse},
 	{"-p", true, true, false, config_publish_parse},
 	{"--name", true, false, false, parse_name},

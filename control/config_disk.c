@@ -44,7 +44,7 @@ static enum status property_format(struct disk_config *disk, const char *value, 
 
 static enum status property_bus(struct disk_config *disk, const char *value, struct reason *why)
 {
-	static const char *const name[] = {[DISK_VIRTIO] = "virtio", [DISK_NVME] = "nvme"};
+	static const char *const name[] = {[DISK_VIRTIO] = "virtio", [DISK_NVME] = "nvme", [DISK_SATA] = "sata"};
 	unsigned i;
 
 	for (i = 0; i < sizeof(name) / sizeof(name[0]); i++) {
@@ -53,7 +53,7 @@ static enum status property_bus(struct disk_config *disk, const char *value, str
 			return STATUS_OK;
 		}
 	}
-	return reason_give(why, STATUS_USAGE, "--disk %s: bus=%s is unknown; there are virtio and nvme", disk->path, value);
+	return reason_give(why, STATUS_USAGE, "--disk %s: bus=%s is unknown; there are virtio, nvme and sata", disk->path, value);
 }
 
 static enum status property_serial(struct disk_config *disk, const char *value, struct reason *why)
@@ -171,28 +171,46 @@ static void serial_from_path(struct disk_config *disk)
 static enum status disk_check(const struct vm_config *config, const struct disk_config *disk, struct reason *why)
 {
 	const struct disk_config *other;
+	unsigned sata = 0;
 
 	if ((disk->rate.burst && !disk->rate.second) || (disk->byte_rate.burst && !disk->byte_rate.second))
 		return reason_give(why, STATUS_USAGE, "--disk %s: a burst without a rate; add iops=N or bps=SIZE", disk->path);
+	for (other = config->disk; other <= disk; other++)
+		sata += other->bus == DISK_SATA;
+	if (sata > VM_SATA_MAX)
+		return reason_give(why, STATUS_USAGE,
+				   "--disk %s: a VM has at most %u SATA drives, CD-ROMs included; leave one out or choose "
+				   "another bus",
+				   disk->path, VM_SATA_MAX);
 	for (other = config->disk; other < disk; other++)
 		if (!strcmp(other->path, disk->path))
 			return reason_give(why, STATUS_USAGE, "--disk %s: it is there twice; name each disk once", disk->path);
 	return STATUS_OK;
 }
 
+/* A new disk of the config, whose path and properties are a copy of `value`, which starts at *path. */
+static enum status disk_add(struct vm_config *config, const char *option, const char *value, struct disk_config **disk, char **path,
+			    struct reason *why)
+{
+	if (config->disks == VM_DISKS_MAX)
+		return reason_give(why, STATUS_USAGE, "%s %s: a VM has at most %u disks; leave one out", option, value,
+				   VM_DISKS_MAX);
+	*path = strdup(value);
+	if (!*path)
+		return reason_give(why, STATUS_NO_MEMORY, "%s %s: out of memory; free some", option, value);
+	*disk = &config->disk[config->disks++]; /* config_disks_free frees the path from here on */
+	**disk = (struct disk_config){.path = *path};
+	return STATUS_OK;
+}
+
 enum status config_disk_parse(struct vm_config *config, const char *value, struct reason *why)
 {
-	struct disk_config *disk = &config->disk[config->disks];
-	enum status status = STATUS_OK;
+	struct disk_config *disk;
 	char *path, *rest;
+	enum status status = disk_add(config, "--disk", value, &disk, &path, why);
 
-	if (config->disks == VM_DISKS_MAX)
-		return reason_give(why, STATUS_USAGE, "--disk %s: a VM has at most %u disks; leave one out", value, VM_DISKS_MAX);
-	path = strdup(value);
-	if (!path)
-		return reason_give(why, STATUS_NO_MEMORY, "--disk %s: out of memory; free some", value);
-	*disk = (struct disk_config){.path = path};
-	config->disks++; /* config_disks_free frees the path from here on */
+	if (status)
+		return status;
 	rest = comma_split(path);
 	if (!*path)
 		return reason_give(why, STATUS_USAGE, "--disk %s: it names no file; write --disk PATH", value);
@@ -207,6 +225,21 @@ enum status config_disk_parse(struct vm_config *config, const char *value, struc
 	if (!disk->serial[0])
 		serial_from_path(disk);
 	return status;
+}
+
+enum status config_cdrom_parse(struct vm_config *config, const char *value, struct reason *why)
+{
+	struct disk_config *disk;
+	char *path;
+	enum status status = disk_add(config, "--cdrom", value, &disk, &path, why);
+
+	if (status)
+		return status;
+	disk->bus = DISK_SATA;
+	disk->format = "raw"; /* as the ISO image that it is said to be, whatever its name */
+	disk->cdrom = disk->readonly = true;
+	serial_from_path(disk);
+	return disk_check(config, disk, why);
 }
 
 void config_disks_free(struct vm_config *config)

@@ -10,6 +10,8 @@
 
 /* `PATH[,PROPERTY]...`, the value of --disk. */
 enum status config_disk_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
+/* `PATH`, the value of --cdrom: all of it, commas too. */
+enum status config_cdrom_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
 void config_disks_free(struct vm_config *config);
 
 #endif

@@ -17,7 +17,8 @@
 
 enum console_kind { CONSOLE_STDIO, CONSOLE_NONE, CONSOLE_FILE };
 
-enum disk_bus { DISK_VIRTIO, DISK_NVME };
+enum disk_bus { DISK_VIRTIO, DISK_NVME, DISK_SATA };
+#define VM_SATA_MAX 6 /* drives at the SATA controller */
 
 /* A limit; 0: none. The burst is what may go at once after idleness; 0: a tenth of a second's worth. */
 struct disk_rate {
@@ -30,6 +31,7 @@ struct disk_config {
 	const char *format; /* "raw", "qcow2"; NULL: qcow2 if the path ends in .qcow2 and the header agrees, else raw */
 	enum disk_bus bus;
 	bool readonly;
+	bool cdrom;            /* an ISO image in a CD-ROM drive: readonly, at DISK_SATA */
 	uint32_t block_size;   /* what the guest sees: 512 or 4096; 0: the backend's */
 	struct disk_rate rate; /* requests a second */
 	struct disk_rate byte_rate;
