@@ -84,6 +84,7 @@ void pc_disks_destroy(struct board *board)
 {
 	if (board->ahci)
 		ahci_destroy(board->ahci);
+	board->ahci = NULL;
 	while (board->disks) {
 		struct pc_disk *disk = &board->disk[--board->disks];
 
@@ -91,5 +92,6 @@ void pc_disks_destroy(struct board *board)
 			virtio_blk_destroy(disk->virtio);
 		if (disk->nvme)
 			nvme_destroy(disk->nvme);
+		*disk = (struct pc_disk){NULL};
 	}
 }

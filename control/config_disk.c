@@ -56,6 +56,15 @@ static enum status property_bus(struct disk_config *disk, const char *value, str
 	return reason_give(why, STATUS_USAGE, "--disk %s: bus=%s is unknown; there are virtio, nvme and sata", disk->path, value);
 }
 
+static enum status property_onerror(struct disk_config *disk, const char *value, struct reason *why)
+{
+	disk->pause_on_error = !strcmp(value, "pause");
+	if (!disk->pause_on_error && strcmp(value, "report") != 0)
+		return reason_give(why, STATUS_USAGE, "--disk %s: onerror=%s is unknown; there are pause and report", disk->path,
+				   value);
+	return STATUS_OK;
+}
+
 static enum status property_serial(struct disk_config *disk, const char *value, struct reason *why)
 {
 	size_t length = strlen(value), i;
@@ -128,6 +137,7 @@ static const struct property {
 	{"readonly", false, property_readonly},
 	{"format", true, property_format},
 	{"bus", true, property_bus},
+	{"onerror", true, property_onerror},
 	{"serial", true, property_serial},
 	{"block-size", true, property_block_size},
 	{"iops", true, property_iops},

@@ -301,9 +301,19 @@ static void ahci_power_on(void *object)
 	pci_function_reset(&ahci->function);
 }
 
-static void ahci_before_save(void *object)
+/* What the command lists hold is served to the end: nobody adds to them. */
+static void ahci_quiesce(void *object)
 {
 	ahci_drain(object);
+}
+
+static void ahci_resume(void *object)
+{
+	struct ahci *ahci = object;
+
+	host_mutex_lock(&ahci->lock);
+	ahci_run(ahci);
+	host_mutex_unlock(&ahci->lock);
 }
 
 static const char *port_implausible(const struct ahci_port *port)
@@ -368,7 +378,7 @@ static const struct state_table ahci_state = {
 	.name = "ahci",
 	.version = 1,
 	STATE_TABLE_FIELDS(ahci_fields),
-	.before_save = ahci_before_save,
+	.before_save = ahci_quiesce,
 	.after_load = ahci_loaded,
 };
 
@@ -424,6 +434,8 @@ enum status ahci_create(struct ahci **out, struct pci_bus *bus, uint8_t devfn, s
 	ports_init(ahci, drive);
 	ahci->device =
 		(struct device){.name = "ahci", .instance = devfn, .state = &ahci_state, .reset = ahci_power_on, .object = ahci};
+	ahci->device.quiesce = ahci_quiesce;
+	ahci->device.resume = ahci_resume;
 	ahci_describe(ahci);
 	status = pci_function_add(bus, devfn, &ahci->function);
 	if (status != STATUS_OK) {

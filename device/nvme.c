@@ -281,11 +281,24 @@ static void nvme_power_on(void *object)
 	pci_function_reset(&nvme->function);
 }
 
-static void nvme_before_save(void *object)
+/* What the queues hold is served to the end, as far as there are places for the answers: nobody adds to them. */
+static void nvme_quiesce(void *object)
 {
 	struct nvme *nvme = object;
 
 	nvme->block->drain(nvme->block);
+}
+
+/* A command whose doorbell another machine heard, or one that waits for a place, is found here. */
+static void nvme_resume(void *object)
+{
+	struct nvme *nvme = object;
+
+	host_mutex_lock(&nvme->lock);
+	nvme->pending = (1u << NVME_QUEUES) - 1;
+	nvme_run(nvme);
+	nvme_events_tell(nvme);
+	host_mutex_unlock(&nvme->lock);
 }
 
 static const char *queues_implausible(const struct nvme *nvme)
@@ -391,7 +404,7 @@ static const struct state_table nvme_state = {
 	.name = "nvme",
 	.version = 1,
 	STATE_TABLE_FIELDS(nvme_fields),
-	.before_save = nvme_before_save,
+	.before_save = nvme_quiesce,
 	.after_load = nvme_loaded,
 };
 
@@ -437,6 +450,8 @@ enum status nvme_create(struct nvme **out, struct pci_bus *bus, uint8_t devfn, s
 		nvme->id[i] = (uint8_t)serial[i];
 	features_reset(nvme);
 	nvme->device = (struct device){.name = "nvme", .state = &nvme_state, .reset = nvme_power_on, .object = nvme};
+	nvme->device.quiesce = nvme_quiesce;
+	nvme->device.resume = nvme_resume;
 	nvme->device.instance = (bus->bridge ? (unsigned)bus->bridge->devfn << 8 : 0) | devfn;
 	nvme_describe(nvme, !bus->bridge, irq);
 	status = pci_function_add(bus, devfn, &nvme->function);

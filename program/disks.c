@@ -8,6 +8,8 @@
 #include "backend/block/limit.h"
 #include "backend/block/qcow2_block.h"
 #include "backend/block/raw.h"
+#include "backend/block/retry.h"
+#include "program/trouble.h"
 
 /* The guest is to see larger blocks than the backend has. */
 static enum status block_size_apply(struct block *block, const struct disk_config *config, struct reason *why)
@@ -47,6 +49,8 @@ static enum status disk_open(struct block **block, const struct disk_config *con
 		status = block_size_apply(*block, config, why);
 	if (!status && (config->rate.second || config->byte_rate.second))
 		status = block_limit_add(block, &config->rate, &config->byte_rate, why);
+	if (!status && config->pause_on_error)
+		status = block_retry_add(block, &trouble_owner, why);
 	return status;
 }
 
@@ -58,6 +62,15 @@ enum status disks_open(struct block **disk, const struct vm_config *config, stru
 	for (i = 0; !status && i < config->disks; i++)
 		status = disk_open(&disk[i], &config->disk[i], why);
 	return status;
+}
+
+void disks_give_up(struct block **disk, const struct vm_config *config)
+{
+	unsigned i;
+
+	for (i = 0; i < config->disks; i++)
+		if (disk[i] && disk[i]->give_up)
+			disk[i]->give_up(disk[i]);
 }
 
 void disks_drain(struct block **disk, const struct vm_config *config)

@@ -25,6 +25,7 @@
 #include "program/disks.h"
 #include "program/nets.h"
 #include "program/trials.h"
+#include "program/trouble.h"
 #include "x86/cpuid.h"
 
 /* How long the guest has to power off by itself when it is asked to. */
@@ -217,6 +218,8 @@ static enum status machine_make(struct run *run, struct reason *why)
 	if (!status)
 		status = nets_start(run->backends.net, &run->config, why);
 	if (!status)
+		status = trouble_start(&run->vm, why);
+	if (!status)
 		status = trials_create(&run->trials, &run->vm, why);
 	if (!status)
 		status = vm_start(&run->vm, why);
@@ -235,6 +238,8 @@ static void inputs_close(struct run *run)
 static void run_release(struct run *run)
 {
 	signals_stop(run);
+	disks_give_up(run->backends.disk, &run->config);
+	trouble_stop();
 	trials_destroy(run->trials);
 	disks_drain(run->backends.disk, &run->config);
 	nets_stop(run->backends.net, &run->config);

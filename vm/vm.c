@@ -298,6 +298,7 @@ void vm_pause(struct vm *vm)
 	unsigned i;
 
 	host_mutex_lock(&vm->lock);
+	vm->pauses++;
 	vm->paused = true;
 	for (i = 0; i < vm->vcpus; i++)
 		vcpu_request(vm->vcpu[i], VCPU_PAUSE);
@@ -317,7 +318,7 @@ void vm_pause(struct vm *vm)
 void vm_resume(struct vm *vm)
 {
 	host_mutex_lock(&vm->lock);
-	if (vm->paused && vm->end == VM_END_NONE) {
+	if (vm->pauses && --vm->pauses == 0 && vm->end == VM_END_NONE) {
 		if (!vm->held) /* else whoever holds the machine sets the clock going */
 			vm_clock_mode_set(&vm->clock, vm->clock_mode);
 		vm->paused = false;

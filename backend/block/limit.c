@@ -4,7 +4,7 @@
  *
  * Two buckets fill at their rates up to their bursts. A request may go when neither is empty, and takes what it costs, also below zero: so one
  * that is larger than the burst goes too, and those behind it wait longer. Who submits sends what may go at once; the rest waits, in order, for the
- * filter's thread. Draining sends all that waits at once and lets the buckets go below zero for it: the rate holds over time.
+ * filter's thread. While somebody drains, all goes at once and lets the buckets go below zero for it: the rate holds over time.
  */
 #include "limit.h"
 
@@ -34,6 +34,8 @@ struct limit {
 	uint64_t filled_ns;
 	struct block_request *waiting;
 	struct block_request **waiting_end;
+	unsigned drains;  /* who drains now */
+	unsigned in_hand; /* lists that were released and are being submitted */
 	bool stopping;
 };
 
@@ -84,13 +86,13 @@ static void limit_fill_locked(struct limit *limit)
 	bucket_fill(&limit->bytes, seconds);
 }
 
-/* The requests that may go now, off the front of those that wait; all of them if `all`. */
-static struct block_request *limit_release_locked(struct limit *limit, bool all)
+/* The requests that may go now, off the front of those that wait. Then the list is in hand until limit_send has sent it. */
+static struct block_request *limit_release_locked(struct limit *limit)
 {
 	struct block_request *list = limit->waiting, **end = &limit->waiting;
 
 	limit_fill_locked(limit);
-	while (*end && (all || (bucket_wait(&limit->requests) <= 0 && bucket_wait(&limit->bytes) <= 0))) {
+	while (*end && (limit->drains || (bucket_wait(&limit->requests) <= 0 && bucket_wait(&limit->bytes) <= 0))) {
 		if (limit->requests.rate > 0)
 			limit->requests.level -= 1;
 		if (limit->bytes.rate > 0)
@@ -103,7 +105,20 @@ static struct block_request *limit_release_locked(struct limit *limit, bool all)
 	*end = NULL;
 	if (!limit->waiting)
 		limit->waiting_end = &limit->waiting;
+	limit->in_hand++;
 	return list;
+}
+
+static void limit_send(struct limit *limit, struct block_request *list)
+{
+	if (!list)
+		return;
+	limit->inner->submit(limit->inner, list);
+	pthread_mutex_lock(&limit->lock);
+	limit->in_hand--;
+	if (limit->drains)
+		pthread_cond_broadcast(&limit->changed);
+	pthread_mutex_unlock(&limit->lock);
 }
 
 static void limit_submit(struct block *block, struct block_request *list)
@@ -114,12 +129,11 @@ static void limit_submit(struct block *block, struct block_request *list)
 	*limit->waiting_end = list;
 	while (*limit->waiting_end)
 		limit->waiting_end = &(*limit->waiting_end)->next;
-	list = limit_release_locked(limit, false);
+	list = limit_release_locked(limit);
 	if (limit->waiting)
-		pthread_cond_signal(&limit->changed);
+		pthread_cond_broadcast(&limit->changed);
 	pthread_mutex_unlock(&limit->lock);
-	if (list)
-		limit->inner->submit(limit->inner, list);
+	limit_send(limit, list);
 }
 
 static void limit_sleep_locked(struct limit *limit)
@@ -141,11 +155,11 @@ static void *limit_main(void *argument)
 
 	pthread_mutex_lock(&limit->lock);
 	while (!limit->stopping) {
-		struct block_request *list = limit_release_locked(limit, false);
+		struct block_request *list = limit_release_locked(limit);
 
 		if (list) {
 			pthread_mutex_unlock(&limit->lock);
-			limit->inner->submit(limit->inner, list);
+			limit_send(limit, list);
 			pthread_mutex_lock(&limit->lock);
 		} else if (limit->waiting) {
 			limit_sleep_locked(limit);
@@ -157,17 +171,33 @@ static void *limit_main(void *argument)
 	return NULL;
 }
 
+/* What completes meanwhile may submit more: that passes straight through, and the backend's own drain waits for it. */
 static void limit_drain(struct block *block)
 {
 	struct limit *limit = limit_of(block);
 	struct block_request *list;
 
 	pthread_mutex_lock(&limit->lock);
-	list = limit_release_locked(limit, true);
+	limit->drains++;
+	list = limit_release_locked(limit);
 	pthread_mutex_unlock(&limit->lock);
-	if (list)
-		limit->inner->submit(limit->inner, list);
+	limit_send(limit, list);
+	pthread_mutex_lock(&limit->lock);
+	while (limit->in_hand)
+		pthread_cond_wait(&limit->changed, &limit->lock);
+	pthread_mutex_unlock(&limit->lock);
 	limit->inner->drain(limit->inner);
+	pthread_mutex_lock(&limit->lock);
+	limit->drains--;
+	pthread_mutex_unlock(&limit->lock);
+}
+
+static void limit_give_up(struct block *block)
+{
+	struct block *inner = limit_of(block)->inner;
+
+	if (inner->give_up)
+		inner->give_up(inner);
 }
 
 static enum status limit_resize(struct block *block, uint64_t size, struct reason *why)
@@ -195,7 +225,7 @@ static void limit_close(struct block *block)
 	limit_drain(block);
 	pthread_mutex_lock(&limit->lock);
 	limit->stopping = true;
-	pthread_cond_signal(&limit->changed);
+	pthread_cond_broadcast(&limit->changed);
 	pthread_mutex_unlock(&limit->lock);
 	pthread_join(limit->thread, NULL);
 	limit_free(limit);
@@ -215,6 +245,7 @@ enum status block_limit_add(struct block **block, const struct disk_rate *reques
 				      .drain = limit_drain,
 				      .close = limit_close,
 				      .resize = limit_resize,
+				      .give_up = limit_give_up,
 				      .size = inner->size,
 				      .block_size = inner->block_size,
 				      .discard_granularity = inner->discard_granularity,

@@ -35,6 +35,10 @@ struct block_request {
 	void *device;               /* the submitter's */
 	struct block_request *next; /* the next of the batch; the backend's, while it has the request */
 	uint64_t backend_word[4];   /* likewise */
+	/* Of a filter that looks at results first: it puts itself in the place of `done`, and back. Backends change no other field. */
+	void (*filter_done)(struct block_request *request, enum status status);
+	void *filter;
+	enum status filter_status;
 };
 
 struct block {
@@ -48,6 +52,8 @@ struct block {
 	 * what a guest has there. From one thread at a time. NULL: this backend cannot.
 	 */
 	enum status (*resize)(struct block *block, uint64_t size, struct reason *why);
+	/* The VM ends: requests that wait for the host to recover are done, with its error. Before the last drain. NULL: none ever wait. */
+	void (*give_up)(struct block *block);
 	/* The device's, both or none: `size` has changed. Called by whoever resizes, without a lock. */
 	void (*resized)(void *device);
 	void *device;

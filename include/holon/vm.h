@@ -94,6 +94,7 @@ struct vm {
 	struct host_event changed; /* for vm_wait */
 	enum vm_end end;
 	bool paused;
+	unsigned pauses; /* who paused it and has not resumed it */
 	bool reset_wanted;
 	bool held;        /* some thread has the machine to itself, to reset it or take it apart: others, and a pause, wait */
 	unsigned holders; /* threads that hold or want to */
@@ -132,6 +133,7 @@ void vm_reset_request(struct vm *vm); /* under no_reboot: VM_END_RESET */
 void vm_debug_exit(struct vm *vm, uint32_t value);
 
 /* From the program's thread or an API's. Pause returns when every vcpu stands and the clock too. */
+/* Pauses nest: the VM runs again when each has been resumed. */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 
