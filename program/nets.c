@@ -10,14 +10,15 @@ enum status nets_open(struct net **net, const struct vm_config *config, struct r
 {
 	static enum status (*const open[])(struct net * *net, const struct net_config *config, struct reason *why) = {
 		[NET_USER] = net_user_open,
+		[NET_TAP] = net_tap_open,
+		[NET_BRIDGE] = net_tap_open,
+		[NET_SWITCH] = net_switch_open,
 	};
 	enum status status = STATUS_OK;
 	unsigned i;
 
 	for (i = 0; !status && i < config->nets; i++)
-		status = config->net[i].kind != NET_USER
-				 ? reason_give(why, STATUS_UNSUPPORTED, "--net: only user networks are built yet")
-				 : open[config->net[i].kind](&net[i], &config->net[i], why);
+		status = open[config->net[i].kind](&net[i], &config->net[i], why);
 	return status;
 }
 
