@@ -141,3 +141,30 @@ reboots() {
 	check "$engine, $cpus vcpus: and powers off" [ $status = 0 ]
 	[ $failures = 0 ] || { show "$work/console" 30; show "$work/stderr"; }
 }
+
+# tried WHAT COUNTER LEAST OPTION...: boots from disk with 2 vcpus; the guest writes, drops its caches, reads back and sleeps meanwhile by its own clock. The stats
+# must count LEAST trials.
+tried() {
+	local what=$1 counter=$2 least=$3 status=0 script count
+
+	shift 3
+	cp --sparse=always "$images/disk.img" "$work/disk.img"
+	script='
+		grep -q "/dev/root\|/dev/vda" /proc/mounts && echo "guest: root on vda"
+		(while :; do sleep 0.05 || break; echo tick >>/tmp/ticks; done) &
+		for i in 1 2 3; do
+			head -c 2000000 /dev/urandom >/var/data$i; sha256sum /var/data$i >/var/sum$i; sync
+			echo 3 >/proc/sys/vm/drop_caches
+			sha256sum -c -s /var/sum$i && echo "guest: verified $i"
+		done
+		[ "$(wc -l </tmp/ticks)" -ge 10 ] && echo "guest: slept"
+		dmesg | grep -i "unstable\|stuck\|lockup\|i/o error\|nobody cared" || echo "guest: nothing to complain of"'
+	linux_disk 100 "$script" "$work/disk.img" --cpus 2 --memory 256M --stats "$work/stats" "$@" || status=$?
+	count=$(sed -n "s/.*\"$counter\": \([0-9]*\).*/\1/p" "$work/stats")
+	check "$what: Debian's kernel boots and powers off (status $status)" [ $status = 0 ]
+	check "$what: $count of them, at least $least" [ "${count:-0}" -ge "$least" ]
+	check "$what: the disk holds what was written" [ "$(grep -c '^guest: verified' "$work/console")" = 3 ]
+	check "$what: sleeps end" grep -q '^guest: slept' "$work/console"
+	check "$what: the kernel has nothing to complain of" grep -q '^guest: nothing to complain of' "$work/console"
+	[ $failures = 0 ] || { show "$work/console" 30; show "$work/stderr"; }
+}
