@@ -336,23 +336,51 @@ bool vm_clock_skip_idle(struct vm_clock *clock)
 
 /* Saved while PAUSED: the TSC says it all. */
 
-static enum status clock_after_load(void *object, uint32_t version, struct reason *why)
+#define SAVED_NS_MAX (UINT64_C(1) << 62) /* 146 years, of running or since 1970: sums of such times do not overflow */
+
+static void clock_before_save(void *object)
 {
 	struct vm_clock *clock = object;
 
+	host_mutex_lock(&clock->lock);
+	clock->saved.tsc_khz = clock->tsc_khz;
+	clock->saved.stopped_tsc = clock->stopped_tsc;
+	clock->saved.wall_offset_ns = clock->wall_offset_ns;
+	host_mutex_unlock(&clock->lock);
+}
+
+static enum status clock_after_load(void *object, uint32_t version, struct reason *why)
+{
+	struct vm_clock *clock = object;
+	uint32_t khz = clock->saved.tsc_khz;
+	uint64_t ns;
+
 	(void)version;
-	if (clock->tsc_khz < TSC_KHZ_MIN || clock->tsc_khz > TSC_KHZ_MAX)
-		return reason_give(why, STATUS_INVALID, "saved clock: a TSC of %u kHz is impossible; the file is damaged",
-				   clock->tsc_khz);
-	clock->counted_base_ns = multiply_divide(clock->stopped_tsc, NS_PER_MS, clock->tsc_khz, NULL);
+	if (khz < TSC_KHZ_MIN || khz > TSC_KHZ_MAX)
+		return reason_give(why, STATUS_INVALID, "saved clock: a TSC of %u kHz is impossible; the file is damaged", khz);
+	ns = multiply_divide(clock->saved.stopped_tsc, NS_PER_MS, khz, NULL);
+	if (ns > SAVED_NS_MAX || clock->saved.wall_offset_ns > SAVED_NS_MAX)
+		return reason_give(why, STATUS_INVALID, "saved clock: no machine has run for so long; the file is damaged");
+	host_mutex_lock(&clock->lock);
+	sequence_step(clock);
+	if (clock->tsc_khz != khz) /* read without a lock by who is not there yet when another machine's state is loaded */
+		clock->tsc_khz = khz;
+	__atomic_store_n(&clock->stopped_tsc, clock->saved.stopped_tsc, __ATOMIC_RELAXED);
+	__atomic_store_n(&clock->wall_offset_ns, clock->saved.wall_offset_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&clock->counted_base_ns, ns, __ATOMIC_RELAXED);
 	atomic_store_explicit(&clock->counted, 0, memory_order_relaxed);
+	sequence_step(clock);
+	host_mutex_unlock(&clock->lock);
 	return STATUS_OK;
 }
 
 static const struct state_field clock_fields[] = {
-	STATE_FIELD(struct vm_clock, tsc_khz),
-	STATE_FIELD(struct vm_clock, stopped_tsc),
-	STATE_FIELD(struct vm_clock, wall_offset_ns),
+	STATE_FIELD(struct vm_clock, saved.tsc_khz),
+	STATE_FIELD(struct vm_clock, saved.stopped_tsc),
+	STATE_FIELD(struct vm_clock, saved.wall_offset_ns),
 };
-const struct state_table vm_clock_state = {
-	.name = "clock", .version = 1, STATE_TABLE_FIELDS(clock_fields), .after_load = clock_after_load};
+const struct state_table vm_clock_state = {.name = "clock",
+					   .version = 1,
+					   STATE_TABLE_FIELDS(clock_fields),
+					   .before_save = clock_before_save,
+					   .after_load = clock_after_load};

@@ -100,9 +100,13 @@ bool vm_hold(struct vm *vm)
 void vm_release(struct vm *vm)
 {
 	struct device *device;
+	bool lives;
 
+	host_mutex_lock(&vm->lock);
+	lives = vm->end == VM_END_NONE;
+	host_mutex_unlock(&vm->lock);
 	/* After an end nobody needs them, and after a failure nothing may come of what they hold. */
-	for (device = vm->end == VM_END_NONE ? vm->devices : NULL; device; device = device->next)
+	for (device = lives ? vm->devices : NULL; device; device = device->next)
 		if (device->resume)
 			device->resume(device->object);
 	host_mutex_unlock(&vm->board_lock);

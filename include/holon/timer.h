@@ -41,6 +41,11 @@ struct vm_clock {
 	struct host_event fired; /* a callback has returned: timer_cancel_wait */
 	struct host_thread *thread;
 	bool stopping;
+	struct { /* a copy, on its way to or from saved state: others may look at the clock meanwhile */
+		uint32_t tsc_khz;
+		uint64_t stopped_tsc;
+		uint64_t wall_offset_ns;
+	} saved;
 };
 
 struct state_table;
