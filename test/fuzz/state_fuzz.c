@@ -6,7 +6,7 @@
  * whose checksums are made right again. Each is loaded into a machine that was made anew. What loads must save, and what it saved must load and save
  * the same; then the devices are resumed, ports and memory are touched, time passes and the vcpus run a while. RAM is put back afterwards.
  *
- * With clang it is libFuzzer's, see virtio_fuzz.c; HOLON_FUZZ_GUEST names the guest, build/test/guest/timer_test.elf; -len_control=0 -detect_leaks=0 are of
+ * With clang it is libFuzzer's, see device_fuzz.c; HOLON_FUZZ_GUEST names the guest, build/test/guest/timer_test.elf; -len_control=0 -detect_leaks=0 are of
  * use. Else: `state_fuzz --guest GUEST
  * [--runs N] [--seed S] [FILE...]` replays files and makes inputs at random.
  */
