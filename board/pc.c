@@ -347,8 +347,8 @@ static void root_ports_destroy(struct board *board)
 static enum status rng_create(struct board *board, struct reason *why)
 {
 	struct vm *vm = board->vm;
-	enum status status =
-		virtio_rng_create(&board->rng, &board->pci->root, PCI_DEVFN(PC_SLOT_RNG, 0), &vm->memory, &vm->irq, &vm->clock);
+	enum status status = virtio_rng_create(&board->rng, &board->pci->root, PCI_DEVFN(PC_SLOT_RNG, 0), &vm->memory, &vm->irq,
+					       &vm->clock, vm->config->rng.second, vm->config->rng.burst);
 
 	(void)why;
 	if (status == STATUS_OK) {

@@ -9,6 +9,7 @@
 #include "control/config.h"
 #include "control/config_disk.h"
 #include "control/config_net.h"
+#include "control/config_small.h"
 
 #define MEMORY_DEFAULT (UINT64_C(1) << 30)
 #define MIB (UINT64_C(1) << 20)
@@ -225,6 +226,7 @@ static const struct option {
 	{"--cdrom", true, true, false, config_cdrom_parse},
 	{"--net", true, true, false, config_net_parse},
 	{"-p", true, true, false, config_publish_parse},
+	{"--rng", true, false, false, config_rng_parse},
 	{"--name", true, false, false, parse_name},
 	{"--cpu", true, false, false, parse_cpu},
 	{"--debug-exit", true, false, false, parse_debug_exit},
@@ -254,15 +256,15 @@ static const struct option *option_find(const char *word, const char **value)
 }
 
 /* One option at arguments[*at]; steps *at behind it. */
-static enum status option_parse(struct vm_config *config, int count, char **arguments, int *at, uint32_t *seen, struct reason *why)
+static enum status option_parse(struct vm_config *config, int count, char **arguments, int *at, uint64_t *seen, struct reason *why)
 {
 	const char *word = arguments[(*at)++], *value = NULL;
 	const struct option *option = option_find(word, &value);
-	uint32_t bit;
+	uint64_t bit;
 
 	if (!option)
 		return reason_give(why, STATUS_USAGE, "%s: unknown option; `holon help run` lists them", word);
-	bit = UINT32_C(1) << (option - options);
+	bit = UINT64_C(1) << (option - options);
 	if (*seen & bit && !option->repeats)
 		return reason_give(why, STATUS_USAGE, "%s: it is there twice; give it once", option->name);
 	*seen |= bit;
@@ -285,7 +287,7 @@ static enum status option_parse(struct vm_config *config, int count, char **argu
 enum status config_parse(struct vm_config *config, int count, char **arguments, struct reason *why)
 {
 	enum status status = STATUS_OK;
-	uint32_t seen = 0;
+	uint64_t seen = 0;
 	int at = 0;
 
 	*config = (struct vm_config){.name = "vm",
@@ -294,6 +296,7 @@ enum status config_parse(struct vm_config *config, int count, char **arguments, 
 				     .cpus = 1,
 				     .memory = MEMORY_DEFAULT,
 				     .cmdline = "",
+				     .rng = VM_RNG_DEFAULT,
 				     .debug_exit_port = -1};
 	while (!status && at < count)
 		status = option_parse(config, count, arguments, &at, &seen, why);

@@ -137,7 +137,7 @@ static enum status config_take(struct guest *guest, struct reason *why)
 	uint64_t half = host_memory_free() / 2 / MEMORY_GRAIN * MEMORY_GRAIN, cpus = 1, port = 0;
 	enum status status = engine_take(guest, why);
 
-	*config = (struct vm_config){.name = guest->name, .cpu_model = "max", .no_reboot = true};
+	*config = (struct vm_config){.name = guest->name, .cpu_model = "max", .rng = VM_RNG_DEFAULT, .no_reboot = true};
 	if (!status)
 		status = number_take(guest, "memory", half < VM_MEMORY_MAX ? half : VM_MEMORY_MAX, VM_MEMORY_MIN, VM_MEMORY_MAX,
 				     &config->memory, why);

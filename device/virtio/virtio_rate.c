@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio_rate.c - see virtio_rate.h. Used by virtio_net.
+ * virtio_rate.c - see virtio_rate.h. Used by virtio_net and virtio_rng.
  */
 #include "virtio_rate.h"
 
@@ -41,4 +41,17 @@ void virtio_rate_spend(struct virtio_rate *rate, uint64_t now_ns, uint64_t units
 	cost = units * NS_PER_SECOND + (rate->rest & INT64_MAX);
 	rate->full_ns += cost / rate->second;
 	rate->rest = cost % rate->second;
+}
+
+void virtio_rate_loaded(struct virtio_rate *rate, uint64_t now_ns, uint64_t most)
+{
+	uint64_t latest;
+
+	if (!rate->second)
+		return;
+	latest = now_ns + rate->burst_ns + most * NS_PER_SECOND / rate->second;
+	if (rate->full_ns > latest)
+		rate->full_ns = latest;
+	if (rate->rest >= rate->second)
+		rate->rest = 0;
 }

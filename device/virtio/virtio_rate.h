@@ -24,5 +24,7 @@ void virtio_rate_init(struct virtio_rate *rate, uint64_t second, uint64_t burst)
 bool virtio_rate_open(const struct virtio_rate *rate, uint64_t now_ns, uint64_t *due_ns);
 /* At most 2^32 units. */
 void virtio_rate_spend(struct virtio_rate *rate, uint64_t now_ns, uint64_t units);
+/* full_ns and rest come from a saved state: no debt is larger than what one item of `most` units leaves. */
+void virtio_rate_loaded(struct virtio_rate *rate, uint64_t now_ns, uint64_t most);
 
 #endif

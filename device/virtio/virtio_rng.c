@@ -1,51 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio_rng.c - entropy (virtio 1.2, 5.4): every buffer gets at most 4 KiB of random bytes, 1 MiB a second in all.
+ * virtio_rng.c - entropy (virtio 1.2, 5.4): every buffer gets at most 4 KiB of random bytes, and all of them so many a second as the owner says.
  *
- * The rate is metered by credit that grows with the guest's time. A queue that finds too little waits for the timer.
+ * The rate is that of the guest's time. A queue that has to wait is served again by the timer.
  */
 #include "virtio_rng.h"
 #include "virtio_pci.h"
+#include "virtio_rate.h"
 
 #define VIRTIO_RNG_TYPE 4
 #define VIRTIO_RNG_QUEUE_SIZE 64
-#define VIRTIO_RNG_BYTES_MAX 4096u        /* of one request */
-#define VIRTIO_RNG_CREDIT_MAX (64u << 10) /* bytes that may come in one go */
-#define VIRTIO_RNG_NS_PER_BYTE 954u       /* 1 MiB a second */
-#define VIRTIO_RNG_COST_MIN 64u           /* a tiny request's work costs too */
+#define VIRTIO_RNG_BYTES_MAX 4096u /* of one request */
+#define VIRTIO_RNG_COST_MIN 64u    /* a tiny request's work costs too */
 
 struct virtio_rng {
 	struct virtio_pci pci;
 	struct timer timer;
 	struct vm_clock *clock;
 	/* Under pci.lock. */
-	uint32_t credit;    /* bytes */
-	uint64_t credit_ns; /* guest time up to which it is counted */
-	uint8_t waiting;    /* for the timer */
+	struct virtio_rate rate;
+	uint8_t waiting; /* for the timer */
 	uint8_t bytes[VIRTIO_RNG_BYTES_MAX];
 	struct virtio_chain chain;
 };
 
-static void virtio_rng_credit_update(struct virtio_rng *rng)
-{
-	uint64_t now = vm_clock_ns(rng->clock), earned;
-
-	if (now <= rng->credit_ns) {
-		rng->credit_ns = now;
-		return;
-	}
-	earned = (now - rng->credit_ns) / VIRTIO_RNG_NS_PER_BYTE;
-	if (earned >= VIRTIO_RNG_CREDIT_MAX - rng->credit) {
-		rng->credit = VIRTIO_RNG_CREDIT_MAX;
-		rng->credit_ns = now;
-	} else {
-		rng->credit += (uint32_t)earned;
-		rng->credit_ns += earned * VIRTIO_RNG_NS_PER_BYTE;
-	}
-}
-
 /* One request. false: the queue has no more, or is broken. */
-static bool virtio_rng_answer(struct virtio_rng *rng, struct virtio_queue *queue)
+static bool virtio_rng_answer(struct virtio_rng *rng, struct virtio_queue *queue, uint64_t now)
 {
 	enum virtio_pop pop = virtio_queue_pop(queue, &rng->chain);
 	uint64_t length;
@@ -53,7 +33,8 @@ static bool virtio_rng_answer(struct virtio_rng *rng, struct virtio_queue *queue
 	if (pop == VIRTIO_POP_EMPTY) {
 		if (!virtio_queue_arm(queue))
 			return false;
-		rng->credit--; /* a driver that adds and takes back for ever gets no further than one that asks */
+		/* A driver that adds and takes back for ever gets no further than one that asks. */
+		virtio_rate_spend(&rng->rate, now, VIRTIO_RNG_COST_MIN);
 		return true;
 	}
 	if (pop == VIRTIO_POP_BROKEN) {
@@ -65,24 +46,25 @@ static bool virtio_rng_answer(struct virtio_rng *rng, struct virtio_queue *queue
 		length = VIRTIO_RNG_BYTES_MAX;
 	host_random(rng->bytes, length);
 	virtio_chain_fill(&rng->chain, rng->bytes, length);
-	rng->credit -= length > VIRTIO_RNG_COST_MIN ? (uint32_t)length : VIRTIO_RNG_COST_MIN;
+	virtio_rate_spend(&rng->rate, now, length > VIRTIO_RNG_COST_MIN ? length : VIRTIO_RNG_COST_MIN);
 	virtio_pci_complete(&rng->pci, 0, &rng->chain, (uint32_t)length);
 	return true;
 }
 
 static void virtio_rng_serve_locked(struct virtio_rng *rng)
 {
+	uint64_t now = vm_clock_ns(rng->clock), due;
 	struct virtio_queue *queue;
 
-	virtio_rng_credit_update(rng);
-	while ((queue = virtio_pci_queue(&rng->pci, 0)) != NULL && rng->credit >= VIRTIO_RNG_BYTES_MAX) {
-		if (!virtio_rng_answer(rng, queue))
+	while ((queue = virtio_pci_queue(&rng->pci, 0)) != NULL) {
+		if (!virtio_rate_open(&rng->rate, now, &due)) {
+			rng->waiting = 1;
+			timer_set(&rng->timer, due);
+			return;
+		}
+		if (!virtio_rng_answer(rng, queue, now))
 			return;
 	}
-	if (!queue)
-		return;
-	rng->waiting = 1;
-	timer_set(&rng->timer, rng->credit_ns + (VIRTIO_RNG_BYTES_MAX - rng->credit) * (uint64_t)VIRTIO_RNG_NS_PER_BYTE);
 }
 
 static void virtio_rng_notify(void *owner, unsigned queue)
@@ -129,22 +111,22 @@ static enum status virtio_rng_loaded(void *object, uint32_t version, struct reas
 {
 	struct virtio_rng *rng = object;
 	enum status status = virtio_pci_loaded(&rng->pci, why);
+	uint64_t due;
 
 	(void)version;
 	host_mutex_lock(&rng->pci.lock);
-	if (rng->credit > VIRTIO_RNG_CREDIT_MAX)
-		rng->credit = VIRTIO_RNG_CREDIT_MAX;
 	rng->waiting &= 1;
+	virtio_rate_loaded(&rng->rate, vm_clock_ns(rng->clock), VIRTIO_RNG_BYTES_MAX);
 	if (status == STATUS_OK && rng->waiting)
-		timer_set(&rng->timer, vm_clock_ns(rng->clock) + (uint64_t)VIRTIO_RNG_BYTES_MAX * VIRTIO_RNG_NS_PER_BYTE);
+		timer_set(&rng->timer, virtio_rate_open(&rng->rate, vm_clock_ns(rng->clock), &due) ? vm_clock_ns(rng->clock) : due);
 	host_mutex_unlock(&rng->pci.lock);
 	return status;
 }
 
 static const struct state_field virtio_rng_fields[] = {
 	VIRTIO_PCI_STATE(struct virtio_rng, pci),
-	STATE_FIELD(struct virtio_rng, credit),
-	STATE_FIELD(struct virtio_rng, credit_ns),
+	STATE_FIELD(struct virtio_rng, rate.full_ns),
+	STATE_FIELD(struct virtio_rng, rate.rest),
 	STATE_FIELD(struct virtio_rng, waiting),
 };
 static const struct state_table virtio_rng_state = {
@@ -155,7 +137,7 @@ static const struct state_table virtio_rng_state = {
 };
 
 enum status virtio_rng_create(struct virtio_rng **out, struct pci_bus *bus, uint8_t devfn, struct guest_memory *memory,
-			      struct irq *irq, struct vm_clock *clock)
+			      struct irq *irq, struct vm_clock *clock, uint64_t second, uint64_t burst)
 {
 	static const struct virtio_identity identity = {
 		.name = "virtio-rng",
@@ -171,7 +153,7 @@ enum status virtio_rng_create(struct virtio_rng **out, struct pci_bus *bus, uint
 	if (!rng)
 		return STATUS_NO_MEMORY;
 	rng->clock = clock;
-	rng->credit = VIRTIO_RNG_CREDIT_MAX;
+	virtio_rate_init(&rng->rate, second, burst);
 	timer_init(&rng->timer, clock, virtio_rng_fire, rng);
 	status = virtio_pci_plug(&rng->pci, &identity, &virtio_rng_ops, rng, bus, devfn, memory, irq);
 	if (status != STATUS_OK) {

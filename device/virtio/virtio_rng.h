@@ -14,9 +14,9 @@
 struct pci_bus;
 struct virtio_rng;
 
-/* The clock meters the rate: the guest waits for its bytes, not for the host's. */
+/* At most `second` bytes a second of the guest's time (0: no limit), after idleness `burst` at once (0: a tenth of a second's worth). */
 enum status virtio_rng_create(struct virtio_rng **out, struct pci_bus *bus, uint8_t devfn, struct guest_memory *memory,
-			      struct irq *irq, struct vm_clock *clock) must_check;
+			      struct irq *irq, struct vm_clock *clock, uint64_t second, uint64_t burst) must_check;
 struct device *virtio_rng_device(struct virtio_rng *rng);
 void virtio_rng_destroy(struct virtio_rng *rng);
 

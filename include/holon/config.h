@@ -32,12 +32,22 @@ struct disk_config {
 	enum disk_bus bus;
 	bool readonly;
 	bool cdrom;            /* an ISO image in a CD-ROM drive: readonly, at DISK_SATA */
-	bool pause_on_error; /* a host's disk that is full or fails pauses the VM; else the guest is told */
+	bool pause_on_error;   /* a host's disk that is full or fails pauses the VM; else the guest is told */
 	uint32_t block_size;   /* what the guest sees: 512 or 4096; 0: the backend's */
 	struct disk_rate rate; /* requests a second */
 	struct disk_rate byte_rate;
 	char serial[21]; /* what the guest reads; from the path's hash where the owner gave none */
 };
+
+/* Bytes a second and after idleness at once; 0: no limit, a tenth of a second's worth. */
+struct rng_config {
+	uint64_t second;
+	uint64_t burst;
+};
+#define VM_RNG_DEFAULT                                \
+	{                                             \
+		UINT64_C(1) << 20, UINT64_C(64) << 10 \
+	}
 
 enum net_kind { NET_USER, NET_TAP, NET_BRIDGE, NET_SWITCH };
 
@@ -106,6 +116,7 @@ struct vm_config {
 	bool no_net;
 	struct net_publish publish[NET_PUBLISH_MAX]; /* as given; the first user network has them */
 	unsigned publishes;
+	struct rng_config rng;
 	enum console_kind console;
 	const char *console_path;
 	int debug_exit_port; /* -1: none */

@@ -58,7 +58,8 @@ static struct bench *bench_create(void)
 	assert_int_equal(vm_clock_init(&bench->clock, 1000000), STATUS_OK);
 	vm_clock_mode_set(&bench->clock, CLOCK_COUNTED);
 	bench->recorder.chardev = (struct chardev){.write = recorder_write, .room_again = recorder_room_again};
-	assert_int_equal(virtio_rng_create(&bench->rng, root, RNG, &bench->machine.memory, &bench->machine.irq, &bench->clock),
+	assert_int_equal(virtio_rng_create(&bench->rng, root, RNG, &bench->machine.memory, &bench->machine.irq, &bench->clock,
+					   1 << 20, 64 << 10),
 			 STATUS_OK);
 	assert_int_equal(virtio_console_create(&bench->console, root, CONSOLE, &bench->machine.memory, &bench->machine.irq,
 					       &bench->recorder.chardev),
@@ -135,6 +136,49 @@ static void entropy_is_metered_by_the_guests_time(void **state)
 	assert_true(driver_take(&bench->rng_driver, 0, &id, &length));
 	assert_int_equal(length, 4096);
 	virtio_rng_device(bench->rng)->reset(bench->rng);
+	bench_destroy(bench);
+}
+
+/* The owner's rate: 100 bytes a second, 4096 at once; what is over the burst has to be waited for. */
+static void entropy_has_the_rate_that_the_owner_set(void **state)
+{
+	struct bench *bench = bench_create();
+	uint32_t id, length;
+
+	(void)state;
+	virtio_rng_destroy(bench->rng);
+	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
+					   &bench->machine.irq, &bench->clock, 100, 4096),
+			 STATUS_OK);
+	bench_up(bench);
+	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 4096, DESC_WRITE, 0);
+	driver_offer(&bench->rng_driver, 0, 0);
+	assert_true(driver_take(&bench->rng_driver, 0, &id, &length));
+	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 1, DESC_WRITE, 0);
+	driver_offer(&bench->rng_driver, 0, 0);
+	assert_false(driver_take(&bench->rng_driver, 0, &id, &length));
+	vm_clock_count(&bench->clock, 1000000000);
+	assert_true(driver_take(&bench->rng_driver, 0, &id, &length)); /* some credit is enough */
+	bench_destroy(bench);
+}
+
+static void entropy_without_a_limit_never_waits(void **state)
+{
+	struct bench *bench = bench_create();
+	uint32_t id, length;
+
+	(void)state;
+	virtio_rng_destroy(bench->rng);
+	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
+					   &bench->machine.irq, &bench->clock, 0, 0),
+			 STATUS_OK);
+	bench_up(bench);
+	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 4096, DESC_WRITE, 0);
+	for (unsigned i = 0; i < 1000; i++) {
+		driver_offer(&bench->rng_driver, 0, 0);
+		assert_true(driver_take(&bench->rng_driver, 0, &id, &length));
+		assert_int_equal(length, 4096);
+	}
 	bench_destroy(bench);
 }
 
@@ -248,7 +292,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(entropy_comes_in_bounded_pieces),     cmocka_unit_test(entropy_is_metered_by_the_guests_time),
 		cmocka_unit_test(output_reaches_the_chardev_in_order), cmocka_unit_test(input_waits_for_room_and_arrives_whole),
-		cmocka_unit_test(random_rings_are_survived),
+		cmocka_unit_test(random_rings_are_survived),           cmocka_unit_test(entropy_has_the_rate_that_the_owner_set),
+		cmocka_unit_test(entropy_without_a_limit_never_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

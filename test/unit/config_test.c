@@ -45,6 +45,27 @@ static void defaults_are_a_small_machine(void **state)
 	config_free(&config);
 }
 
+static void random_numbers_have_a_rate(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--kernel k"), STATUS_OK);
+	assert_int_equal(config.rng.second, 1 << 20);
+	assert_int_equal(config.rng.burst, 64 << 10);
+	assert_int_equal(parse("--kernel k --rng bps=10K,bps-burst=1M"), STATUS_OK);
+	assert_int_equal(config.rng.second, 10 << 10);
+	assert_int_equal(config.rng.burst, 1 << 20);
+	assert_int_equal(parse("--kernel k --rng bps=2M"), STATUS_OK);
+	assert_int_equal(config.rng.burst, 0);
+	assert_int_equal(parse("--kernel k --rng unlimited"), STATUS_OK);
+	assert_int_equal(config.rng.second, 0);
+	assert_int_equal(parse("--kernel k --rng bps=2"), STATUS_USAGE);
+	assert_int_equal(parse("--kernel k --rng bps=2T"), STATUS_USAGE);
+	assert_int_equal(parse("--kernel k --rng bps-burst=1M"), STATUS_USAGE);
+	assert_int_equal(parse("--kernel k --rng bps=1M,"), STATUS_USAGE);
+	assert_int_equal(parse("--kernel k --rng bps=1M,bps-burst=1M,x"), STATUS_USAGE);
+	assert_non_null(strstr(why.text, "--rng"));
+}
+
 static void every_option_lands_in_its_field(void **state)
 {
 	(void)state;
@@ -219,10 +240,15 @@ static void memory_beyond_the_host_needs_overcommit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults_are_a_small_machine),   cmocka_unit_test(every_option_lands_in_its_field),
-		cmocka_unit_test(sizes_have_a_number_and_a_unit), cmocka_unit_test(disks_have_properties_and_doubled_commas),
-		cmocka_unit_test(disks_have_limits_and_looks),    cmocka_unit_test(mistakes_are_one_line_that_names_them),
-		cmocka_unit_test(too_many_disks_are_refused),     cmocka_unit_test(memory_beyond_the_host_needs_overcommit),
+		cmocka_unit_test(defaults_are_a_small_machine),
+		cmocka_unit_test(every_option_lands_in_its_field),
+		cmocka_unit_test(random_numbers_have_a_rate),
+		cmocka_unit_test(sizes_have_a_number_and_a_unit),
+		cmocka_unit_test(disks_have_properties_and_doubled_commas),
+		cmocka_unit_test(disks_have_limits_and_looks),
+		cmocka_unit_test(mistakes_are_one_line_that_names_them),
+		cmocka_unit_test(too_many_disks_are_refused),
+		cmocka_unit_test(memory_beyond_the_host_needs_overcommit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config_small.h - the small devices among the words of `holon run`: random numbers, watchdog, balloon, sockets, console ports.
+ */
+#ifndef HOLON_CONTROL_CONFIG_SMALL_H
+#define HOLON_CONTROL_CONFIG_SMALL_H
+
+#include <holon/config.h>
+#include <holon/status.h>
+
+/* `bps=SIZE[,bps-burst=SIZE]` or `unlimited`, the value of --rng. */
+enum status config_rng_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
+
+#endif
