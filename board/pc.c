@@ -14,6 +14,7 @@
 #include "board/pc_disks.h"
 #include "board/pc_memory.h"
 #include "board/pc_nets.h"
+#include "board/pc_small.h"
 
 #define BOARD_PLACES 4
 #define PCI_PIRQS_USED 4
@@ -449,6 +450,7 @@ static const struct part {
 	{"LPC bridge", lpc_create, 0, lpc_destroy, {}},
 	{"PCI root ports", root_ports_create, 0, root_ports_destroy, {}},
 	{"virtio-rng", rng_create, 0, rng_destroy, {}},
+	{"watchdog", pc_watchdog_create, 0, pc_watchdog_destroy, {}},
 	{"virtio-console", console_create, 0, console_destroy, {}},
 	{"disks", pc_disks_create, 0, pc_disks_destroy, {}},
 	{"networks", pc_nets_create, 0, pc_nets_destroy, {}},

@@ -33,6 +33,7 @@
 #include "device/virtio/virtio_console.h"
 #include "device/virtio/virtio_net.h"
 #include "device/virtio/virtio_rng.h"
+#include "device/watchdog.h"
 #include "x86/cpuid.h"
 
 /* The device that a disk of the configuration is: one of these. */
@@ -68,6 +69,7 @@ struct board {
 	struct pci_lpc *lpc;
 	struct pci_root_port *root_port[PC_ROOT_PORTS];
 	struct virtio_rng *rng;
+	struct watchdog *watchdog;
 	struct virtio_console *console;
 	struct chardev console_tap; /* its output to the console that the serial port has */
 	struct pc_disk disk[VM_DISKS_MAX];

@@ -61,6 +61,9 @@
 #define PC_SLOT_CONSOLE 2
 #define PC_SLOT_DISK 3        /* and the VM_DISKS_MAX - 1 that follow */
 #define PC_SLOT_NET 19        /* and the VM_NETS_MAX - 1 that follow */
+#define PC_SLOT_BALLOON 23
+#define PC_SLOT_VSOCK 24
+#define PC_SLOT_WATCHDOG 25
 #define PC_SLOT_ROOT_PORTS 28 /* eight functions */
 #define PC_SLOT_LPC 31
 #define PC_FUNCTION_SATA 2 /* of the LPC bridge's slot, as in an ICH9 */

@@ -226,6 +226,7 @@ static const struct option {
 	{"--cdrom", true, true, false, config_cdrom_parse},
 	{"--net", true, true, false, config_net_parse},
 	{"-p", true, true, false, config_publish_parse},
+	{"--watchdog", true, false, false, config_watchdog_parse},
 	{"--rng", true, false, false, config_rng_parse},
 	{"--name", true, false, false, parse_name},
 	{"--cpu", true, false, false, parse_cpu},

@@ -39,3 +39,20 @@ enum status config_rng_parse(struct vm_config *config, const char *value, struct
 	config->rng = rng;
 	return STATUS_OK;
 }
+
+enum status config_watchdog_parse(struct vm_config *config, const char *value, struct reason *why)
+{
+	static const struct {
+		const char *name;
+		enum watchdog_action action;
+	} actions[] = {{"reset", WATCHDOG_RESET}, {"off", WATCHDOG_POWER_OFF}, {"crash", WATCHDOG_CRASH}};
+	unsigned i;
+
+	for (i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+		if (!strcmp(value, actions[i].name)) {
+			config->watchdog = actions[i].action;
+			return STATUS_OK;
+		}
+	}
+	return reason_give(why, STATUS_USAGE, "--watchdog %s: unknown action; there are reset, off and crash", value);
+}

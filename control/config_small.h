@@ -10,5 +10,7 @@
 
 /* `bps=SIZE[,bps-burst=SIZE]` or `unlimited`, the value of --rng. */
 enum status config_rng_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
+/* `reset`, `off` or `crash`, the value of --watchdog. */
+enum status config_watchdog_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
 
 #endif

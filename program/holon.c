@@ -50,6 +50,7 @@ static const char help_run[] =
 	"      every kind      mac=ADDRESS, mtu=N; limits: bps=SIZE, bps-burst=SIZE bytes, pps=N, pps-burst=N frames a second\n"
 	"  -p [ADDRESS:]HOST:GUEST[/udp]\n"
 	"                      a port of the host's leads to one of the guest's, on its user network\n"
+	"  --watchdog ACTION   a watchdog timer (6300ESB); when the guest lets it run out: reset, off or crash (status 70)\n"
 	"  --rng LIMIT         random numbers for the guest: unlimited, or bps=SIZE[,bps-burst=SIZE] bytes a second;\n"
 	"                      bps=1M,bps-burst=64K if not given\n"
 	"  --name NAME         the VM's name, of which its cards' addresses are made\n"

@@ -49,6 +49,9 @@ struct rng_config {
 		UINT64_C(1) << 20, UINT64_C(64) << 10 \
 	}
 
+/* What happens when the guest lets its watchdog run out. */
+enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_POWER_OFF, WATCHDOG_CRASH };
+
 enum net_kind { NET_USER, NET_TAP, NET_BRIDGE, NET_SWITCH };
 
 /* A limit in each direction; 0: none. The burst is what may go at once after idleness; 0: a tenth of a second's worth. */
@@ -117,6 +120,7 @@ struct vm_config {
 	struct net_publish publish[NET_PUBLISH_MAX]; /* as given; the first user network has them */
 	unsigned publishes;
 	struct rng_config rng;
+	enum watchdog_action watchdog; /* NONE: the guest has none */
 	enum console_kind console;
 	const char *console_path;
 	int debug_exit_port; /* -1: none */
