@@ -88,7 +88,7 @@ struct driver {
 	unsigned bus;
 	uint8_t devfn;
 	uint64_t msix, common, isr, device, notify;
-	struct driver_queue queue[4];
+	struct driver_queue queue[9];
 };
 #define DRIVER_MSIX_VECTOR(queue) (0x40 + (queue)) /* the vector in the message of a queue; 0x4f is the configuration's */
 #define DRIVER_CONFIG_VECTOR 0x4f
