@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net_user_test.c - the user network, by a guest that the test plays: addresses, connections out and in, a policy, and random frames.
+ */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "backend/net/net_backend.h"
+#include "net_fixture.h"
+#include "net_packet.h"
+
+#define SYN 0x02
+#define ACK 0x10
+#define GUEST "10.0.2.15"
+#define ROUTER "10.0.2.2"
+
+static struct net_config config;
+static struct net_card card;
+static const struct net_header plain;
+static uint8_t frame[NET_FRAME_MAX];
+
+static void begin(void)
+{
+	struct reason why = {""};
+	struct net *net;
+
+	if (net_user_open(&net, &config, &why) != STATUS_OK)
+		fail_msg("%s", why.text);
+	assert_int_equal(net->mtu, 1500);
+	net_card_create(&card, net, NET_OFFLOAD_CHECKSUM);
+}
+
+static void guest_send(size_t length)
+{
+	net_card_send(&card, &plain, frame, length);
+}
+
+/* The next frame of this Ethernet type and, for IPv4, protocol; answers what libslirp asks by ARP. */
+static const struct net_card_frame *await(unsigned type, unsigned protocol)
+{
+	for (;;) {
+		const struct net_card_frame *got = net_card_receive(&card);
+		unsigned is;
+
+		assert_non_null(got);
+		is = (unsigned)got->bytes[12] << 8 | got->bytes[13];
+		assert_int_equal(got->header.flags, NET_HEADER_DATA_VALID);
+		if (is == type && (type != 0x0800 || got->bytes[23] == protocol))
+			return got;
+		if (is == 0x0806 && got->bytes[21] == 1) {
+			packet_arp(frame, GUEST, ROUTER);
+			frame[21] = 2;
+			guest_send(42);
+		}
+	}
+}
+
+/* All that was sent before has been looked at. */
+static void router_answers(void)
+{
+	const struct net_card_frame *got;
+
+	guest_send(packet_arp(frame, GUEST, ROUTER));
+	do
+		got = await(0x0806, 0);
+	while (got->bytes[21] != 2);
+}
+
+static void dhcp_offers_the_address(void **state)
+{
+	uint8_t message[300] = {1, 1, 6, 0, 1, 2, 3, 4, [28] = 2, 0, 0, 0, 0, 1, [236] = 99, 130, 83, 99, 53, 1, 1, 255};
+	const struct net_card_frame *got;
+
+	(void)state;
+	config = (struct net_config){.kind = NET_USER};
+	begin();
+	guest_send(packet_udp(frame, "0.0.0.0", "255.255.255.255", 68, 67, message, sizeof(message)));
+	got = await(0x0800, IPPROTO_UDP);
+	assert_memory_equal(got->bytes + 42 + 16, "\x0a\0\2\x0f", 4);
+	net_card_destroy(&card);
+}
+
+static int listener(uint16_t *port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t length = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+	*port = ntohs(address.sin_port);
+	return fd;
+}
+
+static bool connected(int fd)
+{
+	struct pollfd poll_for = {.fd = fd, .events = POLLIN};
+
+	return poll(&poll_for, 1, 0) == 1;
+}
+
+/* A SYN to the router is a connection to the host's loopback: the answer is a SYN and ACK, or with nohost and policies none. */
+static void connections_reach_the_host_as_configured(void **state)
+{
+	const struct net_card_frame *got;
+	uint16_t port;
+	int fd = listener(&port);
+
+	(void)state;
+	config = (struct net_config){.kind = NET_USER};
+	begin();
+	router_answers();
+	guest_send(packet_tcp(frame, GUEST, ROUTER, 40000, port, SYN));
+	got = await(0x0800, IPPROTO_TCP);
+	assert_int_equal(got->bytes[47], SYN | ACK);
+	assert_true(connected(fd));
+	close(accept(fd, NULL, NULL));
+	net_card_destroy(&card);
+
+	config.no_host = true;
+	begin();
+	router_answers();
+	guest_send(packet_tcp(frame, GUEST, ROUTER, 40001, port, SYN));
+	router_answers();
+	assert_false(connected(fd));
+	net_card_destroy(&card);
+
+	config = (struct net_config){.kind = NET_USER, .restricted = true};
+	begin();
+	router_answers();
+	guest_send(packet_tcp(frame, GUEST, ROUTER, 40002, port, SYN));
+	router_answers();
+	assert_false(connected(fd));
+	net_card_destroy(&card);
+
+	config.allow[0] = (struct net_allow){.address = {false, {10, 0, 2, 2}}, .bits = 32, .first = port, .last = port};
+	config.allows = 1;
+	begin();
+	router_answers();
+	guest_send(packet_tcp(frame, GUEST, ROUTER, 40003, port, SYN));
+	got = await(0x0800, IPPROTO_TCP);
+	assert_int_equal(got->bytes[47], SYN | ACK);
+	net_card_destroy(&card);
+	close(fd);
+}
+
+/* A port of the host that is free at this moment. */
+static uint16_t port_free(void)
+{
+	uint16_t port;
+
+	close(listener(&port));
+	return port;
+}
+
+static void published_ports_lead_to_the_guest(void **state)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	uint16_t tcp = port_free(), udp = port_free();
+	const struct net_card_frame *got;
+	struct reason why = {""};
+	struct net *second;
+	char bytes[8];
+	int fd;
+
+	(void)state;
+	config = (struct net_config){.kind = NET_USER,
+				     .restricted = true,
+				     .publish = {{.address = {false, {127, 0, 0, 1}}, .host = tcp, .guest = 80},
+						 {.address = {false, {127, 0, 0, 1}}, .host = udp, .guest = 53, .udp = true}},
+				     .publishes = 2};
+	begin();
+	router_answers();
+	assert_int_equal(net_user_open(&second, &config, &why), STATUS_BUSY);
+	assert_non_null(strstr(why.text, "-p"));
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	address.sin_port = htons(tcp);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	got = await(0x0800, IPPROTO_TCP);
+	assert_int_equal(got->bytes[47], SYN);
+	assert_int_equal(got->bytes[36] << 8 | got->bytes[37], 80);
+	close(fd);
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	address.sin_port = htons(udp);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(write(fd, "ask", 3), 3);
+	got = await(0x0800, IPPROTO_UDP);
+	assert_memory_equal(got->bytes + 42, "ask", 3);
+	/* The guest may answer whom it was asked by, though all else is forbidden. */
+	guest_send(packet_udp(frame, GUEST, ROUTER, 53, (uint16_t)(got->bytes[34] << 8 | got->bytes[35]), "answer", 6));
+	assert_int_equal(read(fd, bytes, sizeof(bytes)), 6);
+	assert_memory_equal(bytes, "answer", 6);
+	close(fd);
+	net_card_destroy(&card);
+}
+
+static unsigned random_word(void)
+{
+	static uint64_t word = 0x9e3779b97f4a7c15;
+
+	word ^= word << 13;
+	word ^= word >> 7;
+	word ^= word << 17;
+	return (uint32_t)(word >> 16);
+}
+
+/* Nothing leaves: the policy forbids it. What comes through is ARP, DHCP, NDP and TCP that belongs to nothing. */
+static size_t random_frame(void)
+{
+	static const char *const from[] = {GUEST, "0.0.0.0", "10.0.2.2"}, *const to[] = {ROUTER, "10.0.2.3", "255.255.255.255"};
+	static const char *const from6[] = {"fec0::15", "fe80::1", "::"}, *const to6[] = {"fec0::2", "ff02::1", "ff02::1:2"};
+	const unsigned kind = random_word() % 8, a = random_word() % 3, b = random_word() % 3;
+	uint8_t bytes[600];
+	size_t length = random_word() % sizeof(bytes);
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)random_word();
+	switch (kind) {
+	case 0: return packet_arp(frame, from[a], to[b]);
+	case 1: return packet_udp(frame, from[a], to[b], 68, 67, bytes, length);
+	case 2:
+		memcpy(bytes, (uint8_t[]){1, 1, 6}, 3);
+		memcpy(bytes + 236, (uint8_t[]){99, 130, 83, 99}, 4);
+		return packet_udp(frame, from[a], to[b], 68, 67, bytes, length);
+	case 3: bytes[0] = (uint8_t)(133 + random_word() % 5); return packet_make(frame, from6[a], to6[b], 58, bytes, length, 2);
+	case 4: return packet_udp(frame, from6[a], to6[b], 546, 547, bytes, length);
+	case 5: return packet_make(frame, from[a], to[b], 6, bytes, length, 16);
+	case 6: return packet_make(frame, from6[a], to6[b], 6, bytes, length, 16);
+	default: return packet_make(frame, from[a], to[b], 1, bytes, length, 2);
+	}
+}
+
+static void random_frames_do_not_stop_it(void **state)
+{
+	const char *count = getenv("NET_USER_FRAMES");
+	unsigned long frames = count ? strtoul(count, NULL, 0) : 20000;
+
+	(void)state;
+	config = (struct net_config){.kind = NET_USER, .restricted = true};
+	begin();
+	for (unsigned long i = 0; i < frames; i++) {
+		size_t length = random_frame();
+		unsigned damages = random_word() % 4;
+
+		while (damages--)
+			frame[random_word() % length] = (uint8_t)random_word();
+		if (random_word() % 8 == 0)
+			length = 1 + random_word() % length;
+		guest_send(length);
+		while (!net_card_empty(&card))
+			assert_non_null(net_card_receive(&card));
+	}
+	router_answers();
+	net_card_destroy(&card);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dhcp_offers_the_address),
+		cmocka_unit_test(connections_reach_the_host_as_configured),
+		cmocka_unit_test(published_ports_lead_to_the_guest),
+		cmocka_unit_test(random_frames_do_not_stop_it),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
