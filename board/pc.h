@@ -32,6 +32,7 @@
 #include "device/virtio/virtio_blk.h"
 #include "device/virtio/virtio_console.h"
 #include "device/virtio/virtio_net.h"
+#include "device/virtio/virtio_peer.h"
 #include "device/virtio/virtio_rng.h"
 #include "device/watchdog.h"
 #include "x86/cpuid.h"
@@ -40,6 +41,7 @@
 struct pc_disk {
 	struct virtio_blk *virtio;
 	struct nvme *nvme;
+	struct virtio_peer *peer;
 	bool sata; /* a drive of board->ahci */
 };
 
@@ -74,6 +76,8 @@ struct board {
 	struct chardev console_tap; /* its output to the console that the serial port has */
 	struct pc_disk disk[VM_DISKS_MAX];
 	unsigned disks;
+	struct virtio_peer *share[VM_SHARES_MAX];
+	unsigned shares;
 	struct ahci *ahci; /* where a disk or CD-ROM is at it */
 	struct virtio_net *net[VM_NETS_MAX];
 	unsigned nets;

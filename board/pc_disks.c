@@ -6,12 +6,27 @@
 
 #include "board/pc.h"
 
+static enum status peer_disk_create(struct board *board, unsigned i, uint8_t devfn)
+{
+	struct vm *vm = board->vm;
+	enum status status = virtio_peer_create(&board->disk[i].peer, &board->pci->root, devfn, &vm->memory, &vm->irq,
+						board->backends.disk_peer[i]);
+
+	if (status == STATUS_OK)
+		vm_device_add(vm, virtio_peer_device(board->disk[i].peer));
+	return status;
+}
+
 static enum status virtio_disk_create(struct board *board, unsigned i, uint8_t devfn)
 {
 	struct vm *vm = board->vm;
 	unsigned queues = vm->vcpus < VIRTIO_BLK_QUEUES_MAX ? vm->vcpus : VIRTIO_BLK_QUEUES_MAX;
-	enum status status = virtio_blk_create(&board->disk[i].virtio, &board->pci->root, devfn, &vm->memory, &vm->irq,
-					       board->backends.disk[i], vm->config->disk[i].serial, queues);
+	enum status status;
+
+	if (board->backends.disk_peer[i])
+		return peer_disk_create(board, i, devfn);
+	status = virtio_blk_create(&board->disk[i].virtio, &board->pci->root, devfn, &vm->memory, &vm->irq, board->backends.disk[i],
+				   vm->config->disk[i].serial, queues);
 
 	if (status == STATUS_OK)
 		vm_device_add(vm, virtio_blk_device(board->disk[i].virtio));
@@ -92,6 +107,33 @@ void pc_disks_destroy(struct board *board)
 			virtio_blk_destroy(disk->virtio);
 		if (disk->nvme)
 			nvme_destroy(disk->nvme);
+		if (disk->peer)
+			virtio_peer_destroy(disk->peer);
 		*disk = (struct pc_disk){NULL};
 	}
+}
+
+enum status pc_shares_create(struct board *board, struct reason *why)
+{
+	struct vm *vm = board->vm;
+
+	(void)why;
+	while (board->shares < vm->config->shares) {
+		unsigned i = board->shares;
+		enum status status = virtio_peer_create(&board->share[i], &board->pci->root, PCI_DEVFN(PC_SLOT_SHARES, i),
+							&vm->memory, &vm->irq, board->backends.share[i]);
+
+		if (status != STATUS_OK)
+			return status;
+		vm_device_add(vm, virtio_peer_device(board->share[i]));
+		board->slots |= 1u << PC_SLOT_SHARES;
+		board->shares++;
+	}
+	return STATUS_OK;
+}
+
+void pc_shares_destroy(struct board *board)
+{
+	while (board->shares)
+		virtio_peer_destroy(board->share[--board->shares]);
 }

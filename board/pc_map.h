@@ -59,11 +59,12 @@
 /* The root bus. Slots are fixed: a guest names its disks by them. */
 #define PC_SLOT_RNG 1
 #define PC_SLOT_CONSOLE 2
-#define PC_SLOT_DISK 3        /* and the VM_DISKS_MAX - 1 that follow */
-#define PC_SLOT_NET 19        /* and the VM_NETS_MAX - 1 that follow */
+#define PC_SLOT_DISK 3 /* and the VM_DISKS_MAX - 1 that follow */
+#define PC_SLOT_NET 19 /* and the VM_NETS_MAX - 1 that follow */
 #define PC_SLOT_BALLOON 23
 #define PC_SLOT_VSOCK 24
 #define PC_SLOT_WATCHDOG 25
+#define PC_SLOT_SHARES 26     /* a function each: VM_SHARES_MAX is eight */
 #define PC_SLOT_ROOT_PORTS 28 /* eight functions */
 #define PC_SLOT_LPC 31
 #define PC_FUNCTION_SATA 2 /* of the LPC bridge's slot, as in an ICH9 */

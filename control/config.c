@@ -224,6 +224,7 @@ static const struct option {
 	{"--overcommit", false, false, false, parse_overcommit},
 	{"--disk", true, true, false, config_disk_parse},
 	{"--cdrom", true, true, false, config_cdrom_parse},
+	{"--share", true, true, false, config_share_parse},
 	{"--net", true, true, false, config_net_parse},
 	{"-p", true, true, false, config_publish_parse},
 	{"--watchdog", true, false, false, config_watchdog_parse},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_disk.c - parses --disk PATH[,PROPERTY]...: one row a property. Called from config.c.
+ * config_disk.c - parses --disk PATH[,PROPERTY]..., one row a property, --cdrom and --share. Called from config.c.
  */
 #include "control/config_disk.h"
 
@@ -177,6 +177,17 @@ static void serial_from_path(struct disk_config *disk)
 	snprintf(disk->serial, sizeof(disk->serial), "HL%016llx", (unsigned long long)hash);
 }
 
+/* Another process has the disk: what it is like is said there. */
+static enum status vhost_user_check(const struct disk_config *disk, struct reason *why)
+{
+	if (disk->format || disk->bus != DISK_VIRTIO || disk->readonly || disk->pause_on_error || disk->block_size ||
+	    disk->serial[0] || disk->rate.second || disk->byte_rate.second)
+		return reason_give(why, STATUS_USAGE,
+				   "--disk vhost-user=%s: it takes no properties; give them to the process that serves the socket",
+				   disk->path);
+	return STATUS_OK;
+}
+
 /* What no property can say of itself. */
 static enum status disk_check(const struct vm_config *config, const struct disk_config *disk, struct reason *why)
 {
@@ -215,12 +226,15 @@ static enum status disk_add(struct vm_config *config, const char *option, const 
 
 enum status config_disk_parse(struct vm_config *config, const char *value, struct reason *why)
 {
+	static const char vhost_user[] = "vhost-user=";
+	bool socket = !strncmp(value, vhost_user, sizeof(vhost_user) - 1);
 	struct disk_config *disk;
 	char *path, *rest;
-	enum status status = disk_add(config, "--disk", value, &disk, &path, why);
+	enum status status = disk_add(config, "--disk", socket ? value + sizeof(vhost_user) - 1 : value, &disk, &path, why);
 
 	if (status)
 		return status;
+	disk->source = socket ? DISK_VHOST_USER : DISK_FILE;
 	rest = comma_split(path);
 	if (!*path)
 		return reason_give(why, STATUS_USAGE, "--disk %s: it names no file; write --disk PATH", value);
@@ -230,6 +244,8 @@ enum status config_disk_parse(struct vm_config *config, const char *value, struc
 		rest = comma_split(property);
 		status = disk_property(disk, property, why);
 	}
+	if (!status && socket)
+		status = vhost_user_check(disk, why);
 	if (!status)
 		status = disk_check(config, disk, why);
 	if (!disk->serial[0])
@@ -252,9 +268,45 @@ enum status config_cdrom_parse(struct vm_config *config, const char *value, stru
 	return disk_check(config, disk, why);
 }
 
+/* DIR:TAG[,readonly]; the last colon counts, and a comma in the folder's path is written ,, as one in a disk's. */
+enum status config_share_parse(struct vm_config *config, const char *value, struct reason *why)
+{
+	struct share_config *share = &config->share[config->shares];
+	char *text, *rest, *tag;
+	unsigned i;
+
+	if (config->shares == VM_SHARES_MAX)
+		return reason_give(why, STATUS_USAGE, "--share %s: a VM has at most %u shared folders; leave one out", value,
+				   VM_SHARES_MAX);
+	text = strdup(value);
+	if (!text)
+		return reason_give(why, STATUS_NO_MEMORY, "--share %s: out of memory; free some", value);
+	*share = (struct share_config){.path = text};
+	config->shares++; /* config_disks_free frees the path from here on */
+	rest = comma_split(text);
+	tag = strrchr(text, ':');
+	if (!tag || tag == text || !tag[1] || strlen(tag + 1) > VM_TAG_MAX)
+		return reason_give(why, STATUS_USAGE, "--share %s: write --share DIR:TAG, with a tag of at most %u bytes", value,
+				   VM_TAG_MAX);
+	*tag++ = 0;
+	strcpy(share->tag, tag);
+	share->readonly = rest && !strcmp(rest, "readonly");
+	if (rest && !share->readonly)
+		return reason_give(why, STATUS_USAGE, "--share %s: property '%s' is unknown; there is readonly", text, rest);
+	for (i = 0; i + 1 < config->shares; i++)
+		if (!strcmp(config->share[i].tag, tag))
+			return reason_give(why, STATUS_USAGE, "--share %s: the tag %s is there twice; give each folder its own",
+					   text, tag);
+	return STATUS_OK;
+}
+
 void config_disks_free(struct vm_config *config)
 {
 	unsigned i;
+
+	for (i = 0; i < config->shares; i++)
+		free((char *)config->share[i].path);
+	config->shares = 0;
 
 	for (i = 0; i < config->disks; i++)
 		free((char *)config->disk[i].path);

@@ -60,7 +60,8 @@ enum status disks_open(struct block **disk, const struct vm_config *config, stru
 	unsigned i;
 
 	for (i = 0; !status && i < config->disks; i++)
-		status = disk_open(&disk[i], &config->disk[i], why);
+		if (config->disk[i].source != DISK_VHOST_USER) /* peers.c */
+			status = disk_open(&disk[i], &config->disk[i], why);
 	return status;
 }
 

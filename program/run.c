@@ -24,6 +24,7 @@
 #include "host/linux/linux.h"
 #include "program/disks.h"
 #include "program/nets.h"
+#include "program/peers.h"
 #include "program/trials.h"
 #include "program/trouble.h"
 #include "x86/cpuid.h"
@@ -150,6 +151,8 @@ static enum status inputs_open(struct run *run, struct reason *why)
 	if (!status)
 		status = disks_open(run->backends.disk, &run->config, why);
 	if (!status)
+		status = peers_connect(&run->backends, &run->config, why);
+	if (!status)
 		status = nets_open(run->backends.net, &run->config, why);
 	if (!status)
 		status = engine_pick(&run->engine, engines, run->config.engine, run->config.deterministic, why);
@@ -203,7 +206,9 @@ static enum status machine_make(struct run *run, struct reason *why)
 
 	if (status)
 		return status;
-	status = console_open(run, why);
+	status = peers_start(&run->backends, &run->config, run->ram, run->ram_fd, why);
+	if (!status)
+		status = console_open(run, why);
 	if (!status)
 		status = vm_make(run, why);
 	if (!status && run->engine.line.text[0])
@@ -230,6 +235,7 @@ static void inputs_close(struct run *run)
 {
 	nets_close(run->backends.net, &run->config);
 	disks_close(run->backends.disk, &run->config);
+	peers_close(&run->backends, &run->config);
 	host_file_unmap(run->backends.kernel.bytes, run->backends.kernel.length);
 	host_file_unmap(run->backends.initrd.bytes, run->backends.initrd.length);
 }
@@ -239,6 +245,7 @@ static void run_release(struct run *run)
 {
 	signals_stop(run);
 	disks_give_up(run->backends.disk, &run->config);
+	peers_give_up(&run->backends, &run->config);
 	trouble_stop();
 	trials_destroy(run->trials);
 	disks_drain(run->backends.disk, &run->config);

@@ -95,6 +95,17 @@ static void machine_write(struct vm *vm, struct state_writer *writer)
 		vcpu_image_save(vm->vcpu[i], writer);
 }
 
+enum status vm_movable(const struct vm *vm, struct reason *why)
+{
+	const struct device *device;
+
+	for (device = vm->devices; device; device = device->next)
+		if (device->obstacle)
+			return reason_give(why, STATUS_UNSUPPORTED, "%s: this VM cannot be saved or moved: %s", device->name,
+					   device->obstacle);
+	return STATUS_OK;
+}
+
 enum status vm_save(struct vm *vm, struct state_writer *writer, struct reason *why)
 {
 	struct state_writer settle = {.bytes = NULL};

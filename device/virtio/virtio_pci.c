@@ -21,15 +21,22 @@ static void virtio_pci_raise(struct virtio_pci *pci, uint16_t vector, uint8_t ca
 	pci_intx_set(&pci->function, true);
 }
 
+void virtio_pci_needs_reset(struct virtio_pci *pci)
+{
+	if (pci->status & VIRTIO_STATUS_NEEDS_RESET)
+		return;
+	pci->status |= VIRTIO_STATUS_NEEDS_RESET;
+	if (pci->status & VIRTIO_STATUS_DRIVER_OK)
+		virtio_pci_raise(pci, pci->config_vector, VIRTIO_ISR_CONFIG);
+}
+
 void virtio_pci_break(struct virtio_pci *pci, const char *what)
 {
 	if (pci->status & VIRTIO_STATUS_NEEDS_RESET)
 		return;
 	host_log(HOST_LOG_WARN, "%s %02x.%x: the guest's driver broke the rules: %s; it must reset the device", pci->function.name,
 		 pci->function.devfn >> 3, pci->function.devfn & 7, what);
-	pci->status |= VIRTIO_STATUS_NEEDS_RESET;
-	if (pci->status & VIRTIO_STATUS_DRIVER_OK)
-		virtio_pci_raise(pci, pci->config_vector, VIRTIO_ISR_CONFIG);
+	virtio_pci_needs_reset(pci);
 }
 
 void virtio_pci_config_changed(struct virtio_pci *pci)

@@ -109,7 +109,9 @@ void virtio_pci_complete(struct virtio_pci *pci, unsigned queue, struct virtio_c
 void virtio_pci_signal(struct virtio_pci *pci, unsigned queue);
 /* config_fill says something else than before: steps the generation, interrupts a driver that is up (2.4.1, 4.1.4.3). */
 void virtio_pci_config_changed(struct virtio_pci *pci);
-/* The driver broke the rules: sets NEEDS_RESET and stops serving queues until the reset (2.1.2). */
+/* Sets NEEDS_RESET and stops serving queues until the reset, for whatever reason. */
+void virtio_pci_needs_reset(struct virtio_pci *pci);
+/* The driver broke the rules: says so, sets NEEDS_RESET and stops serving queues until the reset (2.1.2). */
 void virtio_pci_break(struct virtio_pci *pci, const char *what);
 
 #define VIRTIO_PCI_STATE(type, member)                                                                                             \

@@ -17,6 +17,7 @@
 
 enum console_kind { CONSOLE_STDIO, CONSOLE_NONE, CONSOLE_FILE };
 
+enum disk_source { DISK_FILE, DISK_VHOST_USER }; /* what the path is: an image or device, a socket */
 enum disk_bus { DISK_VIRTIO, DISK_NVME, DISK_SATA };
 #define VM_SATA_MAX 6 /* drives at the SATA controller */
 
@@ -29,6 +30,7 @@ struct disk_rate {
 struct disk_config {
 	const char *path;
 	const char *format; /* "raw", "qcow2"; NULL: qcow2 if the path ends in .qcow2 and the header agrees, else raw */
+	enum disk_source source;
 	enum disk_bus bus;
 	bool readonly;
 	bool cdrom;            /* an ISO image in a CD-ROM drive: readonly, at DISK_SATA */
@@ -102,6 +104,15 @@ struct net_config {
 	unsigned publishes;
 };
 
+/* A folder of the host's that the guest mounts by its tag. */
+#define VM_SHARES_MAX 8
+#define VM_TAG_MAX 36
+struct share_config {
+	const char *path;
+	char tag[VM_TAG_MAX + 1];
+	bool readonly;
+};
+
 struct vm_config {
 	const char *name;
 	const char *engine;    /* "auto", "interp", "jit", "kvm" */
@@ -114,6 +125,8 @@ struct vm_config {
 	const char *cmdline; /* never NULL */
 	struct disk_config disk[VM_DISKS_MAX];
 	unsigned disks;
+	struct share_config share[VM_SHARES_MAX];
+	unsigned shares;
 	struct net_config net[VM_NETS_MAX];
 	unsigned nets;
 	bool no_net;

@@ -23,6 +23,7 @@ struct device {
 	void (*quiesce)(void *object);   /* NULL: it has no backend that works by itself */
 	void (*resume)(void *object);  /* NULL: likewise. Also when the VM starts. Looks for work that nobody will announce again */
 	void (*destroy)(void *object); /* NULL: nothing to release */
+	const char *obstacle;          /* what, and why its state cannot be taken elsewhere (snapshot, migration); NULL: it can */
 	void *object;
 	struct device *next;
 };

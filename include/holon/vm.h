@@ -162,6 +162,8 @@ enum status vm_rebuild(struct vm *vm, struct reason *why) must_check;
  * vm/save.c: the whole machine but RAM, as sections of state.h: "machine", every device in order, every vcpu. While it is held. Save measures where the
  * writer has no room. Load is for a machine that was just made, or whose devices were; after a failure it can only be destroyed.
  */
+/* vm_save is enough for a machine that goes on in this process. May its state be taken elsewhere? STATUS_UNSUPPORTED names the first device that cannot. */
+enum status vm_movable(const struct vm *vm, struct reason *why) must_check;
 enum status vm_save(struct vm *vm, struct state_writer *writer, struct reason *why) must_check;
 enum status vm_load(struct vm *vm, struct state_reader *reader, struct reason *why) must_check;
 
