@@ -59,7 +59,7 @@ static void route_tell_locked(struct ioapic *ioapic, unsigned pin)
 	uint64_t entry = ioapic->redirection[pin];
 
 	if (!(entry & ENTRY_MASKED))
-		irq_route(ioapic->irq, pin, entry & ENTRY_LEVEL, message_address(entry), message_data(entry));
+		irq_route_set(ioapic->irq, pin, entry & ENTRY_LEVEL, message_address(entry), message_data(entry));
 }
 
 /* A level-triggered pin interrupts while its line is asserted, it is unmasked and the last one was EOIed. */

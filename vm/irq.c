@@ -27,10 +27,16 @@ void irq_lint0(struct irq *irq, bool level)
 		irq->lint0(irq->msi_owner, level);
 }
 
-void irq_route(struct irq *irq, unsigned pin, bool level, uint64_t address, uint32_t data)
+void irq_route_set(struct irq *irq, unsigned pin, bool level, uint64_t address, uint32_t data)
 {
+	struct irq_route *route = &irq->route_of[pin];
+
+	bug_on(pin >= IRQ_GSIS);
+	if (route->level == level && route->address == address && route->data == data)
+		return;
+	*route = (struct irq_route){level, address, data};
 	if (irq->route)
-		irq->route(irq->msi_owner, pin, level, address, data);
+		irq->route(irq->msi_owner, pin);
 }
 
 void irq_eoi(struct irq *irq, uint8_t vector)

@@ -15,6 +15,13 @@
 #define IRQ_GSIS 24
 #define IRQ_SINKS 4
 
+/* What an IOAPIC pin would send while it is unmasked. */
+struct irq_route {
+	bool level; /* and the IOAPIC wants to hear of its EOI */
+	uint64_t address;
+	uint32_t data;
+};
+
 struct irq {
 	/* Each sink (PIC, IOAPIC) hears every change of a GSI's level. ISA IRQ n is GSI n, except IRQ 0, which is GSI 2 at the IOAPIC (the sink maps). */
 	struct irq_sink {
@@ -27,9 +34,11 @@ struct irq {
 	 * gives them back in vm_detach.
 	 */
 	void (*msi)(void *owner, uint64_t address, uint32_t data);
-	void (*lint0)(void *owner, bool level); /* the PIC's INT output, wired to the BSP */
-	void (*route)(void *owner, unsigned pin, bool level, uint64_t address, uint32_t data); /* optional: see irq_route */
+	void (*lint0)(void *owner, bool level);   /* the PIC's INT output, wired to the BSP */
+	void (*route)(void *owner, unsigned pin); /* optional: route_of[pin] has changed */
 	void *msi_owner;
+	/* Under the IOAPIC's lock; what was said last of a pin stands while it is masked. */
+	struct irq_route route_of[IRQ_GSIS];
 	/* The PIC behind LINT0: is INT high, and the acknowledge cycle. NULL: none. */
 	bool (*extint_pending)(void *pic);
 	int (*extint_accept)(void *pic);
@@ -47,10 +56,10 @@ void irq_eoi(struct irq *irq, uint8_t vector);
 /* The PIC's INT output. Any thread, under the PIC's lock. */
 void irq_lint0(struct irq *irq, bool level);
 /*
- * An unmasked pin of the IOAPIC would now send this message; `level`: and wants to hear of its EOI. For local APICs that must know beforehand which
- * EOIs to report. Under the IOAPIC's lock.
+ * An unmasked pin of the IOAPIC would now send this message. For local APICs that must know beforehand which EOIs to report. Under the IOAPIC's
+ * lock.
  */
-void irq_route(struct irq *irq, unsigned pin, bool level, uint64_t address, uint32_t data);
+void irq_route_set(struct irq *irq, unsigned pin, bool level, uint64_t address, uint32_t data);
 
 struct x86_apic_state;
 
