@@ -23,6 +23,13 @@
 #include "x86/cpuid_leaf.h"
 #include "x86/registers.h"
 
+/* None of the known flaws are in a processor that does not speculate. SDM vol. 4, IA32_ARCH_CAPABILITIES. */
+#define ARCH_CAPABILITIES_NO_SPECULATION                                                                                           \
+	(X86_BIT(0) /* RDCL_NO */ | X86_BIT(3) /* SKIP_L1DFL_VMENTRY */ | X86_BIT(4) /* SSB_NO */ | X86_BIT(5) /* MDS_NO */ |      \
+	 X86_BIT(6) /* PSCHANGE_MC_NO */ | X86_BIT(8) /* TAA_NO */ | X86_BIT(13) /* SBDR_SSDP_NO */ | X86_BIT(14) /* FBSDP_NO */ | \
+	 X86_BIT(15) /* PSDP_NO */ | X86_BIT(20) /* BHI_NO */ | X86_BIT(24) /* PBRSB_NO */ | X86_BIT(26) /* GDS_NO */ |            \
+	 X86_BIT(27) /* RFDS_NO */ | X86_BIT(62) /* ITS_NO */)
+
 #define LEVEL_V2 1u
 #define LEVEL_V3 2u
 #define LEVEL_MAX 4u
@@ -211,6 +218,40 @@ static void limits_compute(struct x86_cpu_model *model)
 		model->xcr0_allowed |= X86_XCR0_PKRU;
 }
 
+static uint32_t leaf_register(const struct x86_cpuid_leaf *leaf, enum cpuid_register reg)
+{
+	switch (reg) {
+	case EAX: return leaf->eax;
+	case EBX: return leaf->ebx;
+	case ECX: return leaf->ecx;
+	default: return leaf->edx;
+	}
+}
+
+void x86_cpu_model_mask(struct x86_cpu_model *model,
+			struct x86_cpuid_leaf (*cpuid)(const void *owner, uint32_t leaf, uint32_t subleaf), const void *owner,
+			uint64_t arch_capabilities)
+{
+	unsigned physical = cpuid(owner, 0x80000008, 0).eax & 0xff;
+
+	for (unsigned i = 0; i < FEATURE_ROWS; i++) {
+		const struct feature_row *row = &features[i];
+		struct x86_cpuid_leaf leaf = row->leaf == CPUID_XSAVE_1 ? cpuid(owner, 0xd, 1) : cpuid(owner, row->leaf, 0);
+
+		if (!(leaf_register(&leaf, row->reg) >> row->bit & 1))
+			model->features &= ~(UINT64_C(1) << row->feature);
+	}
+	model->features = features_closed(model->features);
+	limits_compute(model);
+	if (physical && physical < model->physical_bits)
+		model->physical_bits = physical;
+	model->intel = !x86_cpuid_host_amd();
+	model->arch_capabilities = arch_capabilities;
+	model->leaves = 0;
+	x86_cpuid_leaves_make(model, 0);
+	x86_cpuid_speculation_add(model, cpuid, owner);
+}
+
 uint32_t x86_cpuid_feature_bits(const struct x86_cpu_model *model, uint32_t leaf, enum cpuid_register reg)
 {
 	uint32_t bits = 0;
@@ -241,6 +282,7 @@ enum status x86_cpu_model_find(struct x86_cpu_model *model, const char *name, un
 	if (status != STATUS_OK)
 		return status;
 	limits_compute(model);
+	model->arch_capabilities = ARCH_CAPABILITIES_NO_SPECULATION;
 	x86_cpuid_leaves_make(model, row->brand);
 	return STATUS_OK;
 }

@@ -33,6 +33,10 @@ enum x86_feature {
 };
 /* clang-format on */
 
+#define X86_SPECULATION_SPEC_CTRL 1u
+#define X86_SPECULATION_PRED_CMD 2u
+#define X86_SPECULATION_FLUSH_CMD 4u
+
 #define X86_CPUID_LEAVES 64
 struct x86_cpu_model {
 	char name[32];
@@ -41,6 +45,8 @@ struct x86_cpu_model {
 	uint64_t features_high;
 	unsigned physical_bits, linear_bits;
 	uint64_t cr4_allowed, xcr0_allowed, efer_allowed;
+	uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES, where CPUID has it */
+	uint32_t speculation;       /* X86_SPECULATION_*: MSRs against speculation that there are */
 	unsigned cpus;
 	uint32_t tsc_khz;
 	unsigned leaves;
@@ -49,6 +55,13 @@ struct x86_cpu_model {
 
 /* Names: x86-64-v2, x86-64-v3, host, max. STATUS_NOT_FOUND lists them in `why`; STATUS_UNSUPPORTED: the host lacks what the model needs. */
 enum status x86_cpu_model_find(struct x86_cpu_model *model, const char *name, unsigned cpus, uint32_t tsc_khz, struct reason *why);
+/*
+ * For an engine that runs the guest on the host's processor: takes away what `cpuid` (the engine's own CPUID on this host) does not have. The identity
+ * becomes the host's, with its controls of speculation: a guest must see what it has to protect itself from. `arch_capabilities`: the host's.
+ */
+void x86_cpu_model_mask(struct x86_cpu_model *model,
+			struct x86_cpuid_leaf (*cpuid)(const void *owner, uint32_t leaf, uint32_t subleaf), const void *owner,
+			uint64_t arch_capabilities);
 static inline bool x86_has(const struct x86_cpu_model *model, enum x86_feature feature)
 {
 	return model->features >> feature & 1;

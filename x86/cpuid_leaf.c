@@ -21,6 +21,18 @@
 #define LEAF7_EBX_NO_FCS_FDS X86_BIT(13)
 #define LEAF7_ECX_OSPKE X86_BIT(4)
 #define LEAF7_EDX_ARCH_CAPABILITIES X86_BIT(29)
+#define LEAF7_EDX_IBRS_IBPB X86_BIT(26)
+#define LEAF7_EDX_L1D_FLUSH X86_BIT(28)
+#define LEAF7_EDX_SPEC_CTRL_MSR (LEAF7_EDX_IBRS_IBPB | X86_BIT(27) /* STIBP */ | X86_BIT(31) /* SSBD */)
+#define LEAF7_EDX_SPECULATION (LEAF7_EDX_SPEC_CTRL_MSR | LEAF7_EDX_L1D_FLUSH | X86_BIT(10) /* MD_CLEAR */)
+#define EXT8_EBX_IBPB X86_BIT(12)
+#define EXT8_EBX_SPEC_CTRL_MSR (X86_BIT(14) /* IBRS */ | X86_BIT(15) /* STIBP */ | X86_BIT(24) /* SSBD */)
+/* And that IBRS or STIBP are best left on, that IBRS holds over a change of mode, SSB_NO, BTC_NO, IBPB_RET. */
+#define EXT8_EBX_SPECULATION                                                                                            \
+	(EXT8_EBX_IBPB | EXT8_EBX_SPEC_CTRL_MSR | X86_BIT(16) | X86_BIT(17) | X86_BIT(18) | X86_BIT(19) | X86_BIT(26) | \
+	 X86_BIT(29) | X86_BIT(30))
+#define EXT21_EAX_SPECULATION \
+	(X86_BIT(27) /* SBPB */ | X86_BIT(28) /* IBPB_BRTYPE */ | X86_BIT(29) /* SRSO_NO */ | X86_BIT(30) /* SRSO_USER_KERNEL_NO */)
 #define EXT1_EDX_AMD_ALIASES 0x0183f3ffu /* leaf 1's bits that AMD repeats */
 #define EXT1_ECX_CMP_LEGACY X86_BIT(1)
 #define EXT1_ECX_TOPOEXT X86_BIT(22)
@@ -253,6 +265,36 @@ void x86_cpuid_leaves_make(struct x86_cpu_model *model, const char *brand)
 	leaf_add(model, 0x80000000, 0, model->intel ? 0x80000008 : 0x80000021, model->intel ? 0 : 0x68747541,
 		 model->intel ? 0 : 0x444d4163, model->intel ? 0 : 0x69746e65);
 	extended_add(model, signature, brand);
+}
+
+static struct x86_cpuid_leaf *leaf_of(struct x86_cpu_model *model, uint32_t leaf)
+{
+	for (unsigned i = 0; i < model->leaves; i++)
+		if (model->leaf[i].leaf == leaf && !model->leaf[i].subleaf)
+			return &model->leaf[i];
+	return 0;
+}
+
+void x86_cpuid_speculation_add(struct x86_cpu_model *model,
+			       struct x86_cpuid_leaf (*cpuid)(const void *owner, uint32_t leaf, uint32_t subleaf),
+			       const void *owner)
+{
+	struct x86_cpuid_leaf *leaf7 = leaf_of(model, 7), *leaf8 = leaf_of(model, 0x80000008), *leaf21 = leaf_of(model, 0x80000021);
+	struct x86_cpuid_leaf host7 = cpuid(owner, 7, 0), host8 = cpuid(owner, 0x80000008, 0), host21 = cpuid(owner, 0x80000021, 0);
+
+	if (!(host7.edx & LEAF7_EDX_ARCH_CAPABILITIES))
+		leaf7->edx &= ~(uint32_t)LEAF7_EDX_ARCH_CAPABILITIES;
+	leaf7->edx |= host7.edx & (uint32_t)LEAF7_EDX_SPECULATION;
+	leaf8->ebx |= host8.ebx & (uint32_t)EXT8_EBX_SPECULATION;
+	if (leaf21)
+		leaf21->eax = (leaf21->eax & host21.eax) | (host21.eax & (uint32_t)EXT21_EAX_SPECULATION);
+	leaf_of(model, 0x80000007)->edx &= cpuid(owner, 0x80000007, 0).edx;
+	if (leaf7->edx & LEAF7_EDX_SPEC_CTRL_MSR || leaf8->ebx & EXT8_EBX_SPEC_CTRL_MSR)
+		model->speculation |= X86_SPECULATION_SPEC_CTRL;
+	if (leaf7->edx & LEAF7_EDX_IBRS_IBPB || leaf8->ebx & EXT8_EBX_IBPB)
+		model->speculation |= X86_SPECULATION_PRED_CMD;
+	if (leaf7->edx & LEAF7_EDX_L1D_FLUSH)
+		model->speculation |= X86_SPECULATION_FLUSH_CMD;
 }
 
 /* Leaves whose ECX selects something. */

@@ -15,6 +15,11 @@ uint32_t x86_cpuid_feature_bits(const struct x86_cpu_model *model, uint32_t leaf
 /* brand NULL: the host's identity. */
 void x86_cpuid_leaves_make(struct x86_cpu_model *model, const char *brand);
 
+/* What a guest needs against the flaws of the processor that it runs on: the bits that `cpuid` has, added to the leaves. */
+void x86_cpuid_speculation_add(struct x86_cpu_model *model,
+			       struct x86_cpuid_leaf (*cpuid)(const void *owner, uint32_t leaf, uint32_t subleaf),
+			       const void *owner);
+
 /* The host's processor. */
 struct x86_cpuid_leaf x86_cpuid_host(uint32_t leaf, uint32_t subleaf);
 uint64_t x86_cpuid_host_xcr0(void);

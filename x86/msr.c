@@ -11,11 +11,14 @@
 #define MSR_PLATFORM_ID 0x17u
 #define MSR_EBL_CR_POWERON 0x2au
 #define MSR_FEATURE_CONTROL 0x3au
+#define MSR_SPEC_CTRL 0x48u
+#define MSR_PRED_CMD 0x49u
 #define MSR_BIOS_SIGN 0x8bu
 #define MSR_PLATFORM_INFO 0xceu
 #define MSR_MPERF 0xe7u
 #define MSR_APERF 0xe8u
 #define MSR_MTRR_CAP 0xfeu
+#define MSR_FLUSH_CMD 0x10bu
 #define MSR_BBL_CR_CTL3 0x11eu
 #define MSR_MCG_CAP 0x179u
 #define MSR_MCG_STATUS 0x17au
@@ -50,13 +53,9 @@
 #define DEBUGCTL_WRITABLE UINT64_C(3) /* LBR, BTF: kept, without effect */
 #define DE_CFG_LFENCE_SERIALISING X86_BIT(1)
 #define MICROCODE_REVISION 1
-
-/* Arch. capabilities: none of the known flaws are in a processor that does not speculate. SDM vol. 4, 10AH. */
-#define ARCH_CAPABILITIES                                                                                                          \
-	(X86_BIT(0) /* RDCL_NO */ | X86_BIT(3) /* SKIP_L1DFL_VMENTRY */ | X86_BIT(4) /* SSB_NO */ | X86_BIT(5) /* MDS_NO */ |      \
-	 X86_BIT(6) /* PSCHANGE_MC_NO */ | X86_BIT(8) /* TAA_NO */ | X86_BIT(13) /* SBDR_SSDP_NO */ | X86_BIT(14) /* FBSDP_NO */ | \
-	 X86_BIT(15) /* PSDP_NO */ | X86_BIT(20) /* BHI_NO */ | X86_BIT(24) /* PBRSB_NO */ | X86_BIT(26) /* GDS_NO */ |            \
-	 X86_BIT(27) /* RFDS_NO */ | X86_BIT(62) /* ITS_NO */)
+#define SPEC_CTRL_DEFINED UINT64_C(7)   /* IBRS, STIBP, SSBD */
+#define PRED_CMD_DEFINED UINT64_C(0x81) /* IBPB, SBPB */
+#define FLUSH_CMD_DEFINED UINT64_C(1)
 
 /* Registers that read `value` and take any write without effect. Performance counters and thermal sensors that are not there, and the like. */
 enum vendor { ANY, INTEL, AMD };
@@ -279,8 +278,9 @@ static bool own_read(struct x86_cpu *cpu, uint32_t msr, uint64_t *value)
 	case MSR_PLATFORM_INFO: /* the ratio of the base frequency to 100 MHz */
 		*value = (uint64_t)(cpu->model->tsc_khz / 100000 & 0xff) << 8;
 		return cpu->model->intel;
-	case X86_MSR_ARCH_CAPABILITIES: *value = ARCH_CAPABILITIES; return cpu->model->intel;
+	case X86_MSR_ARCH_CAPABILITIES: *value = cpu->model->arch_capabilities; return cpu->model->intel;
 	case MSR_AMD_HWCR: *value = s->amd_hwcr; return !cpu->model->intel;
+	case MSR_SPEC_CTRL: *value = s->spec_ctrl; return cpu->model->speculation & X86_SPECULATION_SPEC_CTRL;
 	default: return false;
 	}
 }
@@ -358,7 +358,14 @@ static bool own_write(struct x86_cpu *cpu, uint32_t msr, uint64_t value, bool *k
 		return word_write(&s->misc_enable, (value & MISC_ENABLE_WRITABLE) | MISC_ENABLE_FIXED, cpu->model->intel);
 	case MSR_MCG_STATUS: return word_write(&s->mcg_status, value, !(value & ~MCG_STATUS_DEFINED));
 	case MSR_DEBUGCTL: return word_write(&s->debugctl, value & DEBUGCTL_WRITABLE, true);
-	case MSR_BIOS_SIGN: return true; /* Intel's protocol for reading the revision writes 0 first */
+	case MSR_BIOS_SIGN:
+		return true; /* Intel's protocol for reading the revision writes 0 first */
+	/* Nothing speculates here: the controls are kept, or have nothing to do. Only models for KVM have them. */
+	case MSR_SPEC_CTRL:
+		return word_write(&s->spec_ctrl, value,
+				  !(value & ~SPEC_CTRL_DEFINED) && cpu->model->speculation & X86_SPECULATION_SPEC_CTRL);
+	case MSR_PRED_CMD: return !(value & ~PRED_CMD_DEFINED) && cpu->model->speculation & X86_SPECULATION_PRED_CMD;
+	case MSR_FLUSH_CMD: return !(value & ~FLUSH_CMD_DEFINED) && cpu->model->speculation & X86_SPECULATION_FLUSH_CMD;
 	case MSR_AMD_HWCR: return word_write(&s->amd_hwcr, value, !cpu->model->intel);
 	case MSR_MTRR_CAP:
 	case MSR_MCG_CAP:
