@@ -6,10 +6,12 @@
 
 #include <holon/engine.h>
 
+extern const struct engine engine_kvm;    /* engine/kvm: the host's processor, through /dev/kvm */
 extern const struct engine engine_jit;    /* engine/jit: translates; hosts with BMI2 and AVX */
 extern const struct engine engine_interp; /* engine/interp: decodes and executes; runs everywhere */
 
 const struct engine *const engines[] = {
+	&engine_kvm,
 	&engine_jit,
 	&engine_interp,
 	NULL,

@@ -25,7 +25,7 @@
 #include "engine/kvm/kvm_call.h"
 #include "x86/registers.h"
 
-#define BURIAL_MS 300 /* how long a killed child may take to be gone */
+#define BURIAL_MS 150 /* how long a killed child may take to be gone */
 
 /* The guest's memory: everything below 64 KiB, identity-mapped by one 2 MiB page. */
 #define GUEST_SIZE 0x10000u
@@ -58,7 +58,7 @@ __asm__(".pushsection .rodata, \"a\"\n"
 	"	lea 1f(%rip), %rax\n"
 	"	push %rax\n"
 	"	iretq\n"
-	"1:	mov $2000000, %ecx\n"
+	"1:	mov $1500000, %ecx\n"
 	"3:	dec %ecx\n"
 	"	jnz 3b\n"
 	"	movabs $0x123456789abcdef0, %rbx\n"

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvm_state_msr.c - the MSRs of struct x86_state, in one call where KVM knows them all.
+ *
+ * KVM_GET_MSRS and KVM_SET_MSRS stop at the first register that KVM does not know, or whose value it refuses, and say how far they came. Registers without which a guest
+ * cannot go on make that an error; the others are stepped over (their value then lives on in the echo, kvm_state.c).
+ */
+#include <errno.h>
+#include <stddef.h>
+
+#include "engine/kvm/kvm_engine.h"
+
+#define S(member) offsetof(struct x86_state, member)
+
+static const struct msr_row {
+	uint32_t msr; /* the first of `count` */
+	uint32_t count;
+	size_t offset;
+	bool needed;
+} rows[] = {
+	{X86_MSR_STAR, 1, S(star), true},
+	{X86_MSR_LSTAR, 1, S(lstar), true},
+	{X86_MSR_CSTAR, 1, S(cstar), true},
+	{X86_MSR_SFMASK, 1, S(sfmask), true},
+	{X86_MSR_KERNEL_GS_BASE, 1, S(kernel_gs_base), true},
+	{X86_MSR_SYSENTER_CS, 1, S(sysenter_cs), true},
+	{X86_MSR_SYSENTER_ESP, 1, S(sysenter_esp), true},
+	{X86_MSR_SYSENTER_EIP, 1, S(sysenter_eip), true},
+	{X86_MSR_PAT, 1, S(pat), true},
+	{X86_MSR_TSC_ADJUST, 1, S(tsc_adjust), true},
+	{X86_MSR_TSC_AUX, 1, S(tsc_aux), false},
+	{X86_MSR_MISC_ENABLE, 1, S(misc_enable), false},
+	{X86_MSR_MTRR_DEF_TYPE, 1, S(mtrr_def_type), false},
+	{0x250, 1, S(mtrr_fixed[0]), false},
+	{0x258, 2, S(mtrr_fixed[1]), false},
+	{0x268, 8, S(mtrr_fixed[3]), false},
+	{0x200, 16, S(mtrr_variable), false},
+	{0x17a, 1, S(mcg_status), false},
+	{0x17b, 1, S(mcg_ctl), false},
+	{0x400, 16, S(mc), false},
+	{0x1d9, 1, S(debugctl), false},
+	{0x48, 1, S(spec_ctrl), false},
+	{0xda0, 1, S(xss), false},
+	{0xc0010015, 1, S(amd_hwcr), false},
+};
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+#define MSRS 80
+
+struct list {
+	uint32_t count;
+	struct kvm_msr_entry entry[MSRS];
+	size_t offset[MSRS];
+	bool needed[MSRS];
+};
+
+static void list_make(struct list *list)
+{
+	list->count = 0;
+	for (unsigned i = 0; i < ROWS; i++)
+		for (uint32_t j = 0; j < rows[i].count; j++, list->count++) {
+			list->entry[list->count] = (struct kvm_msr_entry){.index = rows[i].msr + j};
+			list->offset[list->count] = rows[i].offset + j * sizeof(uint64_t);
+			list->needed[list->count] = rows[i].needed;
+		}
+	bug_on(list->count > MSRS);
+}
+
+/* How many of `count` entries, from `from` on, KVM went through; or the negative errno. */
+static int some(struct kvm_vcpu *self, unsigned long request, struct kvm_msr_entry *from, uint32_t count)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry[MSRS];
+	} msrs = {.head.nmsrs = count};
+	int done;
+
+	__builtin_memcpy(msrs.entry, from, count * sizeof(*from));
+	done = kvm_call_pointer(self->fd, request, &msrs);
+	if (done > 0 && request == KVM_GET_MSRS)
+		__builtin_memcpy(from, msrs.entry, (size_t)done * sizeof(*from));
+	return done;
+}
+
+int kvm_state_msr_read(struct kvm_vcpu *self, struct x86_state *out)
+{
+	struct list list;
+
+	list_make(&list);
+	for (uint32_t at = 0; at < list.count; at++) {
+		int done = some(self, KVM_GET_MSRS, &list.entry[at], list.count - at);
+
+		if (done < 0)
+			return done;
+		for (uint32_t end = at + (uint32_t)done; at < end; at++)
+			*(uint64_t *)((uint8_t *)out + list.offset[at]) = list.entry[at].data;
+		if (at < list.count && list.needed[at])
+			return -EINVAL;
+	}
+	return 0;
+}
+
+int kvm_state_msr_write(struct kvm_vcpu *self, const struct x86_state *in)
+{
+	struct list list;
+
+	list_make(&list);
+	for (uint32_t i = 0; i < list.count; i++)
+		list.entry[i].data = *(const uint64_t *)((const uint8_t *)in + list.offset[i]);
+	for (uint32_t at = 0; at < list.count; at++) {
+		int done = some(self, KVM_SET_MSRS, &list.entry[at], list.count - at);
+
+		if (done < 0)
+			return done;
+		at += (uint32_t)done;
+		if (at < list.count && list.needed[at])
+			return -EINVAL;
+	}
+	self->clock_told = false; /* IA32_TSC_ADJUST may be another */
+	return 0;
+}
+
+int kvm_state_msr_get_one(struct kvm_vcpu *self, uint32_t msr, uint64_t *value)
+{
+	struct kvm_msr_entry entry = {.index = msr};
+	int result = some(self, KVM_GET_MSRS, &entry, 1);
+
+	if (result == 1)
+		*value = entry.data;
+	return result;
+}
+
+int kvm_state_msr_set_one(struct kvm_vcpu *self, uint32_t msr, uint64_t value)
+{
+	struct kvm_msr_entry entry = {.index = msr, .data = value};
+
+	return some(self, KVM_SET_MSRS, &entry, 1);
+}
