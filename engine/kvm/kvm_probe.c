@@ -4,8 +4,8 @@
  *
  * The device node proves nothing. Where KVM stands on the PVM backend (no hardware virtualization below it, on some cloud hosts), every ioctl works and
  * a 64-bit guest at CPL 0 is emulated, instruction by instruction: a stock kernel stays for minutes inside KVM_RUN before it has unpacked itself. So
- * the guest does what a kernel does first (CR3, an MSR, IRETQ, 64-bit arithmetic), then loops: a few ms on a processor, seconds in an emulator. It
- * reports through a port, and only its report, in time, counts. Called by kvm.c and `holon doctor`.
+ * the guest does what a kernel does first (CR3, an MSR, IRETQ, 64-bit arithmetic), then loops. It reports through a port, and only its report, in time, counts, and
+ * only if KVM's own counter says that the processor and not KVM's emulator executed it. Called by kvm.c and `holon doctor`.
  */
 #include "engine/kvm/kvm_probe.h"
 
@@ -41,6 +41,8 @@
 #define PAGE_LARGE 0x83u   /* present, writable, 2 MiB */
 #define REPORT_PORT 0xf4u
 #define REPORT_VALUE 0x12345678u
+#define EMULATED_MAX 1000           /* of the guest's 200,000 instructions: a real KVM emulates OUT and little more */
+#define SLOW_NS UINT64_C(100000000) /* where KVM does not count: a processor needs less than 1 ms */
 
 extern const uint8_t kvm_probe_guest[], kvm_probe_guest_end[];
 __asm__(".pushsection .rodata, \"a\"\n"
@@ -58,7 +60,7 @@ __asm__(".pushsection .rodata, \"a\"\n"
 	"	lea 1f(%rip), %rax\n"
 	"	push %rax\n"
 	"	iretq\n"
-	"1:	mov $1500000, %ecx\n"
+	"1:	mov $100000, %ecx\n"
 	"3:	dec %ecx\n"
 	"	jnz 3b\n"
 	"	movabs $0x123456789abcdef0, %rbx\n"
@@ -77,6 +79,7 @@ struct report {
 	int error;            /* errno of the step that failed, 0: the guest ended in another way */
 	const char *step;     /* in .rodata, the same in both processes */
 	uint32_t exit_reason; /* enum of linux/kvm.h */
+	bool emulated;        /* KVM's emulator did the guest's work */
 };
 
 static const struct capability {
@@ -193,16 +196,54 @@ static bool is_report(const struct kvm_run *run)
 	return value == REPORT_VALUE;
 }
 
+/* KVM's counter of that name, of the vcpu; UINT64_MAX: this KVM does not tell (before Linux 5.14). */
+static uint64_t statistic(int vcpu, const char *name)
+{
+	union {
+		struct kvm_stats_desc desc;
+		char room[256];
+	} one;
+	struct kvm_stats_header head;
+	uint64_t value = UINT64_MAX;
+	int fd = kvm_call(vcpu, KVM_GET_STATS_FD, 0);
+
+	if (fd < 0)
+		return value;
+	if (pread(fd, &head, sizeof(head), 0) != sizeof(head) || sizeof(one.desc) + head.name_size > sizeof(one) - 1)
+		head.num_desc = 0;
+	for (uint32_t i = 0; i < head.num_desc; i++) {
+		size_t size = sizeof(one.desc) + head.name_size;
+
+		memset(&one, 0, sizeof(one));
+		if (pread(fd, &one, size, head.desc_offset + (off_t)(i * size)) != (ssize_t)size)
+			break;
+		if (!strcmp(one.desc.name, name) &&
+		    pread(fd, &value, sizeof(value), head.data_offset + (off_t)one.desc.offset) != sizeof(value))
+			value = UINT64_MAX;
+	}
+	close(fd);
+	return value;
+}
+
+static bool was_emulated(int vcpu, uint64_t begin_ns)
+{
+	uint64_t took = host_time_ns() - begin_ns, count = statistic(vcpu, "insn_emulation");
+
+	return count == UINT64_MAX ? took > SLOW_NS : count > EMULATED_MAX;
+}
+
 static void guest_run(int kvm, int vcpu, struct report *report)
 {
 	struct kvm_run *run = NULL;
 	int size = kvm_call(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), result;
+	uint64_t begin;
 
 	result = size < 0 ? size : kvm_call_map(vcpu, (size_t)size, (void **)&run);
 	if (result < 0) {
 		child_failed(report, "mmap of the vcpu", result);
 		return;
 	}
+	begin = host_time_ns();
 	do
 		result = kvm_call(vcpu, KVM_RUN, 0);
 	while (result == -EINTR);
@@ -211,7 +252,8 @@ static void guest_run(int kvm, int vcpu, struct report *report)
 		return;
 	}
 	report->exit_reason = run->exit_reason;
-	report->runs = is_report(run);
+	report->emulated = was_emulated(vcpu, begin);
+	report->runs = is_report(run) && !report->emulated;
 }
 
 /* Everything that it makes goes with the process. */
@@ -287,6 +329,10 @@ static enum status verdict(const struct kvm_probe *found, const struct report *r
 {
 	static const char advice[] = "use --engine auto, or a host with hardware virtualization";
 
+	if (in_time && report->emulated)
+		return reason_give(why, STATUS_UNSUPPORTED,
+				   "kvm: /dev/kvm is there but only emulates 64-bit guests%s, too slowly for a kernel: %s",
+				   access("/sys/module/kvm_pvm", F_OK) ? "" : " (its backend is PVM)", advice);
 	if (!in_time)
 		return reason_give(why, STATUS_UNSUPPORTED,
 				   "kvm: /dev/kvm is there but cannot run a 64-bit guest: the probe guest did not get through "
