@@ -90,8 +90,8 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 	bool ends = insn->row->traits & X86_ENDS_BLOCK;
 	bool offered = !insn->row->feature || x86_has(t->cpu->model, (enum x86_feature)(insn->row->feature - 1));
 
-	/* What the model does not offer is #UD, or another instruction: the handler knows. */
-	if (!offered) {
+	/* What the model does not offer is #UD, or another instruction; what is too long has any opcode and does nothing of it: the handler knows. */
+	if (!offered || insn->row->traits & X86_UNDEFINED) {
 		translate_handler(t, insn, ends);
 		return;
 	}
@@ -107,6 +107,8 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 /* Does the block go on behind an instruction that ends blocks in general? */
 static bool goes_on(const struct translation *t, const struct x86_insn *insn, unsigned *jumps)
 {
+	if (insn->row->traits & X86_UNDEFINED)
+		return false;
 	if (translate_system_stays(t, insn))
 		return true;
 	return branch_conditional(insn) && ++*jumps < JIT_BLOCK_JUMPS;

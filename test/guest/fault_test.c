@@ -17,6 +17,20 @@ static void divide_overflow(void *unused)
 	(void)unused;
 	__asm__ volatile("mov $0x80000000, %%eax; cltd; mov $-1, %%ecx; idiv %%ecx" : : : "rax", "rcx", "rdx");
 }
+/* Sixteen bytes: prefixes that mean nothing, and instructions that a translator could take for themselves. */
+#define TOO_LONG(name, bytes)                                                              \
+	static void name(void *unused)                                                     \
+	{                                                                                  \
+		(void)unused;                                                              \
+		__asm__ volatile(".fill 14, 1, 0x2e; .byte " bytes : : : "rax", "memory"); \
+	}
+TOO_LONG(long_move, "0x89, 0xc0")
+TOO_LONG(long_selector, "0x8c, 0xd0")
+TOO_LONG(long_jump, "0xeb, 0x00")
+TOO_LONG(long_condition, "0x74, 0x00")
+TOO_LONG(long_call, "0xff, 0xd0")
+TOO_LONG(long_x87, "0xd9, 0xe8")
+
 static void undefined(void *unused)
 {
 	(void)unused;
@@ -278,6 +292,12 @@ void guest_main(void)
 	check((this_cpu()->trap.rflags & FLAG_RF) != 0, "a fault saves RF set");
 	check_trap(trap_run(divide_overflow, NULL), DE, 0, "an IDIV whose quotient does not fit: #DE");
 	check_trap(trap_run(undefined, NULL), UD, 0, "UD2: #UD");
+	check_trap(trap_run(long_move, NULL), GP, 0, "16 bytes of MOV: #GP(0)");
+	check_trap(trap_run(long_selector, NULL), GP, 0, "of MOV from SS");
+	check_trap(trap_run(long_jump, NULL), GP, 0, "of JMP");
+	check_trap(trap_run(long_condition, NULL), GP, 0, "of JE");
+	check_trap(trap_run(long_call, NULL), GP, 0, "of CALL");
+	check_trap(trap_run(long_x87, NULL), GP, 0, "of FLD1");
 	check_trap(trap_run(lock_on_register, NULL), UD, 0, "LOCK on a register: #UD");
 	check_trap(trap_run(too_long, NULL), GP, 0, "more than 15 bytes: #GP(0)");
 	check_trap(trap_run(breakpoint, NULL), BP, 0, "INT3: #BP");
