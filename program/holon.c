@@ -8,12 +8,14 @@
 #include <holon/engine.h>
 
 #include "host/linux/linux.h"
+#include "program/disk.h"
 #include "program/doctor.h"
 #include "program/run.h"
 
 static const char help_all[] = "Holon runs virtual machines.\n"
 			       "\n"
 			       "  holon run --kernel FILE [OPTION...]   run a VM here, its serial port on this terminal\n"
+			       "  holon disk COMMAND FILE...            make, examine, convert and change disk images\n"
 			       "  holon doctor [--json]                 what this host offers and lacks, and what to do about it\n"
 			       "  holon version [--json]                what this program is\n"
 			       "  holon help [VERB]                     this, or all options of a verb\n"
@@ -134,6 +136,7 @@ static const struct verb {
 	const char *help;
 } verbs[] = {
 	{"run", run, help_run},
+	{"disk", disk, help_disk},
 	{"doctor", doctor, help_doctor},
 	{"version", version, help_version},
 	{"help", help, help_help},
