@@ -98,6 +98,8 @@ struct pci_function {
 	uint8_t writable[PCI_CONFIG_SIZE];  /* bits that the guest may set */
 	uint8_t clearable[PCI_CONFIG_SIZE]; /* bits that writing 1 clears */
 	struct pci_bar bar[PCI_BARS];
+	uint8_t decoded; /* a bit a BAR, as bar[].decoded: where several want one place, saved state says who had it */
+	bool loading;    /* until the host bridge is resumed, no BAR is decoded that was not when the state was saved */
 	struct pci_msix *msix;
 	struct pci_bus *secondary; /* of a bridge */
 	_Atomic bool master;       /* COMMAND.MASTER, for device threads: may it read and write memory now? */
@@ -219,7 +221,8 @@ void pci_intx_set(struct pci_function *function, bool level);
 bool pci_msix_raise(struct pci_msix *msix, unsigned vector);
 
 /* Rows for the owner's state table: STATE_FIELD and friends of the function (and MSI-X) that `type` embeds. */
-#define PCI_FUNCTION_STATE(type, member) STATE_BLOB(type, member.config), STATE_FIELD(type, member.intx_level)
+#define PCI_FUNCTION_STATE(type, member) \
+	STATE_BLOB(type, member.config), STATE_FIELD(type, member.decoded), STATE_FIELD(type, member.intx_level)
 #define PCI_MSIX_STATE(type, member)                                                                                               \
 	STATE_EACH(type, member.vector, address), STATE_EACH(type, member.vector, data), STATE_EACH(type, member.vector, control), \
 		STATE_FIELD(type, member.pending)

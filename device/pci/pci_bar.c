@@ -99,6 +99,8 @@ static void pci_function_leave(struct pci_host *host, struct pci_function *funct
 			bus_disable(pci_bar_bus(host, bar), &bar->region);
 			bar->decoded = false;
 		}
+		if (!function->loading)
+			function->decoded = (uint8_t)((function->decoded & ~(1u << i)) | bar->decoded << i);
 	}
 }
 
@@ -108,10 +110,11 @@ static void pci_function_enter(struct pci_host *host, struct pci_function *funct
 		struct pci_bar *bar = &function->bar[i];
 		uint64_t base = pci_bar_address(function, i);
 
-		if (bar->decoded || !pci_bar_wanted(function, i, base))
+		if (bar->decoded || !pci_bar_wanted(function, i, base) || (function->loading && !(function->decoded >> i & 1)))
 			continue;
 		__atomic_store_n(&bar->region.base, base, __ATOMIC_RELAXED); /* lookups may still look */
 		bar->decoded = bus_enable(pci_bar_bus(host, bar), &bar->region) == STATUS_OK;
+		function->decoded |= (uint8_t)(bar->decoded << i);
 	}
 }
 
@@ -122,6 +125,28 @@ static void pci_bus_each(struct pci_bus *bus, void (*visit)(struct pci_host *hos
 		if (function->secondary)
 			pci_bus_each(function->secondary, visit);
 	}
+}
+
+/* What could not be had is not claimed either, so that the state saves as it was loaded. */
+void pci_decode_load(struct pci_function *function)
+{
+	function->loading = true;
+	pci_decode_update(function->bus->host);
+	function->decoded = 0;
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		function->decoded |= (uint8_t)(function->bar[i].decoded << i);
+}
+
+static void pci_function_settle(struct pci_host *host, struct pci_function *function)
+{
+	(void)host;
+	function->loading = false;
+}
+
+void pci_decode_settle(struct pci_host *host)
+{
+	pci_bus_each(&host->root, pci_function_settle);
+	pci_decode_update(host);
 }
 
 void pci_decode_update(struct pci_host *host)

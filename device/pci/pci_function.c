@@ -205,6 +205,7 @@ void pci_function_write(struct pci_function *function, unsigned offset, unsigned
 	}
 	if (function->power)
 		pci_power_check(function, power);
+	function->loading = false; /* a guest writes, so it runs */
 	if (changed)
 		pci_function_refresh(function);
 	if (!was_reset && function->secondary && pci_config_word(function, PCI_BRIDGE_CONTROL) & PCI_BRIDGE_CONTROL_RESET)
@@ -218,6 +219,7 @@ void pci_function_reset_locked(struct pci_function *function)
 	struct pci_host *host = function->bus->host;
 
 	__builtin_memcpy(function->config, function->reset, PCI_CONFIG_SIZE);
+	function->loading = false;
 	if (function->msix)
 		pci_msix_reset(function->msix);
 	host_mutex_lock(&host->intx_lock);
@@ -252,10 +254,12 @@ enum status pci_function_loaded(struct pci_function *function, struct reason *wh
 		status = reason_give(why, STATUS_INVALID, "%s: saved INTx level is impossible", function->name);
 	if (function->msix && !pci_msix_plausible(function->msix))
 		status = reason_give(why, STATUS_INVALID, "%s: saved MSI-X table is impossible", function->name);
-	if (status == STATUS_OK)
+	if (status == STATUS_OK) {
+		pci_decode_load(function);
 		pci_function_refresh(function);
-	else
+	} else {
 		pci_function_reset_locked(function);
+	}
 	host_mutex_unlock(&host->lock);
 	return status;
 }

@@ -173,6 +173,15 @@ static void pci_host_reset(void *object)
 	host_mutex_unlock(&host->lock);
 }
 
+static void pci_host_resume(void *object)
+{
+	struct pci_host *host = object;
+
+	host_mutex_lock(&host->lock);
+	pci_decode_settle(host);
+	host_mutex_unlock(&host->lock);
+}
+
 static enum status pci_host_loaded(void *object, uint32_t version, struct reason *why)
 {
 	struct pci_host *host = object;
@@ -210,7 +219,8 @@ enum status pci_host_create(struct pci_host **out, const struct pci_host_wiring 
 		return STATUS_NO_MEMORY;
 	host->wiring = *wiring;
 	host->root.host = host;
-	host->device = (struct device){.name = "pci_host", .state = &pci_host_state, .reset = pci_host_reset, .object = host};
+	host->device = (struct device){
+		.name = "pci_host", .state = &pci_host_state, .reset = pci_host_reset, .resume = pci_host_resume, .object = host};
 	for (unsigned i = 0; i < PCI_PIRQS; i++)
 		host->pirq_route[i] = 0x80;
 	host->address_region = (struct bus_region){.name = "pci-address",

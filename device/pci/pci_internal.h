@@ -16,6 +16,9 @@ void pci_function_reset_locked(struct pci_function *function);
 
 /* pci_bar.c: makes what the buses decode agree with every function's BARs, COMMAND and the bridges above. */
 void pci_decode_update(struct pci_host *host);
+/* The function's state was loaded, `decoded` with it. Settle: every function's was. */
+void pci_decode_load(struct pci_function *function);
+void pci_decode_settle(struct pci_host *host);
 
 /* pci_intx.c: both take intx_lock. */
 void pci_intx_refresh(struct pci_function *function);

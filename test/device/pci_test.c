@@ -182,6 +182,49 @@ static void an_overlapping_bar_is_decoded_once_there_is_room(void **state)
 	machine_destroy(&machine);
 }
 
+static const struct state_field gadget_fields[] = {PCI_FUNCTION_STATE(struct gadget, function)};
+static const struct state_table gadget_state = {.name = "gadget", .version = 1, STATE_TABLE_FIELDS(gadget_fields)};
+
+/* Which of two BARs has the place that both want is history, so it is part of the state: load them in an order that would give it to the other. */
+static void an_overlapping_bar_stays_what_it_was_over_save_and_load(void **state)
+{
+	static uint8_t bytes[1 << 14];
+	struct state_writer writer = {.bytes = bytes, .capacity = sizeof(bytes)};
+	struct state_reader reader = {.bytes = bytes};
+	struct reason why = {""};
+	struct machine machine;
+	struct gadget *gadget[2];
+
+	(void)state;
+	machine_create(&machine);
+	for (unsigned i = 0; i < 2; i++)
+		gadget[i] = gadget_add(&machine, &machine.host->root, (uint8_t)PCI_DEVFN(3 + i, 0), 1);
+	for (unsigned devfn = 32; devfn >= 24; devfn -= 8) {
+		config_write(&machine, 0, (uint8_t)devfn, 0x10, 4, 0xc0000000);
+		config_write(&machine, 0, (uint8_t)devfn, PCI_COMMAND, 2, 2);
+	}
+	assert_int_equal(mmio_read(&machine, 0xc0000000, 4), 32);
+	for (unsigned i = 0; i < 2; i++)
+		state_save(&writer, &gadget_state, i, gadget[i]);
+	reader.length = writer.length;
+	for (unsigned i = 0; i < 2; i++) {
+		gadget_remove(gadget[i]);
+		gadget[i] = gadget_add(&machine, &machine.host->root, (uint8_t)PCI_DEVFN(3 + i, 0), 1);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(state_load(&reader, &gadget_state, i, gadget[i], &why), STATUS_OK);
+		assert_int_equal(pci_function_loaded(&gadget[i]->function, &why), STATUS_OK);
+	}
+	machine.host->device.resume(machine.host);
+	assert_int_equal(mmio_read(&machine, 0xc0000000, 4), 32);
+	config_write(&machine, 0, 32, 0x10, 4, 0xc0001000); /* it moves away: the other shows */
+	assert_int_equal(mmio_read(&machine, 0xc0000000, 4), 24);
+	bus_check(&machine.mmio);
+	gadget_remove(gadget[0]);
+	gadget_remove(gadget[1]);
+	machine_destroy(&machine);
+}
+
 static void intx_is_shared_masked_and_routed(void **state)
 {
 	struct machine machine;
@@ -448,6 +491,7 @@ int main(void)
 		cmocka_unit_test(pciexbar_moves_the_ecam_window),
 		cmocka_unit_test(bars_are_sized_placed_moved_and_switched),
 		cmocka_unit_test(an_overlapping_bar_is_decoded_once_there_is_room),
+		cmocka_unit_test(an_overlapping_bar_stays_what_it_was_over_save_and_load),
 		cmocka_unit_test(intx_is_shared_masked_and_routed),
 		cmocka_unit_test(msix_masks_pends_and_drops_strays),
 		cmocka_unit_test(a_root_port_forwards_what_its_registers_say),
