@@ -8,7 +8,7 @@ WORDS ?= end=off
 GUESTS ?= fault paging syscall debug apic timer io smc storm smp protected task vm86 real paging32
 export DEBIAN_FRONTEND = noninteractive
 
-.PHONY: all run test test-kvm iso bench bench-kvm lint fuzz-cpu help clean
+.PHONY: all run test soak test-kvm iso bench bench-kvm lint fuzz-cpu help clean
 .DEFAULT_GOAL := all
 
 # Build $(BUILD)/holon, optimized
@@ -36,6 +36,11 @@ iso:
 	@tool/packages build iso
 	@tool/build $(BUILD) host/metal/holon-metal.elf $(GUESTS:%=test/guest/%_test.elf)
 	@tool/iso $(BUILD)/holon.iso $(BUILD)/host/metal/holon-metal.elf "$(WORDS)" $(GUESTS:%="$(BUILD)/test/guest/%_test.elf")
+
+# Move Debian guests between engines and rebuild them for MINUTES (30); the record goes to doc/soak.md
+soak: all
+	@tool/packages guest test
+	@MINUTES=$(MINUTES) test/system/soak
 
 # Measure speed, memory and idle use, printed with the machine they were taken on
 bench: all

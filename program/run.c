@@ -282,6 +282,7 @@ static int vm_live(struct run *run)
 	trials_start(run->trials);
 	end = vm_wait(&run->vm);
 	status = end >= VM_END_DEBUG_EXIT ? end - VM_END_DEBUG_EXIT : end;
+	disks_give_up(run->backends.disk, &run->config); /* a trial may wait for what a disk keeps */
 	trials_stop(run->trials);
 	if (end_text(end))
 		host_log(end == VM_END_FAILURE ? HOST_LOG_ERROR : HOST_LOG_INFO, "%s", end_text(end));

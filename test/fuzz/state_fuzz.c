@@ -26,6 +26,7 @@
 #define STATE_MAX (1u << 18)
 #define FIELDS_MAX 4096
 #define CPUS 2
+#define DISKS 3
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
@@ -69,8 +70,38 @@ static void disk_nothing(struct block *block)
 	(void)block;
 }
 
-static struct block disk = {
-	.submit = disk_submit, .drain = disk_nothing, .close = disk_nothing, .size = DISK_BYTES, .block_size = 512, .path = "disk"};
+#define DISK                                                                                                                \
+	{                                                                                                                   \
+		.submit = disk_submit, .drain = disk_nothing, .close = disk_nothing, .size = DISK_BYTES, .block_size = 512, \
+		.path = "disk"                                                                                              \
+	}
+static struct block disk[DISKS] = {DISK, DISK, DISK};
+
+static void net_kick(struct net *net, unsigned pair)
+{
+	(void)net, (void)pair;
+}
+
+static void net_receives(struct net *net, unsigned offloads)
+{
+	(void)net, (void)offloads;
+}
+
+static struct net net = {.kick = net_kick, .receives = net_receives, .pairs = 1, .mtu = NET_MTU_DEFAULT};
+
+/* One of each kind. */
+static void backends_give(void)
+{
+	static const enum disk_bus bus[DISKS] = {DISK_VIRTIO, DISK_NVME, DISK_SATA};
+
+	machine->config.disks = DISKS;
+	for (unsigned i = 0; i < DISKS; i++) {
+		machine->config.disk[i] = (struct disk_config){.path = "disk", .format = "raw", .bus = bus[i], .serial = "FUZZ"};
+		machine->backends.disk[i] = &disk[i];
+	}
+	machine->config.nets = 1;
+	machine->backends.net[0] = &net;
+}
 
 static void devices_each(bool resume)
 {
@@ -295,9 +326,7 @@ static void prepare(void)
 	machine = machine_describe("interp", guest, "cpus=2", CPUS);
 	machine->config.memory = UINT64_C(16) << 20;
 	machine->config.deterministic = true;
-	machine->config.disks = 1;
-	machine->config.disk[0] = (struct disk_config){.path = "disk", .format = "raw", .serial = "FUZZ"};
-	machine->backends.disk[0] = &disk;
+	backends_give();
 	machine_create(machine);
 	timer_init(&rich, &machine->vm.clock, rich_ring, NULL);
 	timer_set(&rich, RICH_NS);
