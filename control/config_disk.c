@@ -224,6 +224,17 @@ static enum status disk_add(struct vm_config *config, const char *option, const 
 	return STATUS_OK;
 }
 
+static bool nbd_uri(const char *text)
+{
+	static const char *const scheme[] = {"nbd://", "nbds://", "nbd+unix://", "nbds+unix://"};
+	unsigned i;
+
+	for (i = 0; i < sizeof(scheme) / sizeof(scheme[0]); i++)
+		if (!strncmp(text, scheme[i], strlen(scheme[i])))
+			return true;
+	return false;
+}
+
 enum status config_disk_parse(struct vm_config *config, const char *value, struct reason *why)
 {
 	static const char vhost_user[] = "vhost-user=";
@@ -234,7 +245,7 @@ enum status config_disk_parse(struct vm_config *config, const char *value, struc
 
 	if (status)
 		return status;
-	disk->source = socket ? DISK_VHOST_USER : DISK_FILE;
+	disk->source = socket ? DISK_VHOST_USER : nbd_uri(value) ? DISK_NBD : DISK_FILE;
 	rest = comma_split(path);
 	if (!*path)
 		return reason_give(why, STATUS_USAGE, "--disk %s: it names no file; write --disk PATH", value);
@@ -246,6 +257,8 @@ enum status config_disk_parse(struct vm_config *config, const char *value, struc
 	}
 	if (!status && socket)
 		status = vhost_user_check(disk, why);
+	if (!status && disk->source == DISK_NBD && disk->format)
+		status = reason_give(why, STATUS_USAGE, "--disk %s: the server has the format; leave out format=", path);
 	if (!status)
 		status = disk_check(config, disk, why);
 	if (!disk->serial[0])

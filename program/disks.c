@@ -6,6 +6,7 @@
 
 #include "backend/block/image.h"
 #include "backend/block/limit.h"
+#include "backend/block/nbd.h"
 #include "backend/block/qcow2_block.h"
 #include "backend/block/raw.h"
 #include "backend/block/retry.h"
@@ -39,10 +40,14 @@ static enum status format_find(const struct disk_config *config, enum image_form
 
 static enum status disk_open(struct block **block, const struct disk_config *config, struct reason *why)
 {
-	enum image_format format;
-	enum status status = format_find(config, &format, why);
+	enum image_format format = IMAGE_RAW;
+	enum status status = STATUS_OK;
 
-	if (!status)
+	if (config->source == DISK_FILE)
+		status = format_find(config, &format, why);
+	if (!status && config->source == DISK_NBD)
+		status = block_nbd_open(block, config->path, config->readonly, why);
+	else if (!status)
 		status = format == IMAGE_QCOW2 ? block_qcow2_open(block, config->path, config->readonly, why)
 					       : block_raw_open(block, config->path, config->readonly, why);
 	if (!status)

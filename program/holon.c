@@ -56,6 +56,8 @@ static const char help_run[] =
 	"  --rng LIMIT         random numbers for the guest: unlimited, or bps=SIZE[,bps-burst=SIZE] bytes a second;\n"
 	"                      bps=1M,bps-burst=64K if not given\n"
 	"  --name NAME         the VM's name, of which its cards' addresses are made\n"
+	"  --disk nbd://HOST/EXPORT[,PROPERTY]..., --disk nbd+unix:///EXPORT?socket=PATH[,PROPERTY]...\n"
+	"                      a disk on an NBD server\n"
 	"  --disk vhost-user=SOCKET\n"
 	"                      a disk that another process serves, such as qemu-storage-daemon\n"
 	"  --share DIR:TAG[,readonly]\n"

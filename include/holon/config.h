@@ -17,7 +17,7 @@
 
 enum console_kind { CONSOLE_STDIO, CONSOLE_NONE, CONSOLE_FILE };
 
-enum disk_source { DISK_FILE, DISK_VHOST_USER }; /* what the path is: an image or device, a socket */
+enum disk_source { DISK_FILE, DISK_NBD, DISK_VHOST_USER }; /* what the path is: an image or device, an NBD URI, a socket */
 enum disk_bus { DISK_VIRTIO, DISK_NVME, DISK_SATA };
 #define VM_SATA_MAX 6 /* drives at the SATA controller */
 

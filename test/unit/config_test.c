@@ -158,6 +158,33 @@ static void disks_have_limits_and_looks(void **state)
 	config_free(&config);
 }
 
+static void disks_are_files_servers_sockets_and_discs(void **state)
+{
+	const struct disk_config *disk = config.disk;
+
+	(void)state;
+	assert_int_equal(
+		parse("--kernel k --disk a.img,bus=nvme,onerror=pause --disk nbd://host/name,readonly --disk vhost-user=/run/s "
+		      "--cdrom d,i.iso --disk b,bus=sata --share /srv/a:b:work,readonly --share /x:y"),
+		STATUS_OK);
+	assert_int_equal(disk[0].bus, DISK_NVME);
+	assert_true(disk[0].pause_on_error);
+	assert_int_equal(disk[1].source, DISK_NBD);
+	assert_string_equal(disk[1].path, "nbd://host/name");
+	assert_int_equal(disk[2].source, DISK_VHOST_USER);
+	assert_string_equal(disk[2].path, "/run/s");
+	assert_true(disk[3].cdrom && disk[3].readonly && disk[3].bus == DISK_SATA);
+	assert_string_equal(disk[3].path, "d,i.iso");
+	assert_int_equal(disk[4].bus, DISK_SATA);
+	assert_int_equal(config.shares, 2);
+	assert_string_equal(config.share[0].path, "/srv/a:b");
+	assert_string_equal(config.share[0].tag, "work");
+	assert_true(config.share[0].readonly);
+	assert_string_equal(config.share[1].tag, "y");
+	assert_false(config.share[1].readonly);
+	config_free(&config);
+}
+
 static void mistakes_are_one_line_that_names_them(void **state)
 {
 	static const struct {
@@ -194,6 +221,15 @@ static void mistakes_are_one_line_that_names_them(void **state)
 		{"--kernel k --disk a.img,block-size=1024", "block-size=1024", "4096"},
 		{"--kernel k --disk a.img,iops=fast", "iops=fast", "iops=1000"},
 		{"--kernel k --disk a.img,iops=0", "iops=0", "iops=1000"},
+		{"--kernel k --disk a.img,bus=ide", "bus=ide", "nvme"},
+		{"--kernel k --disk a.img,onerror=stop", "onerror=stop", "report"},
+		{"--kernel k --disk vhost-user=s,readonly", "vhost-user=s", "process"},
+		{"--kernel k --disk nbd://h/e,format=raw", "nbd://h/e", "format="},
+		{"--kernel k --share /srv", "/srv", "DIR:TAG"},
+		{"--kernel k --share /srv:", "/srv:", "DIR:TAG"},
+		{"--kernel k --share /srv:t,ro", "'ro'", "readonly"},
+		{"--kernel k --share /srv:t --share /usr:t", "twice", "own"},
+		{"--kernel k --cdrom 1 --cdrom 2 --cdrom 3 --cdrom 4 --cdrom 5 --cdrom 6 --cdrom 7", "7", "SATA"},
 		{"--kernel k --disk a.img,bps=10", "bps=10", "bps=20M"},
 		{"--kernel k --disk a.img,bps-burst=1M", "burst", "bps=SIZE"},
 		{"--kernel k --jit-cache 3G", "3G", "64M"},
@@ -246,6 +282,7 @@ int main(void)
 		cmocka_unit_test(sizes_have_a_number_and_a_unit),
 		cmocka_unit_test(disks_have_properties_and_doubled_commas),
 		cmocka_unit_test(disks_have_limits_and_looks),
+		cmocka_unit_test(disks_are_files_servers_sockets_and_discs),
 		cmocka_unit_test(mistakes_are_one_line_that_names_them),
 		cmocka_unit_test(too_many_disks_are_refused),
 		cmocka_unit_test(memory_beyond_the_host_needs_overcommit),
