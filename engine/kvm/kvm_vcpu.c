@@ -33,6 +33,17 @@ enum status kvm_vcpu_signal_prepare(struct reason *why)
 	return sigaction(KICK_SIGNAL, &action, NULL) < 0 ? kvm_failed(why, "signal for kicks", -errno) : STATUS_OK;
 }
 
+/* Threads of this process leave signals to the main one (host/linux/thread.c): a vcpu's takes its kicks. */
+static void thread_enter(struct kvm_vcpu *self)
+{
+	sigset_t kick;
+
+	sigemptyset(&kick);
+	sigaddset(&kick, KICK_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+	atomic_store(&self->thread, (int)syscall(SYS_gettid));
+}
+
 void kvm_vcpu_kick(struct vcpu *vcpu)
 {
 	struct kvm_vcpu *self = vcpu->engine;
@@ -156,7 +167,7 @@ enum run_end kvm_vcpu_run(struct vcpu *vcpu)
 	enum run_end end = RUN_KICKED;
 	int result;
 
-	atomic_store(&self->thread, (int)syscall(SYS_gettid));
+	thread_enter(self);
 	result = kvm_time_tell(self);
 	if (result >= 0)
 		result = kvm_state_timer_go(self);
