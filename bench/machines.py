@@ -38,12 +38,25 @@ class Machines:
         return self.qemu(machine="microvm", cpu=f"max,tsc-frequency={self.tsc_frequency}",
                          cmdline=f"{CMDLINE} tsc_early_khz={int(self.tsc_frequency) // 1000}")
 
-    def holon(self, engine="jit", disk=None, cmdline=CMDLINE, initrd="initrd.gz", cpus=1, writable=False):
-        command = [self.holon_program, "run", "--engine", engine, "--memory", f"{MEMORY_MIB}M", "--cpus", str(cpus), "--no-reboot",
+    def holon(self, engine="jit", disk=None, cmdline=CMDLINE, initrd="initrd.gz", cpus=1, writable=False, net="none"):
+        command = [self.holon_program, "run", "--engine", engine, "--memory", f"{MEMORY_MIB}M", "--cpus", str(cpus), "--no-reboot", "--net", net,
                    "--kernel", os.path.join(self.guest, "vmlinuz"), "--initrd", os.path.join(self.guest, initrd),
                    "--cmdline", cmdline]
         if disk:
             command += ["--disk", disk.replace(",", ",,") + ("" if writable else ",readonly")]
+        return command
+
+    def qemu_devices(self, root, disks, cmdline):
+        """On a loaded host TCG's timer comes too late for the kernel's check of it."""
+        command = self.qemu(disk=root, cmdline=f"{CMDLINE} no_timer_check {cmdline}")
+        for index, path in enumerate(disks):
+            command += ["-drive", f"if=none,id=disk{index},format=raw,file={path}", "-device", f"virtio-blk-pci,drive=disk{index}"]
+        return command + ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"]
+
+    def holon_devices(self, engine, root, disks, cmdline):
+        command = self.holon(engine=engine, disk=root, cmdline=f"{CMDLINE} {cmdline}", net="user")
+        for path in disks:
+            command += ["--disk", path]
         return command
 
     def disk(self):

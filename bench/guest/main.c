@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * main.c - the benchmark's program, the same static binary natively and in guests: `guest list`, `guest tsc`,
- * `guest NAME...` and `guest serve`.
+ * `guest NAME...`, `guest serve` and `guest net-server PORT`.
  *
  * A result is one line: `result NAME SECONDS CPU_SECONDS CHECKSUM`, the seconds being CLOCK_MONOTONIC's around the timed part.
  * serve says `ready` and reads names from stdin, a line each, until `quit` or the end; it prepares what is named, says `prepared
@@ -23,7 +23,7 @@
 
 #define SPEED B115200
 
-static const struct workload *const tables[] = {compute_workloads, system_workloads, command_workloads};
+static const struct workload *const tables[] = {compute_workloads, system_workloads, command_workloads, io_workloads};
 
 _Noreturn void workload_fail(const char *what)
 {
@@ -190,6 +190,8 @@ int main(int count, char **words)
 		tsc_print();
 	else if (!strcmp(words[1], "serve"))
 		serve();
+	else if (!strcmp(words[1], "net-server") && count == 3)
+		net_serve(atoi(words[2]));
 	else
 		for (int i = 1; i < count; i++)
 			right &= workload_run(words[i], false);

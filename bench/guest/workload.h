@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* workload.h - what a workload is. main.c runs them by name; compute.c, system.c and command.c each hold a table of them. */
+/* workload.h - what a workload is. main.c runs them by name; compute.c, system.c, command.c and io.c each hold a table of them. */
 #pragma once
 
 #include <stddef.h>
@@ -13,7 +13,10 @@ struct workload {
 	uint64_t (*run)(void);
 };
 
-extern const struct workload compute_workloads[], system_workloads[], command_workloads[];
+extern const struct workload compute_workloads[], system_workloads[], command_workloads[], io_workloads[];
+
+/* io.c: serves the network workloads of guests, natively, on three ports from `port` on. */
+void net_serve(int port);
 
 /* What a workload needs and does not get ends the program with this line and status 1. */
 _Noreturn void workload_fail(const char *what);
