@@ -57,6 +57,17 @@ show() {
 	tail -n "${2:-15}" "$1" | tr -d '\r' | sed 's/^/# /'
 }
 
+# until_line FILE PATTERN SECONDS: waits until a line of the file matches.
+until_line() {
+	local tries=$(($3 * 10))
+
+	until grep -q "$2" "$1" 2>/dev/null; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
 engines() {
 	"$holon" version --json | tr -d '\n ' | sed -n 's/.*"engines":\[\([^]]*\)\].*/\1/p' | tr -d '"' | tr ',' '\n' | grep -v '^kvm$'
 }
