@@ -49,13 +49,13 @@ static const char help_run[] =
 	"      user            no privilege needed: 10.0.2.15 by DHCP, name server, IPv6, the host is 10.0.2.2;\n"
 	"                      nohost: not the host's own loopback; allow=TARGET,...: only there, restrict: nowhere,\n"
 	"                      with targets as 192.0.2.0/24, 192.0.2.1:80-90/tcp, [2001:db8::/32]:443, dns\n"
+	"      switch=NAME     with all VMs of this user that name the same switch; no privilege needed\n"
+	"      tap=NAME, bridge=NAME\n"
+	"                      a tap device of the host, or a port of its bridge; queues=N, up to 4\n"
 	"      every kind      mac=ADDRESS, mtu=N; limits: bps=SIZE, bps-burst=SIZE bytes, pps=N, pps-burst=N frames a second\n"
 	"  -p [ADDRESS:]HOST:GUEST[/udp]\n"
 	"                      a port of the host's leads to one of the guest's, on its user network\n"
 	"  --watchdog ACTION   a watchdog timer (6300ESB); when the guest lets it run out: reset, off or crash (status 70)\n"
-	"  --balloon on or PROPERTY[,PROPERTY]\n"
-	"                      memory that the guest frees goes back to the host; target=SIZE: ask for so much more,\n"
-	"                      stats=SECONDS: how often the guest's statistics for --stats are renewed\n"
 	"  --rng LIMIT         random numbers for the guest: unlimited, or bps=SIZE[,bps-burst=SIZE] bytes a second;\n"
 	"                      bps=1M,bps-burst=64K if not given\n"
 	"  --name NAME         the VM's name, of which its cards' addresses are made\n"
@@ -140,10 +140,7 @@ static const struct verb {
 	int (*run)(int count, char **arguments);
 	const char *help;
 } verbs[] = {
-	{"run", run, help_run},
-	{"disk", disk, help_disk},
-	{"doctor", doctor, help_doctor},
-	{"version", version, help_version},
+	{"run", run, help_run},    {"disk", disk, help_disk}, {"doctor", doctor, help_doctor}, {"version", version, help_version},
 	{"help", help, help_help},
 };
 
