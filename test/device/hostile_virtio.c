@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hostile_virtio_blk.c - a virtio driver that means harm to a disk and to PCI (hostile.h).
+ * hostile_virtio.c - virtio drivers that mean harm to PCI and to a disk, or to a device that another process serves (hostile.h).
  */
 #include <string.h>
 
@@ -8,6 +8,7 @@
 #include "machine.h"
 
 #include "device/virtio/virtio_blk.h"
+#include "device/virtio/virtio_peer.h"
 
 #define DEVFN PCI_DEVFN(3, 0)
 #define FEATURES UINT64_C(0x130006a00)
@@ -102,7 +103,7 @@ static void step_do(struct machine *machine, struct driver *driver, struct test_
 	}
 }
 
-static void run(const struct hostile_step *step, size_t steps)
+static void run_blk(const struct hostile_step *step, size_t steps)
 {
 	static struct machine machine;
 	struct virtio_blk *blk;
@@ -130,4 +131,93 @@ static void run(const struct hostile_step *step, size_t steps)
 	machine_destroy(&machine);
 }
 
-const struct hostile hostile_virtio_blk = {"virtio_blk", run};
+const struct hostile hostile_virtio_blk = {"virtio_blk", run_blk};
+
+/* A peer that reads and writes all that it is given, at once or when it is told, and says that it wrote anything at all. */
+struct test_peer {
+	struct peer peer;
+	struct test_disk wishes; /* its `deferred` */
+	struct peer_request *first;
+	unsigned served;
+	uint8_t sum;
+};
+
+static void peer_serve(struct test_peer *peer)
+{
+	struct peer_request *request = peer->first;
+
+	peer->first = request->next;
+	peer->served++;
+	for (unsigned i = 0; i < request->segments; i++) {
+		uint8_t *bytes = request->segment[i].base;
+		size_t length = request->segment[i].length;
+
+		assert_true(length > 0);
+		if (i < request->readable)
+			peer->sum = (uint8_t)(peer->sum + bytes[0] + bytes[length - 1]);
+		else
+			bytes[0] = bytes[length - 1] = peer->sum;
+	}
+	request->done(request, peer->sum * 0x01010101u, STATUS_OK);
+}
+
+static void peer_submit(struct peer *peer, struct peer_request *list)
+{
+	struct test_peer *test = (struct test_peer *)peer;
+	struct peer_request **end = &test->first;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = list;
+	while (!test->wishes.deferred && test->first)
+		peer_serve(test);
+}
+
+static void peer_drain(struct peer *peer)
+{
+	struct test_peer *test = (struct test_peer *)peer;
+
+	while (test->first)
+		peer_serve(test);
+}
+
+static void run_peer(const struct hostile_step *step, size_t steps)
+{
+	static const uint8_t config[40] = "tag";
+	static struct machine machine;
+	struct test_peer peer = {.peer = {.name = "virtio-fs",
+					  .path = "test",
+					  .type = 26,
+					  .class_code = 0x018000,
+					  .features = 0x6a00,
+					  .queues = 2,
+					  .config_length = sizeof(config),
+					  .config = config,
+					  .submit = peer_submit,
+					  .drain = peer_drain}};
+	struct virtio_peer *device;
+	struct driver driver;
+
+	machine_create(&machine);
+	assert_int_equal(virtio_peer_create(&device, &machine.host->root, DEVFN, &machine.memory, &machine.irq, &peer.peer),
+			 STATUS_OK);
+	up(&driver, &machine);
+	for (; steps--; step++) {
+		if ((step->kind & 15) == 10)
+			peer_drain(&peer.peer);
+		else
+			step_do(&machine, &driver, &peer.wishes, step);
+	}
+	bus_check(&machine.mmio);
+	peer.wishes.deferred = false;
+	virtio_peer_device(device)->reset(device);
+	assert_null(peer.first);
+	up(&driver, &machine);
+	peer.served = 0;
+	chain_offer(&machine, &driver, &(struct hostile_step){.size = 8, .where = 2 << 4, .more = 2});
+	assert_int_equal(peer.served, 1);
+	virtio_peer_destroy(device);
+	machine_destroy(&machine);
+}
+
+const struct hostile hostile_virtio_peer = {"virtio_peer", run_peer};
