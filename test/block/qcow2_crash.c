@@ -85,7 +85,8 @@ static struct block *image_open_block(void)
 static void request_make(struct block_request *request, struct block_segment *segment, uint8_t *bytes, unsigned lane)
 {
 	uint32_t lane_sectors = SECTORS / BATCH, length = 1 + (uint32_t)disk_random(&dice, disk_random(&dice, 4) ? 24 : PIECE);
-	uint32_t first = lane * lane_sectors + (uint32_t)disk_random(&dice, lane_sectors - length), generation = ++ledger->generation;
+	uint32_t first = lane * lane_sectors + (uint32_t)disk_random(&dice, lane_sectors - length),
+		 generation = ++ledger->generation;
 	uint64_t kind = disk_random(&dice, 8);
 
 	*segment = (struct block_segment){bytes, length * SECTOR};
@@ -205,7 +206,8 @@ static void image_make(unsigned cluster_bits, bool extended)
 		batch_write(block);
 	block->close(block);
 	flushed_all();
-	if (image_open(&image, path, IMAGE_QCOW2, &options, &why) || qcow2_snapshot_create(image->qcow2, "one", &why) || image_close(image))
+	if (image_open(&image, path, IMAGE_QCOW2, &options, &why) || qcow2_snapshot_create(image->qcow2, "one", &why) ||
+	    image_close(image))
 		disk_die("%s", why.text);
 }
 
@@ -281,7 +283,8 @@ static void power_rounds(unsigned rounds)
 			while (i + 1 < BATCHES && instant[i + 1] <= at)
 				i++;
 			crash_log_replay(copy, at, &dice);
-			snprintf(when, sizeof(when), "life %u, cut at %llu of %llu", life, (unsigned long long)at, (unsigned long long)end);
+			snprintf(when, sizeof(when), "life %u, cut at %llu of %llu", life, (unsigned long long)at,
+				 (unsigned long long)end);
 			image_verify(when, copy, &promise[(size_t)i * SECTORS]);
 		}
 	}
