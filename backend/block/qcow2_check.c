@@ -49,6 +49,35 @@ static void refer(struct qcow2_counts *counts, uint64_t offset, uint64_t bytes, 
 	}
 }
 
+/* The same of what is no part of a snapshot and of the active disk at once: nobody else may refer to it. */
+static void refer_alone(struct qcow2_counts *counts, uint64_t offset, uint64_t bytes, const char *what)
+{
+	const struct qcow2 *q = counts->q;
+	uint64_t first = offset >> q->cluster_bits;
+
+	refer(counts, offset, bytes, what);
+	if (bytes)
+		qcow2_frees_add(&counts->alone, first, qcow2_clusters(q, offset + bytes) - first);
+}
+
+/* Tables one on top of the other: a repair could only make that worse. */
+static void alone_check(struct qcow2_counts *counts)
+{
+	for (unsigned i = 0; i < counts->alone.count; i++) {
+		const struct qcow2_free *run = &counts->alone.run[i];
+
+		for (uint64_t cluster = run->first; cluster < run->first + run->count && cluster < counts->clusters; cluster++) {
+			if (counts->count[cluster] < 2)
+				continue;
+			counts->hopeless++;
+			qcow2_finding(counts, &counts->check->corruptions, "the table at %llx is used for something else too",
+				      (unsigned long long)cluster << counts->q->cluster_bits);
+		}
+	}
+	free(counts->alone.run);
+	counts->alone = (struct qcow2_frees){NULL, 0, 0};
+}
+
 static enum status visited(void *context, const struct qcow2_visit *visit)
 {
 	struct qcow2_counts *counts = context;
@@ -82,11 +111,11 @@ static enum status snapshots_count(struct qcow2_counts *counts)
 
 	if (status)
 		return status;
-	refer(counts, q->snapshots_offset, q->snapshots_bytes, "the table of snapshots");
+	refer_alone(counts, q->snapshots_offset, q->snapshots_bytes, "the table of snapshots");
 	for (uint32_t i = 0; !status && i < list.count; i++) {
 		uint64_t *l1;
 
-		refer(counts, list.snapshot[i].l1_offset, (uint64_t)list.snapshot[i].l1_size * 8, "a snapshot's L1 table");
+		refer_alone(counts, list.snapshot[i].l1_offset, (uint64_t)list.snapshot[i].l1_size * 8, "a snapshot's L1 table");
 		status = qcow2_snapshot_l1(q, &list.snapshot[i], &l1);
 		if (!status)
 			status = qcow2_walk(q, l1, list.snapshot[i].l1_size, visited, counts);
@@ -147,8 +176,8 @@ static enum status references_count(struct qcow2_counts *counts)
 	struct qcow2 *q = counts->q;
 	enum status status;
 
-	refer(counts, 0, q->cluster_size, "the header");
-	refer(counts, q->l1_offset, (uint64_t)q->l1_size * 8, "the L1 table");
+	refer_alone(counts, 0, q->cluster_size, "the header");
+	refer_alone(counts, q->l1_offset, (uint64_t)q->l1_size * 8, "the L1 table");
 	counts->active = true;
 	status = qcow2_walk(q, q->l1, q->l1_size, visited, counts);
 	counts->active = false;
@@ -156,6 +185,7 @@ static enum status references_count(struct qcow2_counts *counts)
 		status = snapshots_count(counts);
 	if (!status)
 		status = bitmaps_count(counts);
+	alone_check(counts);
 	return status;
 }
 

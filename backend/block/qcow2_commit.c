@@ -63,6 +63,12 @@ static int copy_compare(const void *one, const void *other)
 	return (a->offset > b->offset) - (a->offset < b->offset);
 }
 
+static void copies_sort(struct copy *copy, unsigned count)
+{
+	if (count)
+		qsort(copy, count, sizeof(*copy), copy_compare);
+}
+
 static void copies_drop(struct copy *copy, unsigned count)
 {
 	for (unsigned i = 0; copy && i < count; i++)
@@ -141,8 +147,8 @@ static enum status commit_take(struct qcow2 *q, struct commit *commit)
 		commit_drop(commit);
 		return status;
 	}
-	qsort(commit->l2, commit->l2_count, sizeof(struct copy), copy_compare);
-	qsort(commit->refcounts, commit->refcount_count, sizeof(struct copy), copy_compare);
+	copies_sort(commit->l2, commit->l2_count);
+	copies_sort(commit->refcounts, commit->refcount_count);
 	return STATUS_OK;
 }
 

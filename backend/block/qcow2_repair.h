@@ -17,6 +17,7 @@ struct qcow2_counts {
 	uint64_t room;          /* elements of `count` */
 	uint64_t used;          /* behind the last cluster with a reference */
 	uint64_t hopeless;      /* findings that a repair leaves */
+	struct qcow2_frees alone; /* clusters that nothing else may refer to */
 	bool active;            /* the active tables are being walked */
 	bool rebuild;           /* the refcounts on disk are not these */
 };

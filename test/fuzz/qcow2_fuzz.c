@@ -222,8 +222,8 @@ static void repair_holds(void)
 	status = qcow2_check(image->qcow2, &check, &why);
 	if (!status)
 		status = qcow2_check(image->qcow2, &again, &why);
-	/* A structure that cannot be written (the file is full) leaves all as it was. */
-	if (!status && (again.leaks || again.corruptions > check.corruptions - check.corruptions_fixed))
+	/* Where something cannot be mended, tables may lie on top of one another: then mending one damages another. */
+	if (!status && check.corruptions == check.corruptions_fixed && (again.leaks || again.corruptions))
 		abort();
 	if (image_close(image))
 		return;
