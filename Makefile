@@ -8,7 +8,7 @@ WORDS ?= end=off
 GUESTS ?= fault paging syscall debug apic timer io smc storm smp protected task vm86 real paging32
 export DEBIAN_FRONTEND = noninteractive
 
-.PHONY: all run test soak test-kvm iso bench bench-kvm lint fuzz-cpu help clean
+.PHONY: all run test soak test-kvm iso bench bench-kvm lint fuzz-cpu crash-disk help clean
 .DEFAULT_GOAL := all
 
 # Build $(BUILD)/holon, optimized
@@ -62,6 +62,13 @@ fuzz-cpu:
 	@tool/packages build test
 	@tool/build $(BUILD) test/cpu/fuzz_oracle
 	@$(BUILD)/test/cpu/fuzz_oracle --blocks $(N) $(if $(SEED),--seed $(SEED)) --engine $(or $(ENGINE),interp)
+
+# Kill a writer of qcow2 images CRASHES=200 times, and cut its power ten times as often
+crash-disk:
+	@tool/packages build test
+	@tool/build $(BUILD) test/block/qcow2_crash
+	@$(BUILD)/test/block/qcow2_crash kill $(or $(CRASHES),200) $(SEED)
+	@$(BUILD)/test/block/qcow2_crash power $(or $(CRASHES),200)0 $(SEED)
 
 # Show this
 help:

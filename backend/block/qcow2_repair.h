@@ -11,15 +11,15 @@
 struct qcow2_counts {
 	struct qcow2 *q;
 	struct qcow2_check *check;
-	uint32_t *count;        /* references on each cluster of the file */
-	uint64_t clusters;      /* of the file, new ones too */
-	uint64_t file_clusters; /* before there were new ones */
-	uint64_t room;          /* elements of `count` */
-	uint64_t used;          /* behind the last cluster with a reference */
-	uint64_t hopeless;      /* findings that a repair leaves */
+	uint32_t *count;          /* references on each cluster of the file */
+	uint64_t clusters;        /* of the file, new ones too */
+	uint64_t file_clusters;   /* before there were new ones */
+	uint64_t room;            /* elements of `count` */
+	uint64_t used;            /* behind the last cluster with a reference */
+	uint64_t hopeless;        /* findings that a repair leaves */
 	struct qcow2_frees alone; /* clusters that nothing else may refer to */
-	bool active;            /* the active tables are being walked */
-	bool rebuild;           /* the refcounts on disk are not these */
+	bool active;              /* the active tables are being walked */
+	bool rebuild;             /* the refcounts on disk are not these */
 };
 
 /* Says something found and counts it in *kind. */

@@ -63,8 +63,9 @@ static bool record_parse(const struct qcow2 *q, struct qcow2_snapshot *snapshot)
 	snapshot->disk_size = extra_bytes >= EXTRA_DISK_SIZE + 8 ? qcow2_get64(extra + EXTRA_DISK_SIZE) : q->size;
 	snapshot->id = strndup((const char *)extra + extra_bytes, id);
 	snapshot->name = strndup((const char *)extra + extra_bytes + id, name);
-	return (snapshot->l1_offset || !snapshot->l1_size) && snapshot->l1_size <= QCOW2_L1_BYTES_MAX / 8 && snapshot->l1_offset < QCOW2_OFFSET_MAX &&
-	       qcow2_aligned(q, snapshot->l1_offset) && snapshot->disk_size <= INT64_MAX && snapshot->id && snapshot->name;
+	return (snapshot->l1_offset || !snapshot->l1_size) && snapshot->l1_size <= QCOW2_L1_BYTES_MAX / 8 &&
+	       snapshot->l1_offset < QCOW2_OFFSET_MAX && qcow2_aligned(q, snapshot->l1_offset) &&
+	       snapshot->disk_size <= INT64_MAX && snapshot->id && snapshot->name;
 }
 
 /* One record at *at of the file; steps *at behind it. */
