@@ -28,6 +28,7 @@
 #include "backend/net/net_backlog.h"
 #include "backend/net/net_filter.h"
 #include "backend/net/net_offload.h"
+#include "backend/net/net_refusal.h"
 
 #define BATCH 64u
 #define SOCKETS_MAX 2048u
@@ -69,17 +70,23 @@ static struct user *user_of(struct net *net)
 
 /* --- what libslirp asks of us --- */
 
+/* Checksums were computed here, over bytes that were in no wire since. */
+static void guest_give(struct user *user, const uint8_t *frame, size_t length)
+{
+	const bool valid = atomic_load_explicit(&user->receives, memory_order_relaxed) & NET_OFFLOAD_CHECKSUM;
+	const struct net_header header = {.flags = valid ? NET_HEADER_DATA_VALID : 0};
+
+	net_backlog_give(&user->backlog, user->frontend, &header, frame, length);
+}
+
 static ssize_t slirp_sends(const void *frame, size_t length, void *opaque)
 {
 	struct user *user = opaque;
-	/* libslirp has computed the checksums itself, over bytes that were in no wire since. */
-	const bool valid = atomic_load_explicit(&user->receives, memory_order_relaxed) & NET_OFFLOAD_CHECKSUM;
-	const struct net_header header = {.flags = valid ? NET_HEADER_DATA_VALID : 0};
 
 	if (length > NET_FRAME_MAX)
 		return (ssize_t)length;
 	net_filter_incoming(&user->filter, frame, length, host_time_ns());
-	net_backlog_give(&user->backlog, user->frontend, &header, frame, length);
+	guest_give(user, frame, length);
 	return (ssize_t)length;
 }
 
@@ -218,12 +225,23 @@ static void timers_run(struct user *user)
 	}
 }
 
+static void frame_refuse(struct user *user, const uint8_t *frame, size_t length)
+{
+	uint8_t answer[NET_REFUSAL_MAX];
+	size_t answered = net_refusal_make(frame, length, answer);
+
+	if (answered)
+		guest_give(user, answer, answered);
+}
+
 static bool guest_frame_finished(void *context, const uint8_t *frame, size_t length)
 {
 	struct user *user = context;
 
 	if (net_filter_outgoing(&user->filter, frame, length, host_time_ns()))
 		slirp_input(user->slirp, frame, (int)length);
+	else
+		frame_refuse(user, frame, length);
 	return true;
 }
 

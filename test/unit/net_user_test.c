@@ -17,10 +17,13 @@
 #include <cmocka.h>
 
 #include "backend/net/net_backend.h"
+#include "backend/net/net_offload.h"
+#include "backend/net/net_refusal.h"
 #include "net_fixture.h"
 #include "net_packet.h"
 
 #define SYN 0x02
+#define RST 0x04
 #define ACK 0x10
 #define GUEST "10.0.2.15"
 #define ROUTER "10.0.2.2"
@@ -141,7 +144,8 @@ static void connections_reach_the_host_as_configured(void **state)
 	begin();
 	router_answers();
 	guest_send(packet_tcp(frame, GUEST, ROUTER, 40002, port, SYN));
-	router_answers();
+	got = await(0x0800, IPPROTO_TCP);
+	assert_int_equal(got->bytes[47], RST | ACK);
 	assert_false(connected(fd));
 	net_card_destroy(&card);
 
@@ -154,6 +158,56 @@ static void connections_reach_the_host_as_configured(void **state)
 	assert_int_equal(got->bytes[47], SYN | ACK);
 	net_card_destroy(&card);
 	close(fd);
+}
+
+static uint16_t sum_of(const uint8_t *ip, bool six, uint8_t protocol, size_t length)
+{
+	const uint8_t pseudo[4] = {0, protocol, (uint8_t)(length >> 8), (uint8_t)length};
+	uint32_t sum = protocol == IPPROTO_ICMP ? 0 : net_checksum_add(0, pseudo, 4);
+
+	if (protocol != IPPROTO_ICMP)
+		sum = net_checksum_add(sum, ip + (six ? 8 : 12), six ? 32 : 8);
+	return net_checksum_finish(net_checksum_add(sum, ip + (six ? 40 : 20), length));
+}
+
+/* What is refused is answered, so that no program in the guest waits for minutes; what nobody could be told of is not. */
+static void refusals_are_told(void **state)
+{
+	uint8_t answer[NET_REFUSAL_MAX];
+	size_t length;
+
+	(void)state;
+	length = net_refusal_make(frame, packet_tcp(frame, GUEST, "192.0.2.1", 40000, 443, SYN), answer);
+	assert_int_equal(length, 54);
+	assert_memory_equal(answer + 26, frame + 30, 4);
+	assert_memory_equal(answer + 30, frame + 26, 4);
+	assert_int_equal(answer[34] << 8 | answer[35], 443);
+	assert_int_equal(answer[36] << 8 | answer[37], 40000);
+	assert_int_equal(answer[42] << 24 | answer[43] << 16 | answer[44] << 8 | answer[45], 0x01000001);
+	assert_int_equal(answer[47], RST | ACK);
+	assert_int_equal(net_checksum_finish(net_checksum_add(0, answer + 14, 20)), 0);
+	assert_int_equal(sum_of(answer + 14, false, 6, 20), 0);
+	length = net_refusal_make(frame, packet_tcp(frame, "fec0::15", "2001:db8::1", 40000, 443, SYN), answer);
+	assert_int_equal(length, 74);
+	assert_int_equal(sum_of(answer + 14, true, 6, 20), 0);
+	length = net_refusal_make(frame, packet_udp(frame, GUEST, "192.0.2.1", 40000, 53, "x", 1), answer);
+	assert_int_equal(length, 14 + 20 + 8 + 28);
+	assert_int_equal(answer[34] << 8 | answer[35], 3 << 8 | 13);
+	assert_memory_equal(answer + 42, frame + 14, 28);
+	assert_int_equal(sum_of(answer + 14, false, 1, 36), 0);
+	length = net_refusal_make(frame, packet_icmp_echo(frame, "fec0::15", "2001:db8::1"), answer);
+	assert_int_equal(length, 14 + 40 + 8 + 48);
+	assert_int_equal(answer[54] << 8 | answer[55], 1 << 8 | 1);
+	assert_int_equal(sum_of(answer + 14, true, 58, 56), 0);
+	assert_int_equal(net_refusal_make(frame, packet_tcp(frame, GUEST, "192.0.2.1", 1, 2, ACK), answer), 0);
+	assert_int_equal(net_refusal_make(frame, packet_tcp(frame, GUEST, "192.0.2.1", 1, 2, SYN | RST), answer), 0);
+	assert_int_equal(net_refusal_make(frame, packet_udp(frame, GUEST, "255.255.255.255", 1, 2, "x", 1), answer), 0);
+	assert_int_equal(net_refusal_make(frame, packet_udp(frame, "0.0.0.0", "192.0.2.1", 1, 2, "x", 1), answer), 0);
+	assert_int_equal(net_refusal_make(frame, packet_udp(frame, "fec0::15", "ff02::1", 1, 2, "x", 1), answer), 0);
+	assert_int_equal(net_refusal_make(frame, packet_arp(frame, GUEST, ROUTER), answer), 0);
+	length = packet_tcp(frame, GUEST, "192.0.2.1", 40000, 443, SYN);
+	for (size_t cut = 0; cut < length; cut++)
+		assert_int_equal(net_refusal_make(frame, cut, answer), 0);
 }
 
 /* A port of the host that is free at this moment. */
@@ -271,6 +325,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dhcp_offers_the_address),
 		cmocka_unit_test(connections_reach_the_host_as_configured),
+		cmocka_unit_test(refusals_are_told),
 		cmocka_unit_test(published_ports_lead_to_the_guest),
 		cmocka_unit_test(random_frames_do_not_stop_it),
 	};
