@@ -462,6 +462,7 @@ void rtc_init(struct rtc *rtc, struct vm_clock *clock, struct irq *irq, unsigned
 		.read = rtc_read,
 		.write = rtc_write,
 		.device = rtc,
+		.posted = 1, /* the index */
 	};
 	rtc->device =
 		(struct device){.name = "rtc", .state = &rtc_state, .reset = rtc_reset, .destroy = rtc_destroy, .object = rtc};

@@ -34,7 +34,7 @@ static bool regions_overlap(const struct bus_region *a, const struct bus_region 
 
 static void observer_tell_locked(struct bus *bus, struct bus_region *region, bool enabled)
 {
-	if (bus->observe && region->doorbells)
+	if (bus->observe && (region->doorbells || region->posted))
 		bus->observe(bus->observer, region, enabled);
 }
 

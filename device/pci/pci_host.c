@@ -229,7 +229,9 @@ enum status pci_host_create(struct pci_host **out, const struct pci_host_wiring 
 						   .lock = &host->lock,
 						   .read = pci_address_read,
 						   .write = pci_address_write,
-						   .device = host};
+						   .device = host,
+						   /* A reset may come a little later (RST_CNT). */
+						   .posted = 4};
 	host->data_region = (struct bus_region){.name = "pci-data",
 						.base = CONFIG_ADDRESS + 4,
 						.length = 4,

@@ -11,6 +11,7 @@
  *   kvm_memory.c  RAM slots and dirty logging
  *   kvm_irq.c     messages to the local APICs (irqfd, KVM_SIGNAL_MSI), the IOAPIC's routes, the PIC's wire
  *   kvm_doorbell.c  ioeventfd: the guest rings a virtqueue's doorbell without waiting for the device
+ *   kvm_posted.c  writes to index registers that cost no exit
  *   kvm_state*.c  struct x86_state from and to KVM
  *   kvm_time.c    the guest's TSC
  *   kvm_emulate.c, kvm_dump.c  what KVM cannot execute: x86/ does; and what nobody can
@@ -150,6 +151,7 @@ static void kvm_vm_detach(struct vm *vm)
 
 	if (!self)
 		return;
+	kvm_posted_detach(self);
 	kvm_doorbell_detach(self);
 	kvm_irq_detach(self);
 	kvm_memory_detach(self);
@@ -193,6 +195,8 @@ static enum status kvm_vm_attach(struct vm *vm, struct reason *why)
 		status = kvm_doorbell_attach(self, why);
 	if (status)
 		kvm_vm_detach(vm);
+	else
+		kvm_posted_attach(self);
 	return status;
 }
 

@@ -16,6 +16,7 @@
 
 #define STOP_INDEX UINT32_MAX
 #define EVENTS 8
+#define POSTED_TICK_MS 1000 /* how long a posted write may wait (bus.h) */
 
 static int ioeventfd_set(struct kvm_vm *self, const struct kvm_doorbell *doorbell, uint32_t flags)
 {
@@ -99,7 +100,10 @@ static void doorbell_main(void *argument)
 	struct epoll_event event[EVENTS];
 
 	for (;;) {
-		int count = epoll_wait(self->doorbell_poll, event, EVENTS, -1);
+		int count = epoll_wait(self->doorbell_poll, event, EVENTS, POSTED_TICK_MS);
+
+		if (count == 0)
+			kvm_posted_tick(self);
 
 		for (int i = 0; i < count; i++) {
 			if (event[i].data.u32 == STOP_INDEX)

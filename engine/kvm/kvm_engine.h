@@ -71,6 +71,10 @@ struct kvm_vm {
 	int doorbell_stop;
 	struct host_thread *doorbell_thread;
 	bool observing;
+	/* kvm_posted.c */
+	size_t ring_offset;            /* of the ring behind a vcpu's struct kvm_run; 0: there is none */
+	struct host_mutex posted_lock; /* around every posted write that is done: before device locks */
+	struct kvm_coalesced_mmio_ring *ring;
 };
 
 struct kvm_counts {
@@ -134,6 +138,16 @@ int kvm_irq_request_send(struct kvm_vcpu *self, uint32_t request);
 enum status kvm_doorbell_attach(struct kvm_vm *self, struct reason *why) must_check;
 void kvm_doorbell_detach(struct kvm_vm *self);
 void kvm_doorbell_drain(struct kvm_vm *self);
+
+/*
+ * kvm_posted.c. drain: on a vcpu's thread, before it does anything that the guest asked for. tick: on any thread. ring_set: the first vcpu's mapping has come,
+ * or goes (NULL).
+ */
+void kvm_posted_attach(struct kvm_vm *self);
+void kvm_posted_detach(struct kvm_vm *self);
+void kvm_posted_ring_set(struct kvm_vm *self, struct kvm_run *run);
+void kvm_posted_drain(struct kvm_vcpu *self);
+void kvm_posted_tick(struct kvm_vm *self);
 
 /* kvm_vcpu.c */
 enum status kvm_vcpu_create(struct vcpu *vcpu, struct reason *why) must_check;

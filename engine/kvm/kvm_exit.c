@@ -99,6 +99,7 @@ bool kvm_exit_serve(struct kvm_vcpu *self, enum run_end *end)
 	struct kvm_run *run = self->run;
 
 	self->completion_due = false;
+	kvm_posted_drain(self);
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
 		port_serve(self);

@@ -180,6 +180,7 @@ enum run_end kvm_vcpu_run(struct vcpu *vcpu)
 		;
 	accesses_complete(self, &end);
 	exclusive_vcpu_leave(vcpu);
+	kvm_posted_drain(self);
 	kvm_doorbell_drain(self->vm);
 	result = kvm_state_timer_hold(self);
 	if (result < 0)
@@ -196,6 +197,8 @@ void kvm_vcpu_destroy(struct vcpu *vcpu)
 	if (!self)
 		return;
 	vcpu->engine = NULL;
+	if (vcpu->id == 0)
+		kvm_posted_ring_set(self->vm, NULL);
 	if (self->run)
 		munmap(self->run, self->vm->run_size);
 	if (self->fd >= 0)
@@ -219,6 +222,8 @@ static enum status resources_create(struct kvm_vcpu *self, struct reason *why)
 	result = kvm_call_map(self->fd, self->vm->run_size, (void **)&self->run);
 	if (result < 0)
 		return kvm_failed(why, "mmap of a vcpu", result);
+	if (self->vcpu->id == 0)
+		kvm_posted_ring_set(self->vm, self->run);
 	self->vm->has_tsc_offset = kvm_call_pointer(self->fd, KVM_HAS_DEVICE_ATTR, &offset) >= 0;
 	/* Machine check banks as msr.c has them, as far as KVM goes. */
 	if (kvm_call_pointer(self->vm->kvm, KVM_X86_GET_MCE_CAP_SUPPORTED, &mcg_cap) >= 0) {

@@ -33,6 +33,11 @@ struct bus_region {
 	 */
 	uint32_t doorbell_offset;
 	uint32_t doorbells;
+	/*
+	 * Posted: what is written to the first so many bytes matters only to a later access of some vcpu; an engine may hold it back until then, or for a
+	 * second. For index registers.
+	 */
+	uint32_t posted;
 	bool enabled;
 };
 #define BUS_DOORBELL_STRIDE 4u
@@ -44,7 +49,7 @@ struct bus {
 	uint32_t count;
 	struct bus_region *sorted[BUS_REGIONS]; /* the enabled regions, by base */
 	_Atomic uint64_t unclaimed;             /* accesses that no region took */
-	/* An engine that wants to know which regions with doorbells there are (bus_observe). */
+	/* An engine that wants to know which regions with doorbells or posted bytes there are (bus_observe). */
 	void (*observe)(void *observer, struct bus_region *region, bool enabled);
 	void *observer;
 };
@@ -57,7 +62,7 @@ enum status bus_enable(struct bus *bus, struct bus_region *region) must_check;
 void bus_disable(struct bus *bus, struct bus_region *region);
 
 /*
- * `observe` hears of each region with doorbells when it is switched on, those that are on now included, and off; NULL: no more. Under bus.lock, on the
+ * `observe` hears of each region with doorbells or posted bytes when it is switched on, those that are on now included, and off; NULL: no more. Under bus.lock, on the
  * thread that switches, where `observe` may wait for a write that it has under way on another: device functions never switch regions under a device lock.
  */
 void bus_observe(struct bus *bus, void (*observe)(void *observer, struct bus_region *region, bool enabled), void *observer);

@@ -86,7 +86,12 @@ static bool machine_call(unsigned long request, void *argument, int *result)
 
 	switch (request) {
 	case KVM_GET_API_VERSION: *result = fake.api_version; break;
-	case KVM_CHECK_EXTENSION: *result = (int)(uintptr_t)argument == fake.capability_lacking ? 0 : 64; break;
+	case KVM_CHECK_EXTENSION:
+		*result = (int)(uintptr_t)argument == fake.capability_lacking ? 0 : 64;
+		if ((int)(uintptr_t)argument == KVM_CAP_COALESCED_MMIO)
+			*result = FAKE_RING / 4096;
+		break;
+	case KVM_REGISTER_COALESCED_MMIO: fake.zone = *(struct kvm_coalesced_mmio_zone *)argument; break;
 	case KVM_GET_VCPU_MMAP_SIZE: *result = FAKE_RUN_SIZE; break;
 	case KVM_CREATE_VM: *result = fd_new(); break;
 	case KVM_CREATE_VCPU: *result = vcpu_create(); break;

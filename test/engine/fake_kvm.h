@@ -13,7 +13,8 @@
 #define FAKE_VCPUS 2
 #define FAKE_MSRS 96
 #define FAKE_EVENTS 128
-#define FAKE_RUN_SIZE 8192
+#define FAKE_RUN_SIZE 12288
+#define FAKE_RING 8192 /* the ring of posted writes */
 
 struct fake_vcpu {
 	int fd;
@@ -57,6 +58,7 @@ struct fake_kvm {
 	unsigned irqfds;
 	struct kvm_ioeventfd ioeventfd[FAKE_EVENTS];
 	unsigned ioeventfds;
+	struct kvm_coalesced_mmio_zone zone; /* the last one */
 	struct fake_vcpu vcpu[FAKE_VCPUS];
 	unsigned vcpus;
 };

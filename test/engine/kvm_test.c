@@ -41,7 +41,7 @@ static uint8_t *ram;
 /* A device in both spaces that notes what it is asked. */
 static struct {
 	struct bus_region memory, port;
-	unsigned reads, writes;
+	unsigned reads, writes, writes_at_read;
 	uint64_t offset[16], value[16];
 	unsigned size[16];
 	_Atomic unsigned rung;
@@ -51,6 +51,7 @@ static uint64_t device_read(void *object, uint64_t offset, unsigned size)
 {
 	(void)object;
 	device.reads++;
+	device.writes_at_read = device.writes;
 	(void)size;
 	return 0x1122334455667788 + offset;
 }
@@ -88,8 +89,8 @@ static void machine_describe(unsigned cpus)
 					    .write = device_write,
 					    .doorbell_offset = 0x800,
 					    .doorbells = 2};
-	device.port =
-		(struct bus_region){.name = "device", .base = DEVICE_PORT, .length = 8, .read = device_read, .write = device_write};
+	device.port = (struct bus_region){
+		.name = "device", .base = DEVICE_PORT, .posted = 4, .length = 8, .read = device_read, .write = device_write};
 	assert_int_equal(bus_enable(&vm.mmio, &device.memory), STATUS_OK);
 	assert_int_equal(bus_enable(&vm.ports, &device.port), STATUS_OK);
 }
@@ -833,6 +834,47 @@ static void test_a_vcpu_that_stands_has_had_its_doorbells_served(void **unused)
 	machine_end();
 }
 
+/* --- posted writes --- */
+
+/* The guest writes an index, and reads the data: one exit. */
+static void exit_after_posted(struct kvm_run *run)
+{
+	struct kvm_coalesced_mmio_ring *ring = (void *)((uint8_t *)run + FAKE_RING);
+
+	ring->coalesced_mmio[0] =
+		(struct kvm_coalesced_mmio){.phys_addr = DEVICE_PORT, .len = 4, .pio = 1, .data = "\x78\x56\x34\x12"};
+	ring->last = 1;
+	exit_in(run);
+}
+
+static void test_posted_writes_come_before_what_follows_them(void **unused)
+{
+	(void)unused;
+	assert_int_equal(run_exit(exit_after_posted), RUN_KICKED);
+	assert_int_equal(fake.zone.addr, DEVICE_PORT);
+	assert_int_equal(fake.zone.size, 4);
+	assert_int_equal(device.writes, 1);
+	assert_int_equal(device.value[0], 0x12345678);
+	assert_int_equal(device.reads, 1);
+	assert_int_equal(device.writes_at_read, 1);
+	machine_end();
+}
+
+static void test_a_posted_write_is_done_within_a_second_or_so(void **unused)
+{
+	struct kvm_coalesced_mmio_ring *ring;
+
+	(void)unused;
+	machine_create(1);
+	ring = (void *)((uint8_t *)fake.vcpu[0].run + FAKE_RING);
+	ring->coalesced_mmio[0] = (struct kvm_coalesced_mmio){.phys_addr = DEVICE_PORT + 1, .len = 1, .pio = 1, .data = "\6"};
+	__atomic_store_n(&ring->last, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&device.writes, __ATOMIC_SEQ_CST))
+		host_yield();
+	assert_int_equal(device.value[0], 6);
+	machine_end();
+}
+
 /* --- dirty pages --- */
 
 static void test_dirty_pages_of_both_sides_are_merged(void **unused)
@@ -1065,6 +1107,8 @@ int main(void)
 		TEST(the_local_apics_are_given_back),
 		TEST(a_doorbell_is_served_on_a_thread_of_its_own),
 		TEST(a_vcpu_that_stands_has_had_its_doorbells_served),
+		TEST(posted_writes_come_before_what_follows_them),
+		TEST(a_posted_write_is_done_within_a_second_or_so),
 		TEST(dirty_pages_of_both_sides_are_merged),
 		TEST(a_model_shows_what_kvm_has_and_who_the_host_is),
 		TEST(every_vcpu_has_its_apic_id_in_cpuid),
