@@ -239,11 +239,17 @@ static void *perturb(void *argument)
 {
 	struct job *job = argument;
 
+	uint64_t took = 0;
+
 	while (!atomic_load(&ended)) {
-		struct timespec pause = {.tv_nsec = (long)(random_next() % 1000000)};
+		/* The guest gets on however long an act takes. */
+		uint64_t rest = random_next() % 1000000 + 3 * took;
+		struct timespec pause = {.tv_sec = (time_t)(rest / 1000000000), .tv_nsec = (long)(rest % 1000000000)};
 
 		nanosleep(&pause, NULL);
+		took = host_time_ns();
 		job->perturbation->act(job->machine);
+		took = host_time_ns() - took;
 		acts++;
 	}
 	return NULL;
