@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <holon/host.h>
@@ -13,6 +14,8 @@
 
 #define LOCK_DOES 100    /* the first byte of what an opener does */
 #define LOCK_FORBIDS 200 /* of what it lets nobody else do */
+#define PATIENCE 20      /* times that a locked image is tried again, in PATIENCE_NS */
+#define PATIENCE_NS 500000000
 
 /* QEMU's block permissions that concern others (its docs/devel and block/file-posix.c): the numbers of bytes. */
 enum permission { PERMISSION_READ, PERMISSION_WRITE, PERMISSION_WRITE_UNCHANGED, PERMISSION_RESIZE };
@@ -67,16 +70,40 @@ static int locks_test(int fd, unsigned does, bool *conflict)
 	return error;
 }
 
+static void locks_drop(int fd)
+{
+	struct flock lock = {
+		.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_DOES, .l_len = LOCK_FORBIDS + PERMISSIONS - LOCK_DOES};
+
+	fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+static int locks_try(int fd, unsigned does, bool *conflict)
+{
+	int error = locks_take(fd, does);
+
+	*conflict = false;
+	if (!error)
+		error = locks_test(fd, does, conflict);
+	/* An exclusive lock of a program that does not know of permissions refuses ours. */
+	*conflict = *conflict || error == EAGAIN || error == EACCES;
+	return error;
+}
+
 enum status image_lock(int fd, bool writer, const char *path, struct reason *why)
 {
 	unsigned does = BIT(PERMISSION_READ) | (writer ? ALTERATIONS : 0);
-	bool conflict = false;
-	int error = locks_take(fd, does);
+	struct timespec pause = {0, PATIENCE_NS / PATIENCE};
+	bool conflict;
+	int error = locks_try(fd, does, &conflict);
 
-	if (!error)
-		error = locks_test(fd, does, &conflict);
-	/* An exclusive lock of a program that does not know of permissions refuses ours. */
-	if (conflict || error == EAGAIN || error == EACCES)
+	/* The kernel closes the files of a killed process a moment after the process is gone, where io_uring had requests under way. */
+	for (unsigned i = 0; conflict && i < PATIENCE; i++) {
+		locks_drop(fd);
+		nanosleep(&pause, NULL);
+		error = locks_try(fd, does, &conflict);
+	}
+	if (conflict)
 		return reason_give(why, STATUS_BUSY, "disk %s: locked by another VM or program; stop that one first%s", path,
 				   writer ? ", or open the disk with ,readonly in both" : "");
 	if (error)

@@ -81,7 +81,7 @@ static void qcow2_free(struct qcow2 *q)
 static enum status caches_start(struct qcow2 *q, struct reason *why)
 {
 	unsigned slice = q->cluster_size < QCOW2_SLICE ? (unsigned)q->cluster_size : QCOW2_SLICE;
-	enum status status = qcow2_cache_start(&q->l2, slice, QCOW2_L2_CACHE);
+	enum status status = qcow2_cache_start(&q->l2, slice, qcow2_l2_cache_bytes(q));
 
 	if (!status)
 		status = qcow2_cache_start(&q->refcounts, slice, QCOW2_REFCOUNT_CACHE);

@@ -11,12 +11,17 @@
 
 #define SLICES_MIN 16
 
+void qcow2_cache_limit(struct qcow2_cache *cache, uint64_t limit_bytes)
+{
+	uint64_t limit = limit_bytes / cache->slice_bytes;
+
+	cache->limit = limit < SLICES_MIN ? SLICES_MIN : (unsigned)limit;
+}
+
 enum status qcow2_cache_start(struct qcow2_cache *cache, unsigned slice_bytes, uint64_t limit_bytes)
 {
-	uint64_t limit = limit_bytes / slice_bytes;
-
-	*cache = (struct qcow2_cache){
-		.slice_bytes = slice_bytes, .limit = limit < SLICES_MIN ? SLICES_MIN : (unsigned)limit, .buckets = 16};
+	*cache = (struct qcow2_cache){.slice_bytes = slice_bytes, .buckets = 16};
+	qcow2_cache_limit(cache, limit_bytes);
 	while (cache->buckets < cache->limit)
 		cache->buckets *= 2;
 	cache->bucket = calloc(cache->buckets, sizeof(struct qcow2_slice *));

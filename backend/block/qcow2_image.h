@@ -136,6 +136,14 @@ static inline bool qcow2_aligned(const struct qcow2 *q, uint64_t offset)
 	return (offset & (q->cluster_size - 1)) == 0;
 }
 
+/* As much as all L2 tables that there can be take, within bounds. */
+static inline uint64_t qcow2_l2_cache_bytes(const struct qcow2 *q)
+{
+	uint64_t all = (uint64_t)q->l1_size << q->cluster_bits;
+
+	return all < QCOW2_L2_CACHE ? all : QCOW2_L2_CACHE;
+}
+
 /* qcow2_header.c */
 /* damaged: also with an unusable refcount table, as if there were none. */
 enum status qcow2_header_read(struct qcow2 *q, bool damaged, struct reason *why) must_check;
@@ -146,6 +154,8 @@ enum status qcow2_header_update(struct qcow2 *q) must_check;
 
 /* qcow2_cache.c: all under mutate; contents of L2 slices change under `lock` too. */
 enum status qcow2_cache_start(struct qcow2_cache *cache, unsigned slice_bytes, uint64_t limit_bytes) must_check;
+/* Another limit from now on. */
+void qcow2_cache_limit(struct qcow2_cache *cache, uint64_t limit_bytes);
 void qcow2_cache_stop(struct qcow2_cache *cache);
 /* The slice if it is there, as the newest. Under `lock` is enough for the L2 cache. */
 struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *cache, uint64_t offset);

@@ -24,6 +24,7 @@ static void l1_replace(struct qcow2 *q, uint64_t *l1, uint32_t size, uint64_t of
 	q->l1_size = size;
 	q->l1_offset = offset;
 	q->l1_dirty = (struct qcow2_span){0, 0};
+	qcow2_cache_limit(&q->l2, qcow2_l2_cache_bytes(q));
 	pthread_mutex_unlock(&q->lock);
 }
 

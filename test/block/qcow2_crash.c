@@ -247,7 +247,7 @@ static void kill_rounds(unsigned rounds)
 {
 	for (unsigned i = 0; i < rounds; i++) {
 		if (i % 25 == 0)
-			image_make(i % 50 ? 16 : 12, i % 75 == 0 && i);
+			image_make(i / 25 % 3 ? 16 : 12, i / 25 % 3 == 2);
 		kill_round(i);
 	}
 }
