@@ -28,6 +28,26 @@ static void triple_fault(void)
 	__asm__ volatile("lidt %0; ud2" : : "m"(none));
 }
 
+/* Paging on with a directory that maps nothing: the next fetch faults, and so does every delivery of that. */
+static void tables_empty(void)
+{
+	static uint32_t directory[1024] __attribute__((aligned(4096)));
+
+	write_cr3((uintptr_t)directory);
+	write_cr0(read_cr0() | 0x80000001);
+}
+
+/* Physical memory that nobody answers for, below the PCI devices' window. */
+#define NOWHERE 0xd0000000u
+
+static bool nowhere_answers(void)
+{
+	volatile uint32_t *nowhere = (uint32_t *)NOWHERE;
+
+	*nowhere = 0x12345678;
+	return *nowhere != 0xffffffff;
+}
+
 /* The decimal number behind a word; 0 where there is none. */
 static unsigned number_after(const char *word)
 {
@@ -51,6 +71,12 @@ void guest_main(void)
 	print("end: started\n");
 	if (asked("end=triple"))
 		triple_fault();
+	if (asked("end=tables"))
+		tables_empty();
+	if (asked("end=nowhere"))
+		guest_exit(nowhere_answers());
+	if (asked("end=jump"))
+		((void (*)(void))NOWHERE)();
 	if (asked("end=keyboard"))
 		outb(0x64, 0xfe);
 	if (asked("end=cf9"))

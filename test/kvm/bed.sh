@@ -20,12 +20,12 @@ not_ok() {
 }
 # check WHAT COMMAND...: a case that holds if the command succeeds.
 check() {
-	what=$1
+	claim=$1
 	shift
 	if "$@"; then
-		ok "$what"
+		ok "$claim"
 	else
-		not_ok "$what"
+		not_ok "$claim"
 	fi
 }
 skip() {
@@ -41,4 +41,29 @@ finish() {
 }
 has_engine() {
 	holon version --json | grep -q "\"$1\""
+}
+
+# boots WHAT ENGINE OPTION...: boots Debian's kernel from a disk on ENGINE, has it work there, and checks what it saw.
+boots() {
+	boot=$1
+	engine=$2
+	shift 2
+	status=0
+	cp /images/disk.img $work/disk.img
+	script='
+		grep -q "/dev/root\|/dev/vda" /proc/mounts && echo "guest: root on vda"
+		echo "guest: $(grep -c ^processor /proc/cpuinfo) processors"
+		head -c 1000000 /dev/urandom >/var/data; sha256sum /var/data >/var/sum; sync; echo 3 >/proc/sys/vm/drop_caches
+		sha256sum -c -s /var/sum && echo "guest: read back"'
+	timeout -k 5 300 holon run --engine "$engine" --memory 256M --net none --kernel /images/vmlinuz --initrd /images/initrd.gz --disk $work/disk.img \
+		--cmdline "console=ttyS0 quiet panic=-1 root=/dev/vda holon.exec=$(echo "$script" | base64 -w0)" "$@" \
+		</dev/null >$work/console 2>$work/stderr || status=$?
+	before=$failures
+	check "$boot: Debian's kernel boots and powers off (status $status)" test $status = 0
+	check "$boot: its root is the virtio disk" grep -q '^guest: root on vda' $work/console
+	check "$boot: it writes to the disk and reads back" grep -q '^guest: read back' $work/console
+	processors=$(sed -n 's/^guest: \([0-9]*\) processors.*/\1/p' $work/console)
+	check "$boot: it has as many processors as were asked for ($processors)" sh -c "echo \"\$*\" | grep -q -- \"--cpus $processors\"" sh "$@"
+	[ $failures = "$before" ] || { show $work/console 30; show $work/stderr 30; }
+	rm -f $work/disk.img
 }
