@@ -145,19 +145,21 @@ static void peer_remove(struct switch_part *part, unsigned index)
 		part->held = 0;
 }
 
-/* Only the same user's processes are let in: the folder's mode says so already. */
-static void peer_accept(struct switch_part *part)
+/* All that wait to be let in; only the same user's processes are, as the folder's mode says already. */
+static void peers_accept(struct switch_part *part)
 {
-	int fd = accept4(part->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct ucred peer = {.uid = (uid_t)-1};
-	socklen_t length = sizeof(peer);
+	int fd;
 
-	if (fd < 0)
-		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) || (peer.uid != geteuid() && peer.uid != 0))
-		close(fd);
-	else if (!peer_add(part, fd))
-		host_log(HOST_LOG_WARN, "--net switch=%s: more than %u VMs: one is not heard here", part->config->name, PEERS_MAX);
+	while ((fd = accept4(part->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+		struct ucred peer = {.uid = (uid_t)-1};
+		socklen_t length = sizeof(peer);
+
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) || (peer.uid != geteuid() && peer.uid != 0))
+			close(fd);
+		else if (!peer_add(part, fd))
+			host_log(HOST_LOG_WARN, "--net switch=%s: more than %u VMs: one is not heard here", part->config->name,
+				 PEERS_MAX);
+	}
 }
 
 /* --- frames of the guest --- */
@@ -195,8 +197,10 @@ static void unicast(struct switch_part *part, unsigned index, size_t length)
 	}
 }
 
+/* To those too who came in while this batch is under way. */
 static void flood(struct switch_part *part, size_t length)
 {
+	peers_accept(part);
 	for (unsigned i = 0; i < PEERS_MAX; i++)
 		if (part->peer[i].fd >= 0 && !part->peer[i].full && peer_send(part, i, length) == SENT_GONE)
 			peer_remove(part, i);
@@ -301,7 +305,7 @@ static bool peer_receive(struct switch_part *part, unsigned index)
 	return true;
 }
 
-/* A few of each in turn, as long as the guest has room. */
+/* A few of each in turn, as long as the guest has room. Places that were free when poll began have no events. */
 static void peers_receive(struct switch_part *part)
 {
 	for (unsigned i = 0; i < PEERS_MAX; i++) {
@@ -364,15 +368,14 @@ static void switch_main(void *argument)
 		for (unsigned i = 0; i < PEERS_MAX; i++)
 			if (part->poll[POLL_PEERS + i].revents & POLLOUT)
 				part->peer[i].full = part->peer[i].slow = false;
+		if (part->poll[POLL_LISTEN].revents)
+			peers_accept(part);
 		part->frontend = net_enter(&part->net, 0);
 		if (net_backlog_deliver(&part->backlog, part->frontend))
 			part->again = true;
 		peers_receive(part);
 		guest_take(part);
 		net_leave(&part->net, 0);
-		/* Last: a place that a peer has left is not served with the events of the one before. */
-		if (part->poll[POLL_LISTEN].revents)
-			peer_accept(part);
 	}
 }
 
