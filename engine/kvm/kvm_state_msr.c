@@ -81,31 +81,71 @@ static int some(struct kvm_vcpu *self, unsigned long request, struct kvm_msr_ent
 	return done;
 }
 
-int kvm_state_msr_read(struct kvm_vcpu *self, struct x86_state *out)
+/* Fills in what KVM knows; what it does not is taken off the list. */
+static int list_read(struct kvm_vcpu *self, struct list *list)
 {
-	struct list list;
+	uint32_t kept = 0;
 
-	list_make(&list);
-	for (uint32_t at = 0; at < list.count; at++) {
-		int done = some(self, KVM_GET_MSRS, &list.entry[at], list.count - at);
+	for (uint32_t at = 0; at < list->count; at++) {
+		int done = some(self, KVM_GET_MSRS, &list->entry[at], list->count - at);
 
 		if (done < 0)
 			return done;
-		for (uint32_t end = at + (uint32_t)done; at < end; at++)
-			*(uint64_t *)((uint8_t *)out + list.offset[at]) = list.entry[at].data;
-		if (at < list.count && list.needed[at])
+		for (uint32_t end = at + (uint32_t)done; at < end; at++, kept++) {
+			list->entry[kept] = list->entry[at];
+			list->offset[kept] = list->offset[at];
+			list->needed[kept] = list->needed[at];
+		}
+		if (at < list->count && list->needed[at])
 			return -EINVAL;
 	}
+	list->count = kept;
 	return 0;
+}
+
+static uint64_t *word_of(struct x86_state *state, size_t offset)
+{
+	return (uint64_t *)((uint8_t *)state + offset);
+}
+
+int kvm_state_msr_read(struct kvm_vcpu *self, struct x86_state *out)
+{
+	struct list list;
+	int result;
+
+	list_make(&list);
+	result = list_read(self, &list);
+	for (uint32_t i = 0; result >= 0 && i < list.count; i++)
+		*word_of(out, list.offset[i]) = list.entry[i].data;
+	return result;
+}
+
+/* Only what is another now: some kernels put a line into their log for a write to a register that they do not quite have. */
+static void list_change(struct list *list, const struct x86_state *in)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < list->count; i++) {
+		uint64_t wanted = *word_of((struct x86_state *)in, list->offset[i]);
+
+		if (list->entry[i].data == wanted)
+			continue;
+		list->entry[kept] = (struct kvm_msr_entry){.index = list->entry[i].index, .data = wanted};
+		list->needed[kept++] = list->needed[i];
+	}
+	list->count = kept;
 }
 
 int kvm_state_msr_write(struct kvm_vcpu *self, const struct x86_state *in)
 {
 	struct list list;
+	int result;
 
 	list_make(&list);
-	for (uint32_t i = 0; i < list.count; i++)
-		list.entry[i].data = *(const uint64_t *)((const uint8_t *)in + list.offset[i]);
+	result = list_read(self, &list);
+	if (result < 0)
+		return result;
+	list_change(&list, in);
 	for (uint32_t at = 0; at < list.count; at++) {
 		int done = some(self, KVM_SET_MSRS, &list.entry[at], list.count - at);
 
