@@ -259,9 +259,9 @@ static uint64_t mcfg_write(struct acpi_writer *writer, const struct acpi_machine
 
 	put(writer, 0, 8);
 	put(writer, machine->ecam_base, 8);
-	put(writer, 0, 2);   /* segment */
-	put(writer, 0, 1);   /* first bus */
-	put(writer, 255, 1); /* last bus */
+	put(writer, 0, 2);                      /* segment */
+	put(writer, 0, 1);                      /* first bus */
+	put(writer, machine->pci_buses - 1, 1); /* last bus */
 	put(writer, 0, 4);
 	table_close(writer, start);
 	return writer->gpa + start;

@@ -24,6 +24,7 @@ struct acpi_machine {
 	unsigned cpus;
 	uint32_t lapic_base, ioapic_base, hpet_base, hpet_id;
 	uint64_t ecam_base;
+	unsigned pci_buses;                    /* that the guest is told of: 0 and up */
 	struct acpi_window memory32, memory64; /* what PCI functions may be given */
 	/* PCI interrupts: which slots have pins, and where PIRQ A-H end; see pci_host_wiring. */
 	uint32_t slots;           /* a bit a device number of the root bus */

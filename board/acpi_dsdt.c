@@ -172,7 +172,7 @@ static void host_bridge_windows_write(const struct acpi_machine *machine, struct
 
 	aml_name_object(aml, "_CRS");
 	resources = aml_resources(aml);
-	aml_resource_bus_window(aml, 0, 255);
+	aml_resource_bus_window(aml, 0, (uint16_t)(machine->pci_buses - 1));
 	aml_resource_io(aml, 0xcf8, 8);
 	aml_resource_io_window(aml, 0, 0xcf7);
 	aml_resource_io_window(aml, 0xd00, 0xffff);

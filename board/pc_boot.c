@@ -21,6 +21,7 @@ static void acpi_tables_write(struct board *board)
 		.hpet_base = PC_HPET,
 		.hpet_id = HPET_ID,
 		.ecam_base = PC_ECAM,
+		.pci_buses = PC_PCI_BUSES,
 		.memory32 = board->memory32,
 		.memory64 = board->memory64,
 		.slots = board->slots,

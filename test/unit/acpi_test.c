@@ -34,6 +34,7 @@ static struct acpi_machine machine_make(unsigned cpus)
 		.hpet_base = 0xfed00000,
 		.hpet_id = 0x8086a201,
 		.ecam_base = 0xe0000000,
+		.pci_buses = 16,
 		.memory32 = {0xc0000000, 0xdfffffff},
 		.memory64 = {UINT64_C(0x800000000), UINT64_C(0xfffffffff)},
 		.slots = 0xfffffffe,
