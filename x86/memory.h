@@ -53,7 +53,7 @@ static inline uint8_t *x86_tlb_hit(const struct x86_tlb_array *array, uint64_t l
 {
 	unsigned index = linear >> 12 & (X86_TLB_ENTRIES - 1);
 
-	return (array->tag[index] + linear + size - 1) >> 12 ? (uint8_t *)0 : (uint8_t *)(linear + array->addend[index]);
+	return (array->tag[index] + linear + size - 1) >> 12 == 1 ? (uint8_t *)(linear + array->addend[index]) : (uint8_t *)0;
 }
 
 /* x86_read8 .. x86_write64: explicit data accesses in the current mode; the _system ones are implicit supervisor accesses (descriptor tables, TSS). */

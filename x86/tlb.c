@@ -3,8 +3,7 @@
  * tlb.c - the software TLB's upkeep: filling, flushing, contexts. The shape and its rules are in tlb.h; memory.c fills it.
  *
  * A context's memory is touched as its entries come into use. That works because a zeroed entry hits only an access whose last byte is
- * in page 0: those have index 0 (or the last index, where the access wraps round the address space). Only these two are written when a context is
- * taken up for the first time.
+ * in page 1: those have index 1 (or 0, and cross). Only these two are written when a context is taken up for the first time.
  */
 #include "x86/tlb.h"
 
@@ -18,7 +17,14 @@
 /* A tag that no address with this index has: see tlb.h. */
 static uint64_t empty_tag(unsigned index)
 {
-	return index == 0 || index == X86_TLB_ENTRIES - 1 ? X86_TLB_EMPTY_ENDS : X86_TLB_EMPTY;
+	return index <= 1 ? X86_TLB_EMPTY_LOW : X86_TLB_EMPTY;
+}
+
+static void copies_drop(struct x86_tlb *tlb)
+{
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
+		for (unsigned write = 0; write < 2; write++)
+			tlb->stack[mode][write] = (struct x86_tlb_copy){0};
 }
 
 static void jump_flush(struct x86_jump_array *jump)
@@ -98,7 +104,7 @@ static void context_start(struct x86_cpu *cpu, unsigned context, uint16_t pcid)
 
 	if (cpu->tlb_pcid[context] == PCID_UNUSED) {
 		index_clear(tlb, 0);
-		index_clear(tlb, X86_TLB_ENTRIES - 1);
+		index_clear(tlb, 1);
 	}
 	cpu->tlb_pcid[context] = pcid;
 }
@@ -112,7 +118,7 @@ enum status x86_tlb_create(struct x86_cpu *cpu)
 		cpu->tlb_pcid[context] = PCID_UNUSED;
 	context_start(cpu, 0, 0);
 	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], 0);
-	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], X86_TLB_ENTRIES - 1);
+	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], 1);
 	cpu->tlb_current = 0;
 	cpu->tlb_next = 0;
 	cpu->tlb = cpu->tlb_contexts;
@@ -136,6 +142,7 @@ void x86_tlb_select(struct x86_cpu *cpu)
 
 static void context_flush(struct x86_tlb *tlb, bool global)
 {
+	copies_drop(tlb);
 	for (unsigned word = 0; word < X86_TLB_ENTRIES / 64; word++) {
 		uint64_t gone = global ? tlb->used[word] : tlb->used[word] & tlb->nonglobal[word];
 
@@ -182,6 +189,7 @@ static void large_page_flush(struct x86_tlb *tlb, uint64_t gva)
 {
 	unsigned first = (unsigned)(gva >> 22 << 10) & (X86_TLB_ENTRIES - 1);
 
+	copies_drop(tlb);
 	for (unsigned word = first / 64; word < first / 64 + 1024 / 64; word++)
 		for (uint64_t gone = tlb->used[word]; gone; gone &= gone - 1)
 			index_clear(tlb, word * 64 + (unsigned)__builtin_ctzll(gone));
@@ -201,8 +209,10 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 			context_flush(tlb, true);
 		else if (tlb->large[large / 64] >> large % 64 & 1)
 			large_page_flush(tlb, gva);
-		else if (tlb->used[index / 64] >> index % 64 & 1)
+		else if (tlb->used[index / 64] >> index % 64 & 1) {
+			copies_drop(tlb);
 			index_clear(tlb, index);
+		}
 	}
 }
 
@@ -211,6 +221,7 @@ static void write_entries_drop(struct x86_tlb *tlb, const uint8_t *hva)
 {
 	uint64_t page = (uint64_t)(uintptr_t)hva & ~UINT64_C(0xfff);
 
+	copies_drop(tlb);
 	for (unsigned word = 0; word < X86_TLB_ENTRIES / 64; word++)
 		for (uint64_t used = tlb->used[word]; used; used &= used - 1) {
 			unsigned index = word * 64 + (unsigned)__builtin_ctzll(used);
@@ -218,7 +229,7 @@ static void write_entries_drop(struct x86_tlb *tlb, const uint8_t *hva)
 			for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
 				struct x86_tlb_array *write = &tlb->write[mode];
 
-				if (!hva || write->addend[index] - write->tag[index] == page)
+				if (!hva || write->addend[index] + GUEST_PAGE_SIZE - write->tag[index] == page)
 					write->tag[index] = empty_tag(index);
 			}
 		}
@@ -281,7 +292,7 @@ static void entry_set(struct x86_tlb_array *array, uint64_t linear, const uint8_
 {
 	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
 
-	array->tag[index] = 0 - (linear & ~UINT64_C(0xfff));
+	array->tag[index] = X86_TLB_TAG(linear);
 	array->addend[index] = (uint64_t)(uintptr_t)hva - linear;
 }
 
@@ -290,7 +301,7 @@ static void entry_offer(struct x86_tlb_array *array, uint64_t linear, const uint
 {
 	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
 
-	if (array->tag[index] == empty_tag(index) || array->tag[index] == 0 - (linear & ~UINT64_C(0xfff)))
+	if (array->tag[index] == empty_tag(index) || array->tag[index] == X86_TLB_TAG(linear))
 		entry_set(array, linear, hva);
 }
 
@@ -323,7 +334,7 @@ void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva
 		return;
 	index_use(tlb, linear, translation);
 	old = tlb->fetch[user].tag[index];
-	if (old != empty_tag(index) && old != 0 - (linear & ~UINT64_C(0xfff)))
+	if (old != empty_tag(index) && old != X86_TLB_TAG(linear))
 		jumps_flush(tlb, user);
 	entry_set(&tlb->fetch[user], linear, hva);
 }

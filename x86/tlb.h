@@ -3,8 +3,9 @@
  * tlb.h - the software TLB: guest-virtual pages to host addresses, shaped for the JIT's inline check.
  *
  * One `struct x86_tlb` is a context (a PCID); a vcpu has a few, so that a CR3 switch is a change of base. In a context each access mode has a read
- * and a write array, direct-mapped by the low bits of the page number. An entry hits if its tag is minus the page address
- * of the access's LAST byte while the index is that of the FIRST: an access that crosses pages misses by itself.
+ * and a write array, direct-mapped by the low bits of the page number. The index is that of an access's FIRST byte; the entry hits if tag + the
+ * address of the LAST byte is 4096..8191, so an access that crosses pages misses by itself. (That >> 12 is 1 and not 0 for a hit is what the
+ * host's LOOP instruction tests without flags.)
  * hva = gva + addend. Only RAM has entries; a page with flags (guest_memory.h) or ROM has no write entry, nor has a page with a data breakpoint.
  * A free entry's tag is one that no address with its index can match.
  */
@@ -19,13 +20,15 @@
 #define X86_TLB_BITS 13
 #define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
 #define X86_TLB_CONTEXTS 4
-#define X86_TLB_EMPTY 0 /* page 0, which has index 0: nothing else hits it. Index 0 and the last have X86_TLB_EMPTY_ENDS */
-#define X86_TLB_EMPTY_ENDS (UINT64_C(0) - (UINT64_C(2048) << 12))
+#define X86_TLB_TAG(gva) (UINT64_C(4096) - ((gva) & ~UINT64_C(0xfff)))
+#define X86_TLB_EMPTY \
+	X86_TLB_TAG(4096) /* 0. Page 1: addresses with index 1, or 0 if they cross. These two have X86_TLB_EMPTY_LOW */
+#define X86_TLB_EMPTY_LOW X86_TLB_TAG(UINT64_C(2048) << 12)
 #define X86_TLB_MODES 3 /* enum x86_access_mode */
 
 /* In two arrays, so that an index scales to both. */
 struct x86_tlb_array {
-	uint64_t tag[X86_TLB_ENTRIES];    /* minus the gva of the page */
+	uint64_t tag[X86_TLB_ENTRIES];    /* X86_TLB_TAG */
 	uint64_t addend[X86_TLB_ENTRIES]; /* hva - gva */
 };
 
@@ -47,10 +50,23 @@ struct x86_jump_array {
 	uint16_t log[X86_JUMP_LOG];
 };
 
-#define X86_TLB_ENGINE 512 /* bytes of the engine's own, reached from one base register with the arrays */
+/*
+ * The page that the stack was last found on: a copy of an entry of a read or write array, made by an engine for accesses that mostly stay on one
+ * page. Whatever drops an entry of these arrays drops all copies. No index says where an access begins, so alignment must: an aligned group of 8
+ * bytes is on the page if tag + its address is 1 in the bits of the mask.
+ */
+struct x86_tlb_copy {
+	uint64_t tag; /* 1 - the gva of the page */
+	uint64_t addend;
+	uint64_t mask; /* X86_TLB_COPY_MASK; 0: an empty copy, which hits nothing */
+};
+#define X86_TLB_COPY_MASK (~UINT64_C(0xfff) | 7)
+
+#define X86_TLB_ENGINE 768 /* bytes of the engine's own, reached from one base register with the arrays */
 
 struct x86_tlb {
-	uint8_t engine_stack[64]; /* below `engine`: a return address and what a signal may write */
+	struct x86_tlb_copy stack[X86_TLB_MODES][2]; /* for reads, for writes */
+	uint64_t engine_stack[2];                    /* below `engine`: a return address */
 	uint8_t engine[X86_TLB_ENGINE];
 	struct x86_tlb_array read[X86_TLB_MODES];
 	struct x86_tlb_array write[X86_TLB_MODES];

@@ -23,17 +23,14 @@ static int32_t lookup_mask(bool ret)
 static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigned offset, uint32_t flags)
 {
 	struct emitter *e = &t->e;
-	uint8_t *branch;
 
+	miss_room(t, MISS_AHEAD_CHECK);
 	emit_pext(e, HOST_RCX, HOST_R14, lookup_mask(ret));
 	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3,
 		    lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, tag));
-	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, 0);
-	emit8(e, 0xe3); /* jrcxz */
-	emit8(e, 0);
-	branch = e->p;
-	translate_call_site(t, thunk, offset, 1, flags);
-	branch[-1] = (uint8_t)(e->p - branch);
+	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, 1); /* LOOP's 1 */
+	miss_branch(t, (struct jit_miss){.thunk = thunk, .site = miss_site(t, offset, 1, flags), .base = HOST_NONE});
+	miss_room(t, MISS_AHEAD_OPERAND);
 }
 
 /* The jump itself; RSP moves by `stack` at last. */
@@ -105,6 +102,7 @@ static void branch_to(struct translation *t, int64_t target)
 
 void branch_stubs(struct translation *t)
 {
+	miss_flush(t);
 	for (unsigned i = 0; i < t->stubs; i++) {
 		emit_jump_set(t->stub[i].displacement, t->e.p);
 		translate_call_site(t, JIT_OFFSET(exit_link), t->stub[i].target, 1, 0);
@@ -169,6 +167,7 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 	} else {
 		displacement = emit_jump_condition(&t->e, (insn->opcode & 15) ^ 1);
 		branch_aside(t, target);
+		miss_unreached(t);
 		emit_jump_set(displacement, t->e.p);
 	}
 	if (t->index + 1 == t->count)
@@ -179,11 +178,12 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 static void push_return(struct translation *t)
 {
 	int32_t size = t->wide ? 8 : 4;
-	struct place place = operand_fold(t, operand_place_at(t, X86_RSP, -size, (unsigned)size, true));
+	struct place place = operand_place_at(t, X86_RSP, -size, (unsigned)size, true);
+	unsigned scratch = operand_spare(t, &place);
 
-	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(code_base));
-	emit_lea(&t->e, HOST_RCX, HOST_RCX, (int32_t)t->next);
-	emit_place(&t->e, t->wide, EMIT_STORE, HOST_RCX, place);
+	emit_load(&t->e, scratch, HOST_RSP, JIT_OFFSET(code_base));
+	emit_lea(&t->e, scratch, scratch, (int32_t)t->next);
+	emit_place(&t->e, t->wide, EMIT_STORE, scratch, place);
 }
 
 static void call_relative(struct translation *t, const struct x86_insn *insn)

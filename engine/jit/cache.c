@@ -72,5 +72,5 @@ const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const 
 		else
 			high = middle;
 	}
-	return low < cache->blocks && cache->block[low].code <= offset ? &cache->block[low] : 0;
+	return low < cache->blocks && cache->block[low].begin <= offset ? &cache->block[low] : 0;
 }

@@ -40,9 +40,10 @@ struct jit_block {
 	uint32_t page;
 	uint32_t generation;
 	uint32_t second_generation;
-	uint32_t code; /* offsets in the cache: the far entry, for which R14 = RIP */
-	uint32_t near; /* the near entry, for jumps inside the page */
-	uint32_t end;
+	uint32_t begin; /* offsets in the cache: its first byte, */
+	uint32_t code;  /* the far entry, for which R14 = RIP, */
+	uint32_t near;  /* the near entry, for jumps inside the page, */
+	uint32_t end;   /* and where its code ends */
 	uint16_t key;
 	uint16_t traps; /* how many entries, after the code's end */
 };

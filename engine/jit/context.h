@@ -5,7 +5,7 @@
  * While translated code runs, RSP points at a struct jit_context, which is the `engine` part of the current struct x86_tlb: one base register reaches
  * the TLB's arrays, the jump cache, the guest registers that have no host register, and the addresses of the thunks. A CR3 switch that keeps
  * its entries (PCID) is a change of RSP. Calls from translated code push one return address into the bytes before the context; thunks then
- * change to the vcpu thread's real stack, so nothing else ever grows there. Offsets below 128 have short encodings: hot things first.
+ * change to the vcpu thread's real stack, so nothing else ever grows there. Offsets -128 to 127 have short encodings: hot things first.
  */
 #ifndef HOLON_JIT_CONTEXT_H
 #define HOLON_JIT_CONTEXT_H
@@ -29,7 +29,7 @@ enum jit_exit {
 };
 
 /*
- * What follows a call to a thunk in the code, 4 bytes: bits 0-12 the page offset of the instruction (STEP) or of the target (LINK, POLL) or
+ * What follows a call to a thunk in the code, 4 bytes (for a fill 2 more: the distance from the site to where it goes on): bits 0-12 the page offset of the instruction (STEP) or of the target (LINK, POLL) or
  * of the next instruction (handler), 13-21 access size - 1, 22-28 how many instructions of the block were counted and not executed, 29: the
  * access was for a group (plan.c): go on in the careful version; 30: everything before the offset is done: go on there.
  */
@@ -58,6 +58,7 @@ struct jit_context {
 	void (*fill_read)(void);
 	/* --- 128 --- */
 	void (*fill_write)(void), (*handler)(void);
+	void (*fill_stack[X86_TLB_MODES][2])(void); /* for reads, for writes */
 	void (*jump_fill)(void), (*return_fill)(void), (*vector_load)(void), (*handler_end)(void);
 	void (*exit_link)(void), (*exit_poll)(void);
 	uint64_t not_if, not_ac, status,
@@ -100,6 +101,13 @@ static inline struct jit_context *jit_context(struct x86_tlb *tlb)
 enum jit_exit jit_enter(struct jit_context *context, const void *target);
 void jit_thunk_fill_read(void);
 void jit_thunk_fill_write(void);
+/* Renew the copy of a page's entry that accesses to the stack use (x86_tlb.stack): by access mode, for reads and for writes. */
+void jit_thunk_stack_read_0(void);
+void jit_thunk_stack_read_1(void);
+void jit_thunk_stack_read_2(void);
+void jit_thunk_stack_write_0(void);
+void jit_thunk_stack_write_1(void);
+void jit_thunk_stack_write_2(void);
 void jit_thunk_handler(void);
 void jit_thunk_handler_end(void);
 void jit_thunk_vector_load(void);

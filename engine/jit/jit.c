@@ -530,6 +530,15 @@ static bool host_has_bmi2_avx(void)
 	return (xcr0 & 6) == 6 && ebx >> 8 & 1;
 }
 
+/* LOOP is one operation on AMD's processors (and Hygon's), seven or more on others. */
+static bool host_loop_slow(void)
+{
+	uint32_t eax = 0, ebx, ecx = 0, edx;
+
+	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	return ebx != 0x68747541 && ebx != 0x6f677948; /* Auth, Hygo */
+}
+
 static enum status jit_probe(struct reason *why)
 {
 	if (!host_has_bmi2_avx())
@@ -584,6 +593,9 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 		.system = ~(X86_FLAGS_STATUS | X86_FLAG_RF | X86_FLAG_VM),
 		.fill_read = jit_thunk_fill_read,
 		.fill_write = jit_thunk_fill_write,
+		.fill_stack = {{jit_thunk_stack_read_0, jit_thunk_stack_write_0},
+			       {jit_thunk_stack_read_1, jit_thunk_stack_write_1},
+			       {jit_thunk_stack_read_2, jit_thunk_stack_write_2}},
 		.handler = jit_thunk_handler,
 		.vector_load = jit_thunk_vector_load,
 		.return_mask = X86_RETURN_MASK,
@@ -647,6 +659,7 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	self->translation.pages = &self->vm->pages;
 	self->translation.cpu = &self->cpu;
 	self->translation.watch = vm->code_watch;
+	self->translation.loop_slow = host_loop_slow();
 	self->translation.counted = vm->config->stats_path || vm->config->deterministic;
 	self->translation.limited = vm->config->deterministic;
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)

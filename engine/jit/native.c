@@ -144,8 +144,14 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 	if (operands.memory) {
 		struct place place = operand_place(t, insn, memory_size(insn), insn->row->traits & X86_MEMORY_WRITE);
 
-		if (form & FORM_CL || operands.reg == HOST_RCX || (form & FORM_VVVV && operands.vvvv == HOST_RCX))
+		bool vvvv_scratch = form & FORM_VVVV && operands.vvvv == HOST_RCX;
+
+		if (form & FORM_CL)
 			place = operand_fold(t, place);
+		else if (form & FORM_REG && operands.reg == HOST_RCX)
+			operands.reg = operand_spare(t, &place);
+		if (vvvv_scratch)
+			operands.vvvv = form & FORM_REG && insn->vvvv == insn->reg ? operands.reg : operand_spare(t, &place);
 		operands_place(&operands, place);
 	}
 	if (form & FORM_CL)
@@ -247,8 +253,7 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 		struct place place = operand_place(t, insn, row->operand_size, row->traits & X86_MEMORY_WRITE);
 
 		if (reg_gpr && operand_pinned(insn->reg) == HOST_NONE) {
-			place = operand_fold(t, place);
-			operands.reg = HOST_RCX;
+			operands.reg = operand_spare(t, &place);
 		}
 		operands_place(&operands, place);
 	}

@@ -2,20 +2,19 @@
 /*
  * operand.c - guest registers and memory operands in translated code. The register convention is in thunk.c.
  *
- * The check, in full, for a load of 8 bytes (see x86/tlb.h for what a tag is):
+ * The check, in full, for a load of 8 bytes from [rdi + 24] (see x86/tlb.h for what a tag is):
  *
- *         lea   r14, [the operand]
- *         pext  rcx, r14, [rsp + page_mask]          index of the first byte's page
- *         mov   rcx, [rsp + rcx*8 + tags]            minus the address of the page that is there
- *         lea   rcx, [rcx + r14 + 7]                 0..4095 if the last byte lies in it
- *         pext  rcx, rcx, [rsp + high_mask]
- *         jrcxz hit
- *         call  [rsp + fill_read]                    fills and comes back, or leaves with the instruction undone
- *         .long site
- *   hit:  pext  rcx, r14, [rsp + page_mask]
- *         mov   rcx, [rsp + rcx*8 + addends]
+ *         lea   r14, [rdi + 24]
+ *   1:    pext  r14, r14, [rsp + page_mask]          index of the first byte's page
+ *         mov   rcx, [rsp + r14*8 + tags]
+ *         lea   rcx, [rcx + rdi + 24 + 7]            4096..8191 if the last byte lies in the page that is there
+ *         pext  rcx, rcx, [rsp + high_mask]          1
+ *         loop  miss                                 not taken if it is 1. There (miss.c): fills and comes back to 1, or leaves, the
+ *         mov   rcx, [rsp + r14*8 + addends]         instruction undone
  *
- * and [r14 + rcx] is the operand. No flag is touched, and an address that no page table allows has no way past it.
+ * and [rdi + rcx + 24] is the operand. No flag is touched, and an address that no page table allows has no way past it. An address of more parts is
+ * first made in R14. Most accesses to the stack are to the page of the one before: a copy of that page's entry at a fixed place
+ * makes the lookup unnecessary (check_stack).
  */
 #include "engine/jit/translate.h"
 
@@ -99,25 +98,105 @@ bool operand_address(struct translation *t, const struct x86_insn *insn)
 	return true;
 }
 
-/* R14 is a linear address: after this RCX is what makes it a host address, checked for `size` bytes; or the thunk leaves. */
-static void check(struct translation *t, unsigned size, bool write, uint32_t flags)
+static int32_t entry_tag(const struct translation *t, bool write)
+{
+	return (write ? JIT_TLB(write) : JIT_TLB(read)) + (int32_t)(t->mode * sizeof(struct x86_tlb_array)) +
+	       (int32_t)offsetof(struct x86_tlb_array, tag);
+}
+
+static int32_t entry_addend(const struct translation *t, bool write)
+{
+	return entry_tag(t, write) + (int32_t)(offsetof(struct x86_tlb_array, addend) - offsetof(struct x86_tlb_array, tag));
+}
+
+static int32_t fill(bool write)
+{
+	return write ? JIT_OFFSET(fill_write) : JIT_OFFSET(fill_read);
+}
+
+/* The general check: R14 is a linear address; after this RCX is what makes it a host address. */
+static void check_linear(struct translation *t, unsigned size, bool write, uint32_t flags)
 {
 	struct emitter *e = &t->e;
-	int32_t array = write ? JIT_TLB(write) : JIT_TLB(read);
-	uint8_t *branch;
 
-	array += (int32_t)(t->mode * sizeof(struct x86_tlb_array));
 	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(page_mask));
-	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, array + (int32_t)offsetof(struct x86_tlb_array, tag));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, entry_tag(t, write));
 	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, (int32_t)size - 1);
 	emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(high_mask));
-	emit8(e, 0xe3); /* jrcxz */
-	emit8(e, 0);
-	branch = e->p;
-	translate_call_site(t, write ? JIT_OFFSET(fill_write) : JIT_OFFSET(fill_read), t->offset, size, flags);
-	branch[-1] = (uint8_t)(e->p - branch);
+	miss_branch(t, (struct jit_miss){.thunk = fill(write), .site = miss_site(t, t->offset, size, flags), .base = HOST_NONE});
 	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(page_mask));
-	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, array + (int32_t)offsetof(struct x86_tlb_array, addend));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, entry_addend(t, write));
+}
+
+/* base + disp, base in a host register: its page's entry is indexed once. RCX is the addend, R14 destroyed. */
+static void check_based(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write, uint32_t flags)
+{
+	struct emitter *e = &t->e;
+	const uint8_t *again;
+
+	if (disp)
+		emit_lea(e, HOST_R14, base, disp);
+	again = e->p;
+	emit_pext(e, HOST_R14, disp ? HOST_R14 : base, JIT_OFFSET(page_mask));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_R14, 3, entry_tag(t, write));
+	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, base, 0, disp + (int32_t)size - 1);
+	emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(high_mask));
+	miss_branch(t, (struct jit_miss){.resume = again,
+					 .thunk = fill(write),
+					 .site = miss_site(t, t->offset, size, flags),
+					 .base = base,
+					 .disp = disp});
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_R14, 3, entry_addend(t, write));
+}
+
+/* With an aligned RSP, as it is in 64-bit code: does the access stay in 8 aligned bytes? */
+static bool stack_aligned(int32_t disp, unsigned size)
+{
+	return ((unsigned)disp & 7) + size <= 8;
+}
+
+/* RSP + disp: as a rule on the page of the access before. RCX is the addend. */
+static void check_stack(struct translation *t, int32_t disp, unsigned size, bool write)
+{
+	struct emitter *e = &t->e;
+	int32_t copy = JIT_TLB(stack) + (int32_t)((t->mode * 2 + write) * sizeof(struct x86_tlb_copy));
+	const uint8_t *again = e->p;
+
+	emit_load(e, HOST_RCX, HOST_RSP, copy + (int32_t)offsetof(struct x86_tlb_copy, tag));
+	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, operand_pinned(X86_RSP), 0, disp & ~7);
+	emit_pext(e, HOST_RCX, HOST_RCX, copy + (int32_t)offsetof(struct x86_tlb_copy, mask));
+	miss_branch(t,
+		    (struct jit_miss){.resume = again,
+				      .thunk = JIT_OFFSET(fill_stack) + (int32_t)((t->mode * 2 + write) * sizeof(void (*)(void))),
+				      .site = miss_site(t, t->offset, size, 0),
+				      .base = operand_pinned(X86_RSP),
+				      .disp = disp});
+	emit_load(e, HOST_RCX, HOST_RSP, copy + (int32_t)offsetof(struct x86_tlb_copy, addend));
+}
+
+/* [base + disp], checked, in the shortest way that there is. */
+static struct place checked(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write, uint32_t flags)
+{
+	unsigned host = operand_pinned(base);
+
+	miss_room(t, MISS_AHEAD_CHECK);
+	if (t->wide && host != HOST_NONE && disp <= INT32_MAX - (int32_t)size) {
+		if (base == X86_RSP && !flags && stack_aligned(disp, size))
+			check_stack(t, disp, size, write);
+		else
+			check_based(t, host, disp, size, write, flags);
+		miss_room(t, MISS_AHEAD_OPERAND);
+		return (struct place){host, HOST_RCX, disp};
+	}
+	if (host == HOST_NONE) {
+		operand_load(t, HOST_R14, base);
+		host = HOST_R14;
+	}
+	if (host != HOST_R14 || disp || !t->wide)
+		emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, host, HOST_NONE, 0, disp);
+	check_linear(t, size, write, flags);
+	miss_room(t, MISS_AHEAD_OPERAND);
+	return (struct place){HOST_R14, HOST_RCX, 0};
 }
 
 /* RCX = the addend of the current instruction's group, which its first member checks. Destroys R14. */
@@ -126,19 +205,13 @@ static void group_addend(struct translation *t, unsigned base)
 	const struct jit_plan *plan = &t->plan[t->index];
 	struct jit_group *group = &t->group[plan->group];
 	int32_t slot = JIT_OFFSET(group) + group->slot * 8;
-	unsigned host = operand_pinned(base);
 
 	if (group->checked) {
 		emit_load(&t->e, HOST_RCX, HOST_RSP, slot);
 		return;
 	}
 	group->checked = true;
-	if (host == HOST_NONE) {
-		operand_load(t, HOST_R14, base);
-		host = HOST_R14;
-	}
-	emit_lea(&t->e, HOST_R14, host, (int32_t)(group->low - plan->moved));
-	check(t, (unsigned)(group->high - group->low), group->write, JIT_SITE_GROUP);
+	checked(t, base, (int32_t)(group->low - plan->moved), (unsigned)(group->high - group->low), group->write, JIT_SITE_GROUP);
 	emit_store(&t->e, HOST_RCX, HOST_RSP, slot);
 }
 
@@ -146,35 +219,32 @@ struct place operand_place_at(struct translation *t, unsigned base, int32_t disp
 {
 	unsigned host = operand_pinned(base);
 
-	if (t->plan[t->index].group >= 0) {
-		group_addend(t, base);
-		if (host == HOST_NONE) {
-			operand_load(t, HOST_R14, base);
-			host = HOST_R14;
-		}
-		return (struct place){host, HOST_RCX, disp};
-	}
+	if (t->plan[t->index].group < 0)
+		return checked(t, base, disp, size, write, 0);
+	group_addend(t, base);
 	if (host == HOST_NONE) {
 		operand_load(t, HOST_R14, base);
 		host = HOST_R14;
 	}
-	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, host, HOST_NONE, 0, disp);
-	check(t, size, write, 0);
-	return (struct place){HOST_R14, HOST_RCX, 0};
+	return (struct place){host, HOST_RCX, disp};
 }
 
 struct place operand_place(struct translation *t, const struct x86_insn *insn, unsigned size, bool write)
 {
-	if (t->plan[t->index].group >= 0)
+	bool based = insn->base < 16 && insn->index == X86_NO_REG && insn->address_size == (t->wide ? 8 : 4);
+
+	if (t->plan[t->index].group >= 0 || (based && insn->segment < X86_FS))
 		return operand_place_at(t, insn->base, insn->disp, size, write);
+	miss_room(t, MISS_AHEAD_CHECK);
 	operand_address(t, insn);
-	check(t, size, write, 0);
-	return (struct place){HOST_R14, HOST_RCX, 0};
+	return operand_place_linear(t, size, write);
 }
 
 struct place operand_place_linear(struct translation *t, unsigned size, bool write)
 {
-	check(t, size, write, 0);
+	miss_room(t, MISS_AHEAD_CHECK);
+	check_linear(t, size, write, 0);
+	miss_room(t, MISS_AHEAD_OPERAND);
 	return (struct place){HOST_R14, HOST_RCX, 0};
 }
 
@@ -182,4 +252,12 @@ struct place operand_fold(struct translation *t, struct place place)
 {
 	emit_memory(&t->e, true, EMIT_LEA, HOST_R14, place.base, place.index, 0, place.disp);
 	return (struct place){HOST_R14, HOST_NONE, 0};
+}
+
+unsigned operand_spare(struct translation *t, struct place *place)
+{
+	if (place->base != HOST_R14)
+		return HOST_R14;
+	*place = operand_fold(t, *place);
+	return HOST_RCX;
 }

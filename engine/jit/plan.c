@@ -196,7 +196,8 @@ static int8_t group_open(struct translation *t, int64_t first, int64_t end, bool
 {
 	if (t->groups == JIT_BLOCK_INSNS)
 		return -1;
-	t->group[t->groups] = (struct jit_group){.low = first, .high = end, .members = 1, .write = write, .slot = -1};
+	t->group[t->groups] =
+		(struct jit_group){.low = first, .high = end, .members = 1, .write = write, .slot = -1, .first = (uint8_t)t->index};
 	return (int8_t)t->groups++;
 }
 
@@ -234,6 +235,7 @@ void plan_groups(struct translation *t)
 	for (unsigned i = 0; i < t->count; i++) {
 		struct effect effect;
 
+		t->index = i;
 		effect_of(t, &t->insn[i], &effect);
 		/* Behind STI an instruction has its own check: a group that fails would let an interrupt in before it. */
 		if (i && t->insn[i - 1].map == X86_MAP_1BYTE && t->insn[i - 1].opcode == 0xfb)

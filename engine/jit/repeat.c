@@ -58,7 +58,7 @@ static void page_compare(struct translation *t, unsigned pointer, bool write)
 	emit_pext(e, HOST_RCX, pointer, JIT_OFFSET(page_mask));
 	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3,
 		    tlb_array(t, write) + (int32_t)offsetof(struct x86_tlb_array, tag));
-	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, 0);
+	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, -(int32_t)GUEST_PAGE_SIZE);
 	emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(high_mask));
 }
 
@@ -77,6 +77,7 @@ static void side_check(struct translation *t, unsigned pointer, unsigned shift, 
 	page_compare(t, pointer, write);
 	jump_if_zero(t, handler);
 	translate_call_site(t, write ? JIT_OFFSET(fill_write) : JIT_OFFSET(fill_read), t->offset, 1, 0);
+	emit16(e, 6); /* and on behind this word */
 	emit_jump_set(emit_jump(e), again);
 	label_here(t, &done);
 }

@@ -31,9 +31,8 @@ static void push_register(struct translation *t, const struct x86_insn *insn)
 	unsigned source = operand_pinned(insn->rm);
 
 	if (source == HOST_NONE) {
-		place = operand_fold(t, place);
-		operand_load(t, HOST_RCX, insn->rm);
-		source = HOST_RCX;
+		source = operand_spare(t, &place);
+		operand_load(t, source, insn->rm);
 	}
 	emit_place(&t->e, t->wide, EMIT_STORE, source, place);
 	stack_adjust(t, -insn->operand_size);
@@ -49,14 +48,16 @@ static void push_immediate(struct translation *t, const struct x86_insn *insn)
 static bool push_memory(struct translation *t, const struct x86_insn *insn)
 {
 	struct place place;
+	unsigned scratch;
 
 	if (!operand_address_possible(t, insn))
 		return false;
 	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_RCX, operand_place(t, insn, insn->operand_size, false));
 	emit_store(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(spill));
-	place = operand_fold(t, push_place(t, insn->operand_size));
-	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(spill));
-	emit_place(&t->e, t->wide, EMIT_STORE, HOST_RCX, place);
+	place = push_place(t, insn->operand_size);
+	scratch = operand_spare(t, &place);
+	emit_load(&t->e, scratch, HOST_RSP, JIT_OFFSET(spill));
+	emit_place(&t->e, t->wide, EMIT_STORE, scratch, place);
 	stack_adjust(t, -insn->operand_size);
 	return true;
 }

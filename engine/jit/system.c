@@ -92,6 +92,7 @@ static bool selector_read(struct translation *t, const struct x86_insn *insn)
 static bool flags_push(struct translation *t, const struct x86_insn *insn)
 {
 	struct place place;
+	unsigned scratch;
 
 	if (insn->operand_size != 8)
 		return false;
@@ -104,9 +105,10 @@ static bool flags_push(struct translation *t, const struct x86_insn *insn)
 	emit_and(&t->e, HOST_RCX, JIT_OFFSET(system));
 	emit_memory(&t->e, true, EMIT_LEA, HOST_R14, HOST_R14, HOST_RCX, 0, 0);
 	emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
-	place = operand_fold(t, operand_place_at(t, X86_RSP, -8, 8, true));
-	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(spill));
-	emit_place(&t->e, true, EMIT_STORE, HOST_RCX, place);
+	place = operand_place_at(t, X86_RSP, -8, 8, true);
+	scratch = operand_spare(t, &place);
+	emit_load(&t->e, scratch, HOST_RSP, JIT_OFFSET(spill));
+	emit_place(&t->e, true, EMIT_STORE, scratch, place);
 	stack_adjust(t, -8);
 	return true;
 }

@@ -148,13 +148,22 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 			 : [site] C(site), [cpu] C(cpu), [reg] CPU(reg), [reason] "i"(JIT_EXIT_NEXT));
 }
 
+/* Where the site says; R14 is reloaded. */
+#define RETURN_FROM_FILL                      \
+	"movq (%%rsp), %%rcx\n\t"             \
+	"movswq 4(%%rcx), %%r14\n\t"          \
+	"leaq (%%rcx,%%r14), %%rcx\n\t"       \
+	"movq 8+%c[linear](%%rsp), %%r14\n\t" \
+	"leaq 8(%%rsp), %%rsp\n\t"            \
+	"jmpq *%%rcx\n\t"
+
 #define RETURN_BEHIND_SITE         \
 	"movq (%%rsp), %%rcx\n\t"  \
 	"leaq 4(%%rcx), %%rcx\n\t" \
 	"leaq 8(%%rsp), %%rsp\n\t" \
 	"jmpq *%%rcx\n\t"
 
-/* R14 = linear address, or a jump's target. Comes back to the code behind the site with its entry there and R14 as it was, or leaves with STEP. */
+/* R14 = linear address, or a jump's target. Comes back to where the site says with its entry there and R14 as it was, or leaves with STEP. */
 #define FILL_THUNK(name, kind)                                                                                                    \
 	__attribute__((naked)) void name(void)                                                                                    \
 	{                                                                                                                         \
@@ -192,12 +201,56 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 				 "movq 8+%c[saved]+48(%%rsp), %%r10\n\t"                                                          \
 				 "movq 8+%c[saved]+56(%%rsp), %%r11\n\t"                                                          \
 				 "movq 8+%c[linear](%%rsp), %%r14\n\t"                                                            \
-				 "jrcxz 1f\n\t" RETURN_BEHIND_SITE "1: jmp jit_thunk_exit_step\n\t"                               \
+				 "jrcxz 1f\n\t" RETURN_FROM_FILL "1: jmp jit_thunk_exit_step\n\t"                                 \
 				 :                                                                                                \
 				 : [saved] C(saved), [flags] C(flags), [linear] C(linear), [host] C(host_rsp), [fill] "i"(kind)); \
 	}
 FILL_THUNK(jit_thunk_fill_read, JIT_FILL_READ)
 FILL_THUNK(jit_thunk_fill_write, JIT_FILL_WRITE)
+
+/*
+ * R14 = linear address. The page's entry is copied for accesses to the stack; where there is none, it is filled first. Where the page is the copied one
+ * already, the stack is not aligned: x86_step is for that. No flag changes.
+ */
+#define STACK_THUNK(name, array, kind, fill, mode)                                                                               \
+	__attribute__((naked)) void name(void)                                                                                   \
+	{                                                                                                                        \
+		__asm__ volatile(                                                                                                \
+			"movq %%r14, 8+%c[linear](%%rsp)\n\t"                                                                    \
+			"pextq 8+%c[page_mask](%%rsp), %%r14, %%rcx\n\t"                                                         \
+			"movq 8+%c[tag](%%rsp,%%rcx,8), %%r14\n\t"                                                               \
+			"movq 8+%c[linear](%%rsp), %%rcx\n\t"                                                                    \
+			"leaq (%%rcx,%%r14), %%rcx\n\t"                                                                          \
+			"pextq 8+%c[high_mask](%%rsp), %%rcx, %%rcx\n\t"                                                         \
+			"loop 1f\n\t"                                                                                            \
+			"leaq -4095(%%r14), %%r14\n\t"                                                                           \
+			"movq 8+%c[copy](%%rsp), %%rcx\n\t"                                                                      \
+			"notq %%rcx\n\t"                                                                                         \
+			"leaq 1(%%rcx,%%r14), %%rcx\n\t"                                                                         \
+			"jrcxz 2f\n\t"                                                                                           \
+			"movq %%r14, 8+%c[copy](%%rsp)\n\t"                                                                      \
+			"movq 8+%c[linear](%%rsp), %%r14\n\t"                                                                    \
+			"pextq 8+%c[page_mask](%%rsp), %%r14, %%rcx\n\t"                                                         \
+			"movq 8+%c[addend](%%rsp,%%rcx,8), %%rcx\n\t"                                                            \
+			"movq %%rcx, 8+%c[copy]+8(%%rsp)\n\t"                                                                    \
+			"movq %[mask], %%rcx\n\t"                                                                                \
+			"movq %%rcx, 8+%c[copy]+16(%%rsp)\n\t" RETURN_FROM_FILL "1: movq 8+%c[linear](%%rsp), %%r14\n\t"         \
+			"jmp " #fill "\n\t"                                                                                      \
+			"2: jmp jit_thunk_exit_step\n\t"                                                                         \
+			:                                                                                                        \
+			: [linear] C(linear), [page_mask] C(page_mask), [high_mask] C(high_mask), [mask] "i"(X86_TLB_COPY_MASK), \
+			  [tag] "i"(JIT_TLB(array) + (int)(mode * sizeof(struct x86_tlb_array))),                                \
+			  [addend] "i"(JIT_TLB(array) + (int)(mode * sizeof(struct x86_tlb_array)) +                             \
+				       (int)offsetof(struct x86_tlb_array, addend)),                                             \
+			  [copy] "i"(JIT_TLB(stack[mode][kind])));                                                               \
+	}
+STACK_THUNK(jit_thunk_stack_read_0, read, 0, jit_thunk_fill_read, 0)
+STACK_THUNK(jit_thunk_stack_read_1, read, 0, jit_thunk_fill_read, 1)
+STACK_THUNK(jit_thunk_stack_read_2, read, 0, jit_thunk_fill_read, 2)
+STACK_THUNK(jit_thunk_stack_write_0, write, 1, jit_thunk_fill_write, 0)
+STACK_THUNK(jit_thunk_stack_write_1, write, 1, jit_thunk_fill_write, 1)
+STACK_THUNK(jit_thunk_stack_write_2, write, 1, jit_thunk_fill_write, 2)
+
 FILL_THUNK(jit_thunk_jump_fill, JIT_FILL_JUMP)
 FILL_THUNK(jit_thunk_return_fill, JIT_FILL_RETURN)
 

@@ -47,7 +47,7 @@
 void translate_call_site(struct translation *t, int32_t thunk, unsigned offset, unsigned size, uint32_t flags)
 {
 	emit_call(&t->e, thunk);
-	watch_data(t, JIT_SITE(offset, size, t->count - t->index) | flags);
+	watch_data(t, miss_site(t, offset, size, flags));
 }
 
 void translate_handler(struct translation *t, const struct x86_insn *insn, bool ends)
@@ -173,6 +173,7 @@ static struct jit_block *finish(struct translation *t)
 		.key = (uint16_t)t->key,
 		.traps = (uint16_t)t->traps,
 	};
+	block->begin = (uint32_t)(t->begin - cache->code.write);
 	block->end = (uint32_t)(t->e.p - cache->code.write);
 	__builtin_memcpy(t->e.p, t->trap, traps);
 	cache->used = (block->end + traps + 15) & ~(size_t)15;
@@ -180,16 +181,26 @@ static struct jit_block *finish(struct translation *t)
 	return block;
 }
 
-/* The instructions are decoded. */
-static struct jit_block *emit_block(struct translation *t, const uint8_t *guest)
+/* How far it is at most from the instruction's start to the next place for an island. */
+static unsigned ahead_of(const struct translation *t, const struct x86_insn *insn)
+{
+	if (insn->prefixes & (X86_PREFIX_REP | X86_PREFIX_REPNE) && insn->map == X86_MAP_1BYTE)
+		return MISS_AHEAD_REPEAT;
+	return !(insn->row->traits & X86_ENDS_BLOCK) && (jit_form(insn) || translate_vector_possible(t, insn)) ? MISS_AHEAD_OPERAND
+													       : MISS_AHEAD_SYSTEM;
+}
+
+static void emit_instructions(struct translation *t)
 {
 	plan_groups(t);
 	t->traps = t->stubs = 0;
-	t->vector_ready = t->x87_ready = t->x87_based = false;
-	t->code = t->e.p = t->cache->code.write + t->cache->used;
+	t->vector_ready = t->x87_ready = t->x87_based = t->unreachable = false;
+	t->begin = t->e.p = t->cache->code.write + t->cache->used;
 	t->index = 0;
 	t->offset = t->next = t->start;
 	t->spans = 0;
+	miss_begin(t);
+	t->code = t->e.p;
 	watch_span(t, CODE_ENTRY);
 	entries(t);
 	for (; t->index < t->count; t->index++) {
@@ -198,6 +209,7 @@ static struct jit_block *emit_block(struct translation *t, const uint8_t *guest)
 		t->offset = t->next;
 		t->next += insn->length;
 		watch_span(t, CODE_INSN);
+		miss_room(t, ahead_of(t, insn));
 		translate_instruction(t, insn);
 	}
 	watch_span(t, CODE_EXIT);
@@ -205,6 +217,21 @@ static struct jit_block *emit_block(struct translation *t, const uint8_t *guest)
 	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK) || translate_system_stays(t, &t->insn[t->count - 1]))
 		branch_on(t);
 	branch_stubs(t);
+}
+
+/* The instructions are decoded. */
+static struct jit_block *emit_block(struct translation *t, const uint8_t *guest)
+{
+	uint32_t insns = t->cache->insns;
+
+	t->near_only = false;
+	emit_instructions(t);
+	if (t->unreachable) {
+		/* An estimate in miss.h was wrong: once more, without any. */
+		t->cache->insns = insns;
+		t->near_only = true;
+		emit_instructions(t);
+	}
 	watch_block(t, guest);
 	return finish(t);
 }

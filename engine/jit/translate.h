@@ -21,13 +21,26 @@ struct jit_group {
 	int64_t low, high;
 	uint8_t members;
 	bool write;
-	bool checked; /* emission has passed its first member */
-	int8_t slot;  /* in jit_context.group */
+	bool checked;  /* emission has passed its first member */
+	int8_t slot;   /* in jit_context.group */
+	uint8_t first; /* the instruction that checks */
 };
 struct jit_plan {
 	int8_t group;  /* -1: the instruction's access has a check of its own */
 	int64_t moved; /* how far the base register has moved when the instruction starts */
 };
+
+/* A check that may fail (miss.c). */
+struct jit_miss {
+	uint8_t *branch;       /* its displacement byte */
+	const uint8_t *resume; /* where the fill comes back to; NULL: behind the branch */
+	int32_t thunk;
+	uint32_t site;
+	unsigned base; /* R14 = base + disp first, or HOST_NONE */
+	int32_t disp;
+};
+#define JIT_MISSES 8
+#define JIT_MISS_PLACES 3
 
 /* A memory operand that may be used: the host address is base + index + disp. */
 struct place {
@@ -60,6 +73,13 @@ struct translation {
 		unsigned target;
 	} stub[JIT_STUBS];
 	unsigned stubs;
+	struct jit_miss miss[JIT_MISSES]; /* whose entries are still to be placed */
+	unsigned misses;
+	uint8_t *place[JIT_MISS_PLACES]; /* free for entries */
+	unsigned places;
+	bool near_only, unreachable; /* entries go to the next place at once; an entry was out of reach */
+	bool loop_slow;
+	const uint8_t *begin; /* the block's first byte */
 	struct jit_trap_site trap[JIT_BLOCK_INSNS];
 	unsigned traps;
 	struct x86_insn insn[JIT_BLOCK_INSNS];
@@ -108,10 +128,31 @@ struct place operand_place_at(struct translation *t, unsigned base, int32_t disp
 struct place operand_place_linear(struct translation *t, unsigned size, bool write);
 /* The place in R14 alone, so that RCX is free. */
 struct place operand_fold(struct translation *t, struct place place);
+/* A scratch register that the place leaves free, after a change of the place if need be. */
+unsigned operand_spare(struct translation *t, struct place *place);
 /* mov reg, place; mov place, reg; mov place, imm32. `wide`: 8 bytes, else 4. */
 static inline void emit_place(struct emitter *e, bool wide, unsigned opcode, unsigned reg, struct place place)
 {
 	emit_memory(e, wide, opcode, reg, place.base, place.index, 0, place.disp);
+}
+
+/* miss.c */
+void miss_begin(struct translation *t);
+/* Emits the branch that is taken if RCX is not 1, to an entry made of the rest. */
+void miss_branch(struct translation *t, struct jit_miss miss);
+/* An island may be here; the next chance is `ahead` bytes on at most. */
+void miss_room(struct translation *t, unsigned ahead);
+/* Nothing comes by here: room for entries, without a jump over them. */
+void miss_unreached(struct translation *t);
+/* The block's end. */
+void miss_flush(struct translation *t);
+#define MISS_AHEAD_CHECK 64    /* the longest check */
+#define MISS_AHEAD_OPERAND 40  /* what follows a check, or an instruction up to its check */
+#define MISS_AHEAD_SYSTEM 100  /* any instruction up to its check or its end */
+#define MISS_AHEAD_REPEAT 1000 /* but a repeated one, which has none */
+static inline uint32_t miss_site(const struct translation *t, unsigned offset, unsigned size, uint32_t flags)
+{
+	return JIT_SITE(offset, size, t->count - t->index) | flags;
 }
 
 /* plan.c */

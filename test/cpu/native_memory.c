@@ -85,7 +85,7 @@ void cpu_tlb_use(bool on)
 		uint64_t number = (uintptr_t)native_area / 4096 + page;
 		uint64_t index = number % X86_TLB_ENTRIES;
 
-		cpu.tlb->read[0].tag[index] = cpu.tlb->write[0].tag[index] = 0 - number * 4096;
+		cpu.tlb->read[0].tag[index] = cpu.tlb->write[0].tag[index] = X86_TLB_TAG(number * 4096);
 		cpu.tlb->read[0].addend[index] = cpu.tlb->write[0].addend[index] = 0;
 	}
 }
