@@ -29,6 +29,7 @@
 #include "device/pvpanic.h"
 #include "device/rtc.h"
 #include "device/serial.h"
+#include "device/virtio/virtio_balloon.h"
 #include "device/virtio/virtio_blk.h"
 #include "device/virtio/virtio_console.h"
 #include "device/virtio/virtio_net.h"
@@ -72,6 +73,7 @@ struct board {
 	struct pci_root_port *root_port[PC_ROOT_PORTS];
 	struct virtio_rng *rng;
 	struct watchdog *watchdog;
+	struct virtio_balloon *balloon;
 	struct virtio_console *console;
 	struct chardev console_tap; /* its output to the console that the serial port has */
 	struct pc_disk disk[VM_DISKS_MAX];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pc_small.c - what the owner may add to the machine: a watchdog. Called from pc.c's table.
+ * pc_small.c - what the owner may add to the machine: a watchdog, a balloon. Called from pc.c's table.
  */
 #include "board/pc_small.h"
 
@@ -45,4 +45,37 @@ void pc_watchdog_destroy(struct board *board)
 {
 	if (board->watchdog)
 		watchdog_destroy(board->watchdog);
+}
+
+#define NS_PER_SECOND UINT64_C(1000000000)
+
+enum status pc_balloon_create(struct board *board, struct reason *why)
+{
+	struct vm *vm = board->vm;
+	const struct balloon_config *config = &vm->config->balloon;
+	enum status status;
+
+	(void)why;
+	if (!config->present)
+		return STATUS_OK;
+	status = virtio_balloon_create(&board->balloon, &board->pci->root, PCI_DEVFN(PC_SLOT_BALLOON, 0), &vm->memory, &vm->irq,
+				       &vm->clock, config->target, config->stats_seconds * NS_PER_SECOND);
+	if (status == STATUS_OK) {
+		vm_device_add(vm, virtio_balloon_device(board->balloon));
+		board->slots |= 1u << PC_SLOT_BALLOON;
+	}
+	return status;
+}
+
+void pc_balloon_destroy(struct board *board)
+{
+	if (board->balloon)
+		virtio_balloon_destroy(board->balloon);
+}
+
+bool board_balloon_report(struct board *board, struct balloon_report *report)
+{
+	if (board->balloon)
+		virtio_balloon_report(board->balloon, report);
+	return board->balloon != NULL;
 }

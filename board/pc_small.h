@@ -11,5 +11,7 @@ struct board;
 
 enum status pc_watchdog_create(struct board *board, struct reason *why) must_check;
 void pc_watchdog_destroy(struct board *board);
+enum status pc_balloon_create(struct board *board, struct reason *why) must_check;
+void pc_balloon_destroy(struct board *board);
 
 #endif

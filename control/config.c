@@ -228,6 +228,7 @@ static const struct option {
 	{"--net", true, true, false, config_net_parse},
 	{"-p", true, true, false, config_publish_parse},
 	{"--watchdog", true, false, false, config_watchdog_parse},
+	{"--balloon", true, false, false, config_balloon_parse},
 	{"--rng", true, false, false, config_rng_parse},
 	{"--name", true, false, false, parse_name},
 	{"--cpu", true, false, false, parse_cpu},

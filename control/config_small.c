@@ -4,11 +4,13 @@
  */
 #include "control/config_small.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/config.h"
 
 #define BYTES_MAX (UINT64_C(1) << 40)
+#define STATS_SECONDS_MAX 86400u
 
 /* `NAME=SIZE` up to a comma. *text moves behind it; false: it is not that, or no size from 1K to 1T. */
 static bool size_property(const char **text, const char *name, uint64_t *bytes)
@@ -55,4 +57,37 @@ enum status config_watchdog_parse(struct vm_config *config, const char *value, s
 		}
 	}
 	return reason_give(why, STATUS_USAGE, "--watchdog %s: unknown action; there are reset, off and crash", value);
+}
+
+/* `stats=SECONDS` up to a comma or the end. */
+static bool seconds_property(const char **text, unsigned *seconds)
+{
+	static const char name[] = "stats=";
+	unsigned long number;
+	char *end;
+
+	if (strncmp(*text, name, sizeof(name) - 1) != 0 || (*text)[sizeof(name) - 1] < '0' || (*text)[sizeof(name) - 1] > '9')
+		return false;
+	number = strtoul(*text + sizeof(name) - 1, &end, 10);
+	*text = end;
+	*seconds = (unsigned)number;
+	return number >= 1 && number <= STATS_SECONDS_MAX;
+}
+
+enum status config_balloon_parse(struct vm_config *config, const char *value, struct reason *why)
+{
+	struct balloon_config balloon = {.present = true};
+	const char *at = value;
+	bool good = true;
+
+	if (strcmp(value, "on") != 0) {
+		do
+			good = size_property(&at, "target", &balloon.target) || seconds_property(&at, &balloon.stats_seconds);
+		while (good && *at == ',' && at++);
+	}
+	if (!good || (at != value && *at))
+		return reason_give(why, STATUS_USAGE, "--balloon %s: write on, or target=SIZE, stats=SECONDS or both with a comma",
+				   value);
+	config->balloon = balloon;
+	return STATUS_OK;
 }

@@ -12,5 +12,7 @@
 enum status config_rng_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
 /* `reset`, `off` or `crash`, the value of --watchdog. */
 enum status config_watchdog_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
+/* `on` or `PROPERTY[,PROPERTY]`: target=SIZE, stats=SECONDS; the value of --balloon. */
+enum status config_balloon_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
 
 #endif

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include <holon/board.h>
+
 #include "control/stats.h"
 
 #define COUNTER(object, name, value) json_object_set_new(object, name, json_integer((json_int_t)(value)))
@@ -49,9 +51,30 @@ static json_t *process_json(uint64_t elapsed_ns)
 	return process;
 }
 
+/* What the guest does not tell is left out. */
+static void balloon_json(json_t *root, const struct balloon_report *report)
+{
+	static const char *const names[BALLOON_STATS] = {
+		"swap_in", "swap_out",  "major_faults", "minor_faults",        "free",
+		"total",   "available", "disk_caches",  "hugetlb_allocations", "hugetlb_failures"};
+	json_t *balloon = json_object(), *guest = json_object();
+	unsigned i;
+
+	COUNTER(balloon, "target", report->target);
+	COUNTER(balloon, "actual", report->actual);
+	COUNTER(balloon, "discarded", report->discarded);
+	COUNTER(balloon, "reported_free", report->reported);
+	for (i = 0; i < BALLOON_STATS; i++)
+		if (report->stat[i] != BALLOON_STAT_UNKNOWN)
+			COUNTER(guest, names[i], report->stat[i]);
+	json_object_set_new(balloon, "guest", guest);
+	json_object_set_new(root, "balloon", balloon);
+}
+
 enum status stats_write(struct vm *vm, const char *path, int exit_status, uint64_t elapsed_ns, struct reason *why)
 {
 	struct engine_stats engine = {0};
+	struct balloon_report balloon;
 	json_t *root = json_object(), *guest = json_object();
 	int failed;
 
@@ -67,6 +90,8 @@ enum status stats_write(struct vm *vm, const char *path, int exit_status, uint64
 	json_object_set_new(root, "exit_status", json_integer(exit_status));
 	json_object_set_new(root, "engine", engine_stats_json(&engine));
 	json_object_set_new(root, "guest", guest);
+	if (vm->board && board_balloon_report(vm->board, &balloon))
+		balloon_json(root, &balloon);
 	json_object_set_new(root, "process", process_json(elapsed_ns));
 	errno = 0;
 	failed = json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9));

@@ -219,6 +219,37 @@ enum status guest_memory_write(struct guest_memory *memory, uint64_t gpa, const 
 	return STATUS_OK;
 }
 
+/* The part of [gpa, gpa + length) that is in one slot. */
+static uint64_t discard_in_slot(struct guest_memory *memory, const struct memory_slot *slot, uint64_t gpa, uint64_t length)
+{
+	/* Slots begin and end with pages; so this never leaves them. */
+	uint64_t first = (gpa + GUEST_PAGE_SIZE - 1) & ~(uint64_t)(GUEST_PAGE_SIZE - 1);
+	uint64_t end = (gpa + length) & ~(uint64_t)(GUEST_PAGE_SIZE - 1);
+
+	if (first >= end || slot->readonly)
+		return 0;
+	host_ram_discard(slot->hva + (first - slot->gpa), end - first);
+	guest_memory_write_end(memory, first, end - first);
+	return end - first;
+}
+
+uint64_t guest_memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t length)
+{
+	uint64_t done = 0;
+	unsigned i;
+
+	/* Slot by slot, not page by page: a guest may name any range, most of it nothing. */
+	for (i = 0; i < memory->slots; i++) {
+		const struct memory_slot *slot = &memory->slot[i];
+		uint64_t begin = gpa > slot->gpa ? gpa : slot->gpa;
+		uint64_t last = gpa + length - 1 < slot->gpa + slot->length - 1 ? gpa + length - 1 : slot->gpa + slot->length - 1;
+
+		if (length && gpa + length - 1 >= gpa && begin <= last)
+			done += discard_in_slot(memory, slot, begin, last - begin + 1);
+	}
+	return done;
+}
+
 static void clean_set(struct guest_memory *memory, uint64_t page)
 {
 	atomic_fetch_or(&memory->page_flags[page], GUEST_PAGE_CLEAN);

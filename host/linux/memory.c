@@ -40,6 +40,13 @@ void host_free(void *memory, size_t size)
 		free(memory);
 }
 
+void host_ram_discard(uint8_t *ram, size_t size)
+{
+	/* RAM is a memfd: its pages go, in every mapping. Memory of another kind, in tests, is at least zero then. */
+	if (madvise(ram, size, MADV_REMOVE))
+		memset(ram, 0, size);
+}
+
 enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, struct reason *why)
 {
 	enum status status;

@@ -123,14 +123,25 @@ uint64_t frame_take(void)
 	return frame;
 }
 
-void frame_give(uint64_t frame)
+static void give(uint64_t frame, unsigned promised)
 {
 	uint64_t flags = lock_take(&frames.lock);
 
 	__builtin_memcpy(page_direct(frame), &frames.list, sizeof(frames.list));
 	frames.list = frame;
 	frames.free++;
+	frames.promised += promised;
 	lock_release(&frames.lock, flags);
+}
+
+void frame_give(uint64_t frame)
+{
+	give(frame, 0);
+}
+
+void frame_give_promised(uint64_t frame)
+{
+	give(frame, 1);
 }
 
 uint64_t frame_free(void)

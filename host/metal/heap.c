@@ -354,6 +354,22 @@ void host_code_settled(struct host_code *code, size_t from, size_t to)
 	(void)to;
 }
 
+/* The frames are the guest's by promise, and are promised again. */
+void host_ram_discard(uint8_t *ram, size_t size)
+{
+	for (size_t at = 0; at < size; at += PAGE_SIZE) {
+		uint64_t address = (uint64_t)(uintptr_t)ram + at, flags = lock_take(&heap.lock);
+		uint64_t *entry = page_table_entry(address), was = *entry;
+
+		if (was & PAGE_PRESENT) {
+			*entry = 0;
+			__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
+			frame_give_promised(was & PAGE_ADDRESS);
+		}
+		lock_release(&heap.lock, flags);
+	}
+}
+
 uint64_t host_memory_free(void)
 {
 	return frame_free() * PAGE_SIZE;

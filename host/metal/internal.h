@@ -51,6 +51,7 @@ void frame_promise_return(uint64_t count);
 /* One of those promised, zeroed: its physical address. */
 uint64_t frame_take(void);
 void frame_give(uint64_t frame);
+void frame_give_promised(uint64_t frame); /* one is promised for it */
 uint64_t frame_free(void); /* neither taken nor promised */
 
 /* --- page_table.c --- */

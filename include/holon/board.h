@@ -9,8 +9,10 @@
 #ifndef HOLON_BOARD_H
 #define HOLON_BOARD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include <holon/balloon.h>
 #include <holon/block.h>
 #include <holon/chardev.h>
 #include <holon/config.h>
@@ -53,6 +55,8 @@ struct board_backends {
 enum status board_create(struct board **made, struct vm *vm, const struct board_backends *backends, struct reason *why) must_check;
 /* Calls each device's destroy, last one first, and frees the board. No vcpu runs any more. */
 void board_destroy(struct board *board);
+/* What the guest has given back. false: it has no balloon. Any thread. */
+bool board_balloon_report(struct board *board, struct balloon_report *report);
 /* The ACPI power button is pressed and released. Any thread. */
 void board_power_button(struct board *board);
 

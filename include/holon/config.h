@@ -54,6 +54,13 @@ struct rng_config {
 /* What happens when the guest lets its watchdog run out. */
 enum watchdog_action { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_POWER_OFF, WATCHDOG_CRASH };
 
+/* Memory that the guest gives back; there is no such device unless `present`. */
+struct balloon_config {
+	bool present;
+	uint64_t target;        /* bytes asked back from the beginning */
+	unsigned stats_seconds; /* how often the guest's statistics are asked for; 0: once */
+};
+
 enum net_kind { NET_USER, NET_TAP, NET_BRIDGE, NET_SWITCH };
 
 /* A limit in each direction; 0: none. The burst is what may go at once after idleness; 0: a tenth of a second's worth. */
@@ -133,6 +140,7 @@ struct vm_config {
 	struct net_publish publish[NET_PUBLISH_MAX]; /* as given; the first user network has them */
 	unsigned publishes;
 	struct rng_config rng;
+	struct balloon_config balloon;
 	enum watchdog_action watchdog; /* NONE: the guest has none */
 	enum console_kind console;
 	const char *console_path;

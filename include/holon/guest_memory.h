@@ -67,6 +67,12 @@ void guest_memory_write_end(struct guest_memory *memory, uint64_t gpa, uint64_t 
 enum status guest_memory_read(const struct guest_memory *memory, uint64_t gpa, void *buffer, uint64_t length) must_check;
 enum status guest_memory_write(struct guest_memory *memory, uint64_t gpa, const void *buffer, uint64_t length) must_check;
 
+/*
+ * The guest does not need the whole pages in [gpa, gpa + length): they go back to the host and are zero when touched again. Returns how many bytes
+ * went; what is no RAM or is read-only stays. A write like any other for translations and dirty logging.
+ */
+uint64_t guest_memory_discard(struct guest_memory *memory, uint64_t gpa, uint64_t length);
+
 static inline uint64_t guest_memory_page(const struct guest_memory *memory, const uint8_t *hva)
 {
 	return (uint64_t)(hva - memory->base) >> GUEST_PAGE_SHIFT;

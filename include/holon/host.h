@@ -39,6 +39,9 @@ _Noreturn void host_bug(const char *file, int line, const char *what);
 void *host_allocate(size_t size) must_check;
 void host_free(void *memory, size_t size);
 
+/* Guest RAM, whole pages: what is in them is lost, they cost nothing until they are touched again, and are zero then. Any thread. */
+void host_ram_discard(uint8_t *ram, size_t size);
+
 /* Code pages, mapped twice: writable at *write, executable at *execute, never both at one address. */
 struct host_code {
 	uint8_t *write;
