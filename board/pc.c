@@ -450,6 +450,7 @@ static const struct part {
 	{"LPC bridge", lpc_create, 0, lpc_destroy, {}},
 	{"PCI root ports", root_ports_create, 0, root_ports_destroy, {}},
 	{"virtio-rng", rng_create, 0, rng_destroy, {}},
+	{"virtio-vsock", pc_vsock_create, 0, pc_vsock_destroy, {}},
 	{"virtio-balloon", pc_balloon_create, 0, pc_balloon_destroy, {}},
 	{"watchdog", pc_watchdog_create, 0, pc_watchdog_destroy, {}},
 	{"virtio-console", console_create, 0, console_destroy, {}},

@@ -35,6 +35,7 @@
 #include "device/virtio/virtio_net.h"
 #include "device/virtio/virtio_peer.h"
 #include "device/virtio/virtio_rng.h"
+#include "device/virtio/virtio_vsock.h"
 #include "device/watchdog.h"
 #include "x86/cpuid.h"
 
@@ -74,6 +75,7 @@ struct board {
 	struct virtio_rng *rng;
 	struct watchdog *watchdog;
 	struct virtio_balloon *balloon;
+	struct virtio_vsock *vsock;
 	struct virtio_console *console;
 	struct chardev console_tap; /* its output to the console that the serial port has */
 	struct pc_disk disk[VM_DISKS_MAX];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pc_small.c - what the owner may add to the machine: a watchdog, a balloon. Called from pc.c's table.
+ * pc_small.c - what the owner may add to the machine: a watchdog, a balloon, sockets. Called from pc.c's table.
  */
 #include "board/pc_small.h"
 
@@ -78,4 +78,27 @@ bool board_balloon_report(struct board *board, struct balloon_report *report)
 	if (board->balloon)
 		virtio_balloon_report(board->balloon, report);
 	return board->balloon != NULL;
+}
+
+enum status pc_vsock_create(struct board *board, struct reason *why)
+{
+	struct vm *vm = board->vm;
+	enum status status;
+
+	(void)why;
+	if (!board->backends.vsock)
+		return STATUS_OK;
+	status = virtio_vsock_create(&board->vsock, &board->pci->root, PCI_DEVFN(PC_SLOT_VSOCK, 0), &vm->memory, &vm->irq,
+				     board->backends.vsock);
+	if (status == STATUS_OK) {
+		vm_device_add(vm, virtio_vsock_device(board->vsock));
+		board->slots |= 1u << PC_SLOT_VSOCK;
+	}
+	return status;
+}
+
+void pc_vsock_destroy(struct board *board)
+{
+	if (board->vsock)
+		virtio_vsock_destroy(board->vsock);
 }

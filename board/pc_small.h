@@ -13,5 +13,7 @@ enum status pc_watchdog_create(struct board *board, struct reason *why) must_che
 void pc_watchdog_destroy(struct board *board);
 enum status pc_balloon_create(struct board *board, struct reason *why) must_check;
 void pc_balloon_destroy(struct board *board);
+enum status pc_vsock_create(struct board *board, struct reason *why) must_check;
+void pc_vsock_destroy(struct board *board);
 
 #endif

@@ -228,6 +228,7 @@ static const struct option {
 	{"--net", true, true, false, config_net_parse},
 	{"-p", true, true, false, config_publish_parse},
 	{"--watchdog", true, false, false, config_watchdog_parse},
+	{"--vsock", true, false, false, config_vsock_parse},
 	{"--balloon", true, false, false, config_balloon_parse},
 	{"--rng", true, false, false, config_rng_parse},
 	{"--name", true, false, false, parse_name},
@@ -316,6 +317,7 @@ void config_free(struct vm_config *config)
 {
 	config_disks_free(config);
 	config_nets_free(config);
+	config_small_free(config);
 }
 
 enum status config_memory_check(const struct vm_config *config, uint64_t host_bytes, struct reason *why)

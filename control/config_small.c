@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <holon/vsock.h>
+
 #include "control/config.h"
 
 #define BYTES_MAX (UINT64_C(1) << 40)
@@ -90,4 +92,32 @@ enum status config_balloon_parse(struct vm_config *config, const char *value, st
 				   value);
 	config->balloon = balloon;
 	return STATUS_OK;
+}
+
+enum status config_vsock_parse(struct vm_config *config, const char *value, struct reason *why)
+{
+	static const char property[] = ",cid=";
+	char *text = strdup(value), *cid, *end;
+
+	if (!text)
+		return reason_give(why, STATUS_NO_MEMORY, "--vsock %s: no memory", value);
+	config->vsock_path = config->vsock_text = text;
+	config->vsock_cid = VSOCK_CID_MIN;
+	cid = strstr(text, property);
+	if (cid) {
+		*cid = 0;
+		cid += sizeof(property) - 1;
+		config->vsock_cid = *cid >= '0' && *cid <= '9' ? strtoull(cid, &end, 10) : 0;
+		if (config->vsock_cid < VSOCK_CID_MIN || config->vsock_cid > VSOCK_CID_MAX || *end)
+			return reason_give(why, STATUS_USAGE, "--vsock %s: a cid is a number from %u to %u; write PATH,cid=3",
+					   value, VSOCK_CID_MIN, VSOCK_CID_MAX);
+	}
+	return *text ? STATUS_OK
+		     : reason_give(why, STATUS_USAGE, "--vsock %s: the socket's path is missing; write PATH,cid=3", value);
+}
+
+void config_small_free(struct vm_config *config)
+{
+	free(config->vsock_text);
+	config->vsock_text = NULL;
 }

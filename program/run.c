@@ -16,6 +16,7 @@
 #include <holon/vm.h>
 
 #include "backend/console/console.h"
+#include "backend/vsock/vsock_unix.h"
 #include "control/code_dump.h"
 #include "control/config.h"
 #include "control/decompress.h"
@@ -154,6 +155,8 @@ static enum status inputs_open(struct run *run, struct reason *why)
 		status = peers_connect(&run->backends, &run->config, why);
 	if (!status)
 		status = nets_open(run->backends.net, &run->config, why);
+	if (!status && run->config.vsock_path)
+		status = vsock_unix_open(&run->backends.vsock, run->config.vsock_path, run->config.vsock_cid, why);
 	if (!status)
 		status = engine_pick(&run->engine, engines, run->config.engine, run->config.deterministic, why);
 	return status;
@@ -222,6 +225,8 @@ static enum status machine_make(struct run *run, struct reason *why)
 		status = console_start(run->backends.console, why);
 	if (!status)
 		status = nets_start(run->backends.net, &run->config, why);
+	if (!status && run->backends.vsock)
+		status = run->backends.vsock->start(run->backends.vsock, why);
 	if (!status)
 		status = trouble_start(&run->vm, why);
 	if (!status)
@@ -234,6 +239,8 @@ static enum status machine_make(struct run *run, struct reason *why)
 static void inputs_close(struct run *run)
 {
 	nets_close(run->backends.net, &run->config);
+	if (run->backends.vsock)
+		run->backends.vsock->close(run->backends.vsock);
 	disks_close(run->backends.disk, &run->config);
 	peers_close(&run->backends, &run->config);
 	host_file_unmap(run->backends.kernel.bytes, run->backends.kernel.length);
@@ -250,6 +257,8 @@ static void run_release(struct run *run)
 	trials_destroy(run->trials);
 	disks_drain(run->backends.disk, &run->config);
 	nets_stop(run->backends.net, &run->config);
+	if (run->backends.vsock)
+		run->backends.vsock->stop(run->backends.vsock);
 	console_stop(run->backends.console);
 	if (run->board)
 		board_destroy(run->board);

@@ -19,6 +19,7 @@
 #include <holon/net.h>
 #include <holon/peer.h>
 #include <holon/status.h>
+#include <holon/vsock.h>
 
 struct vm;
 struct board;
@@ -36,6 +37,7 @@ struct board_backends {
 	struct peer *disk_peer[VM_DISKS_MAX];
 	struct peer *share[VM_SHARES_MAX]; /* config->shares of them */
 	struct net *net[VM_NETS_MAX];      /* config->nets of them */
+	struct vsock *vsock;               /* NULL: none */
 	struct board_image kernel, initrd;
 	/*
 	 * Unpacks a kernel's payload: gzip, xz, lzma, zstd or lz4 by its magic number. Bytes behind the compressed stream are ignored.

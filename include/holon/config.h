@@ -141,6 +141,9 @@ struct vm_config {
 	unsigned publishes;
 	struct rng_config rng;
 	struct balloon_config balloon;
+	const char *vsock_path; /* of the Unix socket; NULL: the guest has no such device */
+	char *vsock_text;       /* what vsock_path points into; the config's */
+	uint64_t vsock_cid;
 	enum watchdog_action watchdog; /* NONE: the guest has none */
 	enum console_kind console;
 	const char *console_path;
