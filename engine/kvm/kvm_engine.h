@@ -162,8 +162,8 @@ bool kvm_exit_serve(struct kvm_vcpu *self, enum run_end *end);
 /* kvm_emulate.c: executes the instruction that KVM could not. false: Holon cannot either. */
 bool kvm_emulate(struct kvm_vcpu *self);
 
-/* kvm_dump.c: the vcpu's registers into the log, under a line that says why. */
-void kvm_dump(struct kvm_vcpu *self, const char *why);
+/* kvm_dump.c: the vcpu's registers into the log, under a line that says why. WARN, which is rate-limited, for what a guest can bring about again and again. */
+void kvm_dump(struct kvm_vcpu *self, enum host_log_level level, const char *why);
 
 /* kvm_time.c: KVM's TSC follows the VM's clock. Negative errno. */
 int kvm_time_tell(struct kvm_vcpu *self);

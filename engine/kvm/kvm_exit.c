@@ -80,7 +80,7 @@ static bool internal_error_serve(struct kvm_vcpu *self)
 		return true;
 	}
 	host_format(line, sizeof(line), "KVM_EXIT_INTERNAL_ERROR, suberror %u", run->internal.suberror);
-	kvm_dump(self, line);
+	kvm_dump(self, HOST_LOG_ERROR, line);
 	return false;
 }
 
@@ -89,7 +89,7 @@ static bool failed(struct kvm_vcpu *self, enum run_end *end, const char *name, u
 	char line[96];
 
 	host_format(line, sizeof(line), "%s 0x%llx", name, detail);
-	kvm_dump(self, line);
+	kvm_dump(self, HOST_LOG_ERROR, line);
 	*end = RUN_FAILED;
 	return false;
 }
@@ -121,7 +121,7 @@ bool kvm_exit_serve(struct kvm_vcpu *self, enum run_end *end)
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN: return true;
 	case KVM_EXIT_SHUTDOWN:
-		kvm_dump(self, "triple fault");
+		kvm_dump(self, HOST_LOG_WARN, "triple fault");
 		self->shutdown = true;
 		*end = RUN_SHUTDOWN;
 		return false;

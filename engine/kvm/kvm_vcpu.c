@@ -125,7 +125,7 @@ static void run_failed(struct kvm_vcpu *self, int result, enum run_end *end)
 
 	host_format(line, sizeof(line), "KVM_RUN: %s%s", strerror(-result),
 		    result == -EFAULT ? " (guest memory that the host cannot give?)" : "");
-	kvm_dump(self, line);
+	kvm_dump(self, HOST_LOG_ERROR, line);
 	*end = RUN_FAILED;
 }
 
