@@ -277,6 +277,30 @@ static void jump_link(struct jit_vcpu *self, const uint32_t *site, const struct 
 	emit_jump_set(displacement, cache->code.write + block->near);
 }
 
+_Static_assert(EMIT_CALL_BYTES(offsetof(struct jit_context, fill_read)) ==
+		       EMIT_CALL_BYTES(offsetof(struct jit_context, fill_write)),
+	       "group_link finds the call before the site");
+
+/* A stack frame over a page's end fails its group's check every time: from now on that check's miss goes straight to the careful version. */
+static void group_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_block *careful)
+{
+	struct jit_cache *cache = &self->cache;
+	const struct jit_block *source = jit_cache_block_at(cache, (const uint8_t *)site);
+	struct emitter e = {cache->code.write + ((const uint8_t *)site - cache->code.execute) -
+			    EMIT_CALL_BYTES(JIT_OFFSET(fill_read))};
+
+	/* Counted instructions must be uncounted on the way. */
+	if (self->translation.counted || !source || source->page != careful->page || source->generation != careful->generation ||
+	    (source->key ^ careful->key) != JIT_KEY_CAREFUL)
+		return;
+	emit_jump_set(emit_jump(&e), cache->code.write + careful->near);
+}
+
+static bool group_crosses(const struct jit_context *context)
+{
+	return (context->linear & (GUEST_PAGE_SIZE - 1)) + JIT_SITE_SIZE(*context->site) > GUEST_PAGE_SIZE;
+}
+
 /* --- running --- */
 
 static void count(struct jit_vcpu *self, uint64_t executed)
@@ -362,7 +386,7 @@ static void run(struct jit_vcpu *self)
 	struct x86_cpu *cpu = &self->cpu;
 	struct jit_context *context = jit_context(cpu->tlb);
 	struct jit_block *block;
-	const uint32_t *link = 0;
+	const uint32_t *link = 0, *group = 0;
 	unsigned version = 0;
 	uint64_t flushes = self->cache.flushes;
 	enum jit_exit reason;
@@ -375,7 +399,9 @@ static void run(struct jit_vcpu *self)
 		}
 		if (link && flushes == self->cache.flushes)
 			jump_link(self, link, block);
-		link = 0;
+		if (group && flushes == self->cache.flushes)
+			group_link(self, group, block);
+		link = group = 0;
 		version = 0;
 		jump_key_set(self, block->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
 		count_begin(self, context);
@@ -393,6 +419,10 @@ static void run(struct jit_vcpu *self)
 		case JIT_EXIT_STEP:
 			if (*context->site & JIT_SITE_GROUP)
 				version = JIT_KEY_CAREFUL;
+			if (*context->site & JIT_SITE_GROUP && group_crosses(context)) {
+				group = context->site;
+				flushes = self->cache.flushes;
+			}
 			if (*context->site & (JIT_SITE_GROUP | JIT_SITE_GO))
 				break;
 			step(self);
