@@ -19,14 +19,11 @@
  *         lea   r14, [r14 - 0x1c0]           the page that runs, for RIP-relative
  *         mov   [rsp + code_base], r14        operands and return addresses
  *   near: lea   r14, [rdi + 8]                the operand's address,
- *         pext  rcx, r14, [rsp + page_mask]   looked up (operand.c has this in full)
+ *   1:    pext  r14, r14, [rsp + page_mask]   looked up (operand.c has this in full)
  *         ...
- *         jrcxz 1f
- *         call  [rsp + fill_read]
- *         .long site                          offset 0x1c0, 8 bytes
- *   1:    pext  rcx, r14, [rsp + page_mask]
- *         mov   rcx, [rsp + rcx*8 + addends]
- *         add   rax, [r14 + rcx]              the guest's instruction
+ *         loop  4f                            not taken on a hit
+ *         mov   rcx, [rsp + r14*8 + addends]
+ *         add   rax, [rdi + rcx + 8]          the guest's instruction
  *         je    2f                            backwards: a poll first
  *         mov   rcx, [rsp + jump_mask]
  *         jrcxz 3f
@@ -34,6 +31,9 @@
  *   3:    call  [rsp + exit_poll]
  *         .long site                          offset 0x1b8
  *   2:    jmp   <block at 0x1c6>
+ *   4:    lea   r14, [rdi + 8]                the miss, out of line (miss.c)
+ *         call  [rsp + fill_read]             comes back to 1, or leaves
+ *         .long site                          offset 0x1c0, 8 bytes
  *
  * What is exact, and why. An instruction commits at its end: whatever can fail before (a fill that finds no page, a lookup that
  * misses, a trap) leaves with all registers and flags as they were at its start, and C executes it on the reference CPU, faults included. The
