@@ -2,7 +2,7 @@
 /*
  * hostile_test.c - drivers that mean harm, fed with random bytes: `hostile_test DEVICE [STEPS [SEED]]`, 100,000 steps if not said.
  *
- * A run of 10^7 steps a device under ASan and UBSan is on record in doc/devices-under-attack.md.
+ * A run of 10^7 steps a device under ASan and UBSan is on record in doc/disks.md.
  */
 #include <setjmp.h>
 #include <stdarg.h>
