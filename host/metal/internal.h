@@ -52,7 +52,7 @@ void frame_promise_return(uint64_t count);
 uint64_t frame_take(void);
 void frame_give(uint64_t frame);
 void frame_give_promised(uint64_t frame); /* one is promised for it */
-uint64_t frame_free(void); /* neither taken nor promised */
+uint64_t frame_free(void);                /* neither taken nor promised */
 
 /* --- page_table.c --- */
 #define DIRECT_MAP UINT64_C(0xffff800000000000) /* all RAM is mapped here, at its physical address */
