@@ -13,6 +13,8 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,8 @@
 #define SOCKETS_MAX 2048u
 #define SOCKETS_SPARE 64u /* of the host's limit, and for datagrams when there are no more for connections */
 #define TIMERS 4u
+/* libslirp puts whole frames of 64 KiB on the stack, one call within another, and so does net_offload.c: more than host_thread_start gives. */
+#define STACK_BYTES (2u << 20)
 
 struct user_timer {
 	bool used;
@@ -47,7 +51,8 @@ struct user {
 	const struct net_config *config;
 	Slirp *slirp;
 	struct net_filter filter;
-	struct host_thread *thread;
+	pthread_t thread;
+	bool started;
 	int wake_fd;
 	atomic_bool kicked; /* wake_fd has been written */
 	atomic_bool stopping;
@@ -297,7 +302,7 @@ static int sleep_until_event(struct user *user)
 	return ready;
 }
 
-static void user_main(void *argument)
+static void *user_main(void *argument)
 {
 	struct user *user = argument;
 
@@ -312,6 +317,7 @@ static void user_main(void *argument)
 		guest_take(user);
 		net_leave(&user->net, 0);
 	}
+	return NULL;
 }
 
 /* --- struct net --- */
@@ -336,10 +342,22 @@ static void user_receives(struct net *net, unsigned offloads)
 static enum status user_start(struct net *net, struct reason *why)
 {
 	struct user *user = user_of(net);
-	enum status status = host_thread_start(&user->thread, "net-user", user_main, user);
+	pthread_attr_t attributes;
+	sigset_t all, before;
+	int error;
 
-	if (status)
-		return reason_give(why, status, "--net user: no thread: %s; raise the limit on threads", status_name(status));
+	/* Signals are the program's. */
+	sigfillset(&all);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&user->thread, &attributes, user_main, user);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	if (error)
+		return reason_give(why, STATUS_NO_MEMORY, "--net user: no thread: %s; raise the limit on threads", strerror(error));
+	pthread_setname_np(user->thread, "net-user");
+	user->started = true;
 	return STATUS_OK;
 }
 
@@ -347,12 +365,12 @@ static void user_stop(struct net *net)
 {
 	struct user *user = user_of(net);
 
-	if (!user->thread)
+	if (!user->started)
 		return;
 	atomic_store(&user->stopping, true);
 	user_kick(net, 0);
-	host_thread_join(user->thread);
-	user->thread = NULL;
+	pthread_join(user->thread, NULL);
+	user->started = false;
 }
 
 static void user_free(struct user *user)

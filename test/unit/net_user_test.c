@@ -299,7 +299,7 @@ static size_t random_frame(void)
 static void random_frames_do_not_stop_it(void **state)
 {
 	const char *count = getenv("NET_USER_FRAMES");
-	unsigned long frames = count ? strtoul(count, NULL, 0) : 20000;
+	unsigned long frames = count ? strtoul(count, NULL, 0) : 8000;
 
 	(void)state;
 	config = (struct net_config){.kind = NET_USER, .restricted = true};
