@@ -80,6 +80,8 @@ static void data_write(struct code_dump *dump, const struct code_block *block, u
 		snprintf(text, sizeof(text), ".long 0x%x", word);
 		line_write(dump, "", from, block->host + from, sizeof(word), text);
 	}
+	if (to - from == sizeof(uint16_t))
+		line_write(dump, "", from, block->host + from, sizeof(uint16_t), ".short");
 }
 
 /* `at`: the first line of the host's that may be the span's. Returns the next span's. */

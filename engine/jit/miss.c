@@ -31,8 +31,10 @@ static void entry_emit(struct translation *t, const struct jit_miss *miss)
 	if (miss->base != HOST_NONE)
 		emit_lea(e, HOST_R14, miss->base, miss->disp);
 	emit_call(e, miss->thunk);
-	emit32(e, miss->site);
+	watch_data(t, miss->site);
+	watch_span(t, CODE_DATA);
 	emit16(e, (uint16_t)(miss->resume - (e->p - 4)));
+	watch_span(t, CODE_MORE);
 }
 
 /* How many instructions from here on will have a check of their own. */

@@ -77,7 +77,9 @@ static void side_check(struct translation *t, unsigned pointer, unsigned shift, 
 	page_compare(t, pointer, write);
 	jump_if_zero(t, handler);
 	translate_call_site(t, write ? JIT_OFFSET(fill_write) : JIT_OFFSET(fill_read), t->offset, 1, 0);
+	watch_span(t, CODE_DATA);
 	emit16(e, 6); /* and on behind this word */
+	watch_span(t, CODE_MORE);
 	emit_jump_set(emit_jump(e), again);
 	label_here(t, &done);
 }

@@ -199,6 +199,7 @@ static void emit_instructions(struct translation *t)
 	t->index = 0;
 	t->offset = t->next = t->start;
 	t->spans = 0;
+	watch_span(t, CODE_ENTRY);
 	miss_begin(t);
 	t->code = t->e.p;
 	watch_span(t, CODE_ENTRY);
