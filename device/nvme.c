@@ -309,7 +309,7 @@ static const char *queues_implausible(const struct nvme *nvme)
 		unsigned most = i ? NVME_QUEUE_ENTRIES : 4096;
 
 		if (submission->exists > 1 || submission->deleting > 1 || completion->exists > 1 || completion->interrupts > 1 ||
-		    completion->phase > 1)
+		    completion->phase > 1 || submission->completion >= NVME_QUEUES)
 			return "a queue that is neither there nor not there";
 		if (completion->exists && (completion->entries < 2 || completion->entries > most ||
 					   completion->head >= completion->entries || completion->tail >= completion->entries ||
@@ -318,8 +318,7 @@ static const char *queues_implausible(const struct nvme *nvme)
 		if (submission->exists &&
 		    (submission->entries < 2 || submission->entries > most || submission->head >= submission->entries ||
 		     submission->tail >= submission->entries || !nvme_queue_base_good(submission->base) ||
-		     submission->completion >= NVME_QUEUES || (i == 0) != (submission->completion == 0) ||
-		     !nvme->completion[submission->completion].exists))
+		     (i == 0) != (submission->completion == 0) || !nvme->completion[submission->completion].exists))
 			return "a submission queue that no driver could have made";
 	}
 	return NULL;
