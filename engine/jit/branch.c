@@ -24,13 +24,13 @@ static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigne
 {
 	struct emitter *e = &t->e;
 
-	miss_room(t, MISS_AHEAD_CHECK);
+	miss_room(t, MISS_AHEAD_LOOKUP);
 	emit_pext(e, HOST_RCX, HOST_R14, lookup_mask(ret));
 	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3,
 		    lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, tag));
 	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, 1); /* LOOP's 1 */
 	miss_branch(t, (struct jit_miss){.thunk = thunk, .site = miss_site(t, offset, 1, flags), .base = HOST_NONE});
-	miss_room(t, MISS_AHEAD_OPERAND);
+	miss_room(t, MISS_AHEAD_JUMP);
 }
 
 /* The jump itself; RSP moves by `stack` at last. */

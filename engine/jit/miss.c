@@ -54,11 +54,13 @@ static unsigned checks_ahead(const struct translation *t)
 	return checks;
 }
 
-/* The last two reach the block's end as a rule. */
+#define SHORT_BLOCK 5 /* instructions */
+
+/* The last two reach the block's end as a rule, if it is near. */
 static void places_keep(struct translation *t, unsigned most)
 {
-	unsigned checks = checks_ahead(t);
-	unsigned wanted = checks <= 2 ? 0 : checks - 2 < most ? checks - 2 : most;
+	unsigned checks = checks_ahead(t), reach = t->count - t->index > SHORT_BLOCK ? 1 : 2;
+	unsigned wanted = checks <= reach ? 0 : checks - reach < most ? checks - reach : most;
 
 	t->places = 0;
 	for (unsigned i = 0; i < wanted; i++) {

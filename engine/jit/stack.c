@@ -91,6 +91,13 @@ static bool load_address(struct translation *t, const struct x86_insn *insn)
 	if (insn->operand_size < 4 || insn->address_size == 2 || insn->mod == 3)
 		return false;
 	plain.segment = X86_DS;
+	if (target != HOST_NONE && insn->base < 16 && operand_pinned(insn->base) != HOST_NONE &&
+	    operand_address_possible(t, &plain) && insn->address_size == (t->wide ? 8 : 4) &&
+	    (insn->index == X86_NO_REG || operand_pinned(insn->index) != HOST_NONE)) {
+		emit_memory(&t->e, insn->operand_size == 8, EMIT_LEA, target, operand_pinned(insn->base),
+			    insn->index == X86_NO_REG ? (unsigned)HOST_NONE : operand_pinned(insn->index), insn->scale, insn->disp);
+		return true;
+	}
 	if (!operand_address(t, &plain))
 		return false;
 	if (target == HOST_NONE) {

@@ -181,13 +181,25 @@ static struct jit_block *finish(struct translation *t)
 	return block;
 }
 
+/* PUSH and POP of registers. */
+static bool stack_frequent(const struct x86_insn *insn)
+{
+	return insn->encoding == X86_LEGACY && insn->map == X86_MAP_1BYTE && insn->opcode >> 4 == 5;
+}
+
 /* How far it is at most from the instruction's start to the next place for an island. */
 static unsigned ahead_of(const struct translation *t, const struct x86_insn *insn)
 {
 	if (insn->prefixes & (X86_PREFIX_REP | X86_PREFIX_REPNE) && insn->map == X86_MAP_1BYTE)
 		return MISS_AHEAD_REPEAT;
-	return !(insn->row->traits & X86_ENDS_BLOCK) && (jit_form(insn) || translate_vector_possible(t, insn)) ? MISS_AHEAD_OPERAND
-													       : MISS_AHEAD_SYSTEM;
+	if (insn->row->traits & X86_ENDS_BLOCK)
+		return insn->encoding == X86_LEGACY && insn->map == X86_MAP_1BYTE &&
+				       (insn->opcode == 0xe8 || (insn->opcode & 0xfe) == 0xc2 || insn->opcode == 0xeb ||
+					insn->opcode >> 4 == 7)
+			       ? MISS_AHEAD_JUMP
+			       : MISS_AHEAD_SYSTEM;
+	return jit_form(insn) || translate_vector_possible(t, insn) || stack_frequent(insn) ? MISS_AHEAD_OPERAND
+											    : MISS_AHEAD_SYSTEM;
 }
 
 static void emit_instructions(struct translation *t)
