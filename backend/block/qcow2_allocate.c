@@ -246,7 +246,7 @@ static enum status run_vouch(struct qcow2 *q, uint64_t first, uint64_t count)
 /* Chooses [first, first + *count) with its missing blocks at its end. */
 static enum status run_choose(struct qcow2 *q, uint64_t wanted, bool whole, uint64_t *first, uint64_t *count, uint64_t *missing)
 {
-	uint64_t extra = 0, end, found;
+	uint64_t extra = 0, end, found = 0;
 	enum status status;
 
 	for (;;) {
@@ -279,7 +279,7 @@ static enum status run_choose(struct qcow2 *q, uint64_t wanted, bool whole, uint
 
 enum status qcow2_allocate(struct qcow2 *q, uint64_t wanted, bool whole, struct qcow2_run *run)
 {
-	uint64_t first, count, missing;
+	uint64_t first = 0, count = 0, missing = 0;
 	enum status status = run_choose(q, wanted, whole, &first, &count, &missing);
 
 	if (!status)

@@ -41,7 +41,7 @@ static struct kvm_segment segment_to(const struct x86_segment *in)
 		.selector = in->selector,
 		.type = a & X86_SEGMENT_TYPE,
 		.s = !!(a & X86_SEGMENT_S),
-		.dpl = (a & X86_SEGMENT_DPL) >> X86_SEGMENT_DPL_SHIFT,
+		.dpl = (uint8_t)((a & X86_SEGMENT_DPL) >> X86_SEGMENT_DPL_SHIFT),
 		.present = (a & X86_SEGMENT_P) && !(a & X86_SEGMENT_UNUSABLE),
 		.unusable = !!(a & X86_SEGMENT_UNUSABLE),
 		.avl = !!(a & X86_SEGMENT_AVL),
