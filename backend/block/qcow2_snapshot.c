@@ -407,13 +407,16 @@ static enum status tables_turn(struct qcow2 *q, const struct qcow2_snapshot *sna
 {
 	uint64_t reach = UINT64_C(1) << (q->cluster_bits + q->l2_bits), old_size = q->size;
 	uint64_t needed = snapshot->disk_size / reach + (snapshot->disk_size % reach != 0), old_entries = q->l1_size;
-	uint64_t *old = malloc(old_entries * 8 + 1), *entries;
+	uint64_t *old, *entries;
 	enum status status = STATUS_NO_MEMORY;
 
 	if (needed < snapshot->l1_size)
 		needed = snapshot->l1_size;
+	if (needed > QCOW2_L1_BYTES_MAX / 8)
+		return STATUS_INVALID; /* the size that the image claims for it */
+	old = malloc(old_entries * 8 + 1);
 	entries = calloc(needed ? needed : 1, 8);
-	if (old && entries && needed <= QCOW2_L1_BYTES_MAX / 8) {
+	if (old && entries) {
 		memcpy(old, q->l1, old_entries * 8);
 		for (uint32_t i = 0; i < snapshot->l1_size; i++)
 			entries[i] = l1[i] & ~QCOW2_ENTRY_COPIED;

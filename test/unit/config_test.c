@@ -27,6 +27,7 @@ static enum status parse(const char *line)
 	for (word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
 		words[count++] = word;
 	why.text[0] = 0;
+	config_free(&config); /* of the case before */
 	return config_parse(&config, count, words, &why);
 }
 
