@@ -324,6 +324,8 @@ static uint8_t data_read(struct rtc *rtc, unsigned index)
 		interrupts_update_locked(rtc);
 		value = rtc->cmos[RTC_C];
 		rtc->cmos[RTC_C] = 0;
+		/* The pin is released here, even if the next flag is set a moment later: an edge that did not come would be waited for for ever. */
+		line_set_locked(rtc, false);
 		interrupts_update_locked(rtc);
 		return value;
 	case RTC_D: return D_VRT;

@@ -225,6 +225,21 @@ static void test_periodic_interrupt_keeps_its_rate(void **state)
 	assert_in_range(fixture.wakeups, 8000, 8193);
 }
 
+/* A host so slow that a period goes by within each access: the flag is there again before the read of C is over. */
+static void test_each_read_of_flags_releases_the_line(void **state)
+{
+	(void)state;
+	vm_clock_mode_set(&fixture.clock, CLOCK_PAUSED);
+	fixture.clock.host_khz = 1; /* each tick of the host's TSC is a millisecond */
+	vm_clock_mode_set(&fixture.clock, CLOCK_REAL);
+	put(0x0b, 0x42);
+	for (unsigned i = 1; i <= 100; i++) {
+		assert_int_equal(get(0x0c) & 0xc0, 0xc0);
+		assert_true(fixture.level[GSI]);
+		assert_int_equal(fixture.rises[GSI], i + 1);
+	}
+}
+
 static void test_cmos_ram_and_reset(void **state)
 {
 	(void)state;
@@ -305,6 +320,7 @@ int main(void)
 		cmocka_unit_test_setup(test_flags_are_there_without_interrupts, setup),
 		cmocka_unit_test_setup(test_alarm_matches_with_wildcards, setup),
 		cmocka_unit_test_setup(test_periodic_interrupt_keeps_its_rate, setup),
+		cmocka_unit_test_setup(test_each_read_of_flags_releases_the_line, setup),
 		cmocka_unit_test_setup(test_cmos_ram_and_reset, setup),
 		cmocka_unit_test_setup(test_hpet_takes_the_interrupt_over, setup),
 		cmocka_unit_test_setup(test_saved_state_keeps_the_guests_time, setup),
