@@ -112,6 +112,6 @@ static inline struct jit_block *jit_cache_find_crossing(struct jit_cache *cache,
 
 #define JIT_BLOCK_INSNS 64
 #define JIT_BLOCK_JUMPS 4                       /* conditional ones: the fourth ends it */
-#define JIT_BLOCK_CODE (JIT_BLOCK_INSNS * 400u) /* more than any block can need */
+#define JIT_BLOCK_CODE (JIT_BLOCK_INSNS * 480u) /* more than any block can need */
 
 #endif

@@ -116,7 +116,7 @@ static void emit_rep(struct translation *t, const struct x86_insn *insn)
 }
 
 /* MOVS: A4, A5; STOS: AA, AB. With REPNE they repeat as well, but nobody writes that. */
-static bool possible(const struct translation *t, const struct x86_insn *insn)
+bool repeat_possible(const struct translation *t, const struct x86_insn *insn)
 {
 	unsigned opcode = insn->opcode & 0xfe;
 
@@ -132,7 +132,7 @@ bool translate_repeat(struct translation *t, const struct x86_insn *insn)
 	struct label handler = {.uses = 0}, done = {.uses = 0};
 	struct emitter *e = &t->e;
 
-	if (!possible(t, insn))
+	if (!repeat_possible(t, insn))
 		return false;
 	emit_load(e, HOST_R14, HOST_RSP, JIT_OFFSET(cpu));
 	emit_load(e, HOST_RCX, HOST_R14, CPU(s.rflags));

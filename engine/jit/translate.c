@@ -85,6 +85,12 @@ static bool translate_short_increment(struct translation *t, const struct x86_in
 	return true;
 }
 
+/* Does the block go on behind it, though its row says that it ends blocks? */
+static bool stays(const struct translation *t, const struct x86_insn *insn)
+{
+	return translate_system_stays(t, insn) || repeat_possible(t, insn);
+}
+
 static void translate_instruction(struct translation *t, const struct x86_insn *insn)
 {
 	bool ends = insn->row->traits & X86_ENDS_BLOCK;
@@ -95,11 +101,10 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 		translate_handler(t, insn, ends);
 		return;
 	}
-	if (translate_system(t, insn) || (ends ? translate_branch(t, insn) : does_nothing(insn)))
+	if (translate_system(t, insn) || translate_repeat(t, insn) || (ends ? translate_branch(t, insn) : does_nothing(insn)))
 		return;
-	if (!ends &&
-	    (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) || translate_x87(t, insn) ||
-	     translate_bit(t, insn) || translate_repeat(t, insn) || translate_short_increment(t, insn)))
+	if (!ends && (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) ||
+		      translate_x87(t, insn) || translate_bit(t, insn) || translate_short_increment(t, insn)))
 		return;
 	translate_handler(t, insn, ends);
 }
@@ -109,7 +114,7 @@ static bool goes_on(const struct translation *t, const struct x86_insn *insn, un
 {
 	if (insn->row->traits & X86_UNDEFINED)
 		return false;
-	if (translate_system_stays(t, insn))
+	if (stays(t, insn))
 		return true;
 	return branch_conditional(insn) && ++*jumps < JIT_BLOCK_JUMPS;
 }
@@ -227,7 +232,7 @@ static void emit_instructions(struct translation *t)
 	}
 	watch_span(t, CODE_EXIT);
 	/* Not ended by a jump: on to what follows. */
-	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK) || translate_system_stays(t, &t->insn[t->count - 1]))
+	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK) || stays(t, &t->insn[t->count - 1]))
 		branch_on(t);
 	branch_stubs(t);
 }

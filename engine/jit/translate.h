@@ -178,6 +178,7 @@ void stack_adjust(struct translation *t, int32_t by);
 bool translate_bit(struct translation *t, const struct x86_insn *insn);
 /* repeat.c: REP MOVS, REP STOS */
 bool translate_repeat(struct translation *t, const struct x86_insn *insn);
+bool repeat_possible(const struct translation *t, const struct x86_insn *insn);
 /* system.c */
 bool translate_system(struct translation *t, const struct x86_insn *insn);
 bool translate_system_stays(const struct translation *t, const struct x86_insn *insn);
