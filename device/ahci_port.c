@@ -408,6 +408,7 @@ static bool port_step(struct ahci_port *port)
 void ahci_run(struct ahci *ahci)
 {
 	bool again = !ahci->running;
+	unsigned rounds = 0;
 
 	if (ahci->running)
 		return;
@@ -421,6 +422,7 @@ void ahci_run(struct ahci *ahci)
 				continue;
 			again = true;
 			host_mutex_unlock(&ahci->lock);
+			block_rounds_bound(&port->request, rounds++);
 			block_submit(port->block, &port->request);
 			host_mutex_lock(&ahci->lock);
 		}

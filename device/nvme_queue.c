@@ -240,6 +240,8 @@ static struct block_request **queue_gather(struct nvme *nvme, unsigned queue, st
 
 void nvme_run(struct nvme *nvme)
 {
+	unsigned rounds = 0;
+
 	if (nvme->running)
 		return;
 	nvme->running = true;
@@ -252,6 +254,7 @@ void nvme_run(struct nvme *nvme)
 				end = queue_gather(nvme, queue, end);
 		*end = NULL;
 		host_mutex_unlock(&nvme->lock);
+		block_rounds_bound(list, rounds++);
 		if (list)
 			block_submit(nvme->block, list);
 		host_mutex_lock(&nvme->lock);

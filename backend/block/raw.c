@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * raw.c - opens a raw disk: a file or a block device of the host. block_raw_submit hands its requests to raw_uring.c or raw_threads.c.
+ * raw.c - opens a raw disk: a file or a block device of the host. block_raw_submit hands its requests to raw_submit.c.
  *
  * image_lock.c locks it against other VMs and programs. block_raw_lend makes a block of a file that another format's backend has opened.
  */
@@ -51,7 +51,7 @@ static void block_raw_submit(struct block *block, struct block_request *list)
 	pthread_mutex_lock(&disk->lock);
 	disk->under_way += count;
 	pthread_mutex_unlock(&disk->lock);
-	disk->io->submit(disk, list);
+	raw_submit(disk, list);
 }
 
 static void block_raw_drain(struct block *block)
@@ -104,6 +104,8 @@ static void block_raw_close(struct block *block)
 
 	block_raw_drain(block);
 	disk->io->stop(disk);
+	if (disk->writer)
+		raw_pool_stop(disk->writer);
 	raw_free(disk);
 }
 
@@ -250,6 +252,7 @@ static struct raw_disk *raw_disk_make(const char *path, bool readonly)
 /* The last step of opening: `status` is that of those before it. */
 static enum status raw_disk_start(struct block **block, struct raw_disk *disk, enum status status, struct reason *why)
 {
+	raw_submit_open(disk);
 	if (status == STATUS_OK)
 		status = raw_io_start(disk, why);
 	if (status != STATUS_OK) {

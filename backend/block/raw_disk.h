@@ -2,7 +2,7 @@
 /*
  * raw_disk.h - what the files of the raw backend share: the open disk, and a request as a series of system calls.
  *
- * raw.c opens; raw_step.c says which system call a request needs next and what its result means; raw_uring.c and raw_threads.c
+ * raw.c opens; raw_submit.c says which way a request goes; raw_step.c says which system call a request needs next and what its result means; raw_uring.c and raw_threads.c
  * are the two ways to make those calls.
  */
 #ifndef HOLON_BLOCK_RAW_DISK_H
@@ -15,6 +15,7 @@
 #include <holon/block.h>
 
 struct raw_disk;
+struct raw_pool;
 
 /* One way to make system calls without blocking the caller. */
 struct raw_io {
@@ -33,9 +34,13 @@ struct raw_disk {
 	char *path;
 	const struct raw_io *io;
 	void *io_data;
-	atomic_bool no_punch;      /* the file system has no FALLOC_FL_PUNCH_HOLE */
-	atomic_bool no_zero_range; /* nor FALLOC_FL_ZERO_RANGE */
-	pthread_mutex_t lock;      /* under_way; a leaf */
+	atomic_bool no_punch;        /* the file system has no FALLOC_FL_PUNCH_HOLE */
+	atomic_bool no_zero_range;   /* nor FALLOC_FL_ZERO_RANGE */
+	bool in_memory;              /* nothing of it is anywhere else: no call waits */
+	atomic_bool no_nowait_read;  /* the file system has no RWF_NOWAIT for it */
+	atomic_bool no_nowait_write; /* likewise; then `writer` does the writes, if there is one */
+	struct raw_pool *writer;
+	pthread_mutex_t lock; /* under_way; a leaf */
 	pthread_cond_t idle;
 	unsigned under_way;
 };
@@ -57,6 +62,15 @@ void raw_step_begin(struct block_request *request);
 void raw_step_next(struct raw_disk *disk, struct block_request *request, struct raw_step *step);
 /* `result` is the call's value, or -errno. true: the request is complete, *status says how. false: ask for the next step. */
 bool raw_step_result(struct raw_disk *disk, struct block_request *request, int result, enum status *status);
+
+/* raw_threads.c: threads that make one request's system calls after the other's; some thread or an error. */
+enum status raw_pool_start(struct raw_pool **started, struct raw_disk *disk, unsigned threads) must_check;
+void raw_pool_submit(struct raw_pool *pool, struct block_request *list);
+void raw_pool_stop(struct raw_pool *pool); /* nothing is under way */
+
+/* raw_submit.c: requests that have begun, any thread. open: once the file is. */
+void raw_submit(struct raw_disk *disk, struct block_request *list);
+void raw_submit_open(struct raw_disk *disk);
 
 /* Hands the request back to the device. No lock held. */
 void raw_request_done(struct raw_disk *disk, struct block_request *request, enum status status);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * raw_threads.c - system calls from a small pool of threads, for hosts without io_uring.
+ * raw_threads.c - system calls from a small pool of threads: for hosts without io_uring, and for what io_uring would hand to threads of its own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,8 @@
 
 #define RAW_THREADS 4
 
-struct raw_threads_data {
+struct raw_pool {
+	struct raw_disk *disk;
 	pthread_t thread[RAW_THREADS];
 	unsigned threads;
 	pthread_mutex_t lock; /* what follows */
@@ -46,85 +47,101 @@ static void request_execute(struct raw_disk *disk, struct block_request *request
 	raw_request_done(disk, request, status);
 }
 
-static void *raw_threads_main(void *argument)
+static void *raw_pool_main(void *argument)
 {
-	struct raw_disk *disk = argument;
-	struct raw_threads_data *data = disk->io_data;
+	struct raw_pool *pool = argument;
 
-	pthread_mutex_lock(&data->lock);
+	pthread_mutex_lock(&pool->lock);
 	for (;;) {
-		struct block_request *request = data->waiting;
+		struct block_request *request = pool->waiting;
 
-		if (!request && data->stopping)
+		if (!request && pool->stopping)
 			break;
 		if (!request) {
-			pthread_cond_wait(&data->more, &data->lock);
+			pthread_cond_wait(&pool->more, &pool->lock);
 			continue;
 		}
-		data->waiting = request->next;
-		if (!data->waiting)
-			data->waiting_end = &data->waiting;
-		pthread_mutex_unlock(&data->lock);
-		request_execute(disk, request);
-		pthread_mutex_lock(&data->lock);
+		pool->waiting = request->next;
+		if (!pool->waiting)
+			pool->waiting_end = &pool->waiting;
+		pthread_mutex_unlock(&pool->lock);
+		request_execute(pool->disk, request);
+		pthread_mutex_lock(&pool->lock);
 	}
-	pthread_mutex_unlock(&data->lock);
+	pthread_mutex_unlock(&pool->lock);
 	return NULL;
 }
 
-static void raw_threads_submit(struct raw_disk *disk, struct block_request *list)
+void raw_pool_submit(struct raw_pool *pool, struct block_request *list)
 {
-	struct raw_threads_data *data = disk->io_data;
 	bool several = list->next != NULL;
 
-	pthread_mutex_lock(&data->lock);
-	*data->waiting_end = list;
+	pthread_mutex_lock(&pool->lock);
+	*pool->waiting_end = list;
 	while (list->next)
 		list = list->next;
-	data->waiting_end = &list->next;
-	pthread_mutex_unlock(&data->lock);
+	pool->waiting_end = &list->next;
+	pthread_mutex_unlock(&pool->lock);
 	if (several)
-		pthread_cond_broadcast(&data->more);
+		pthread_cond_broadcast(&pool->more);
 	else
-		pthread_cond_signal(&data->more);
+		pthread_cond_signal(&pool->more);
 }
 
-static void raw_threads_stop(struct raw_disk *disk)
+void raw_pool_stop(struct raw_pool *pool)
 {
-	struct raw_threads_data *data = disk->io_data;
+	pthread_mutex_lock(&pool->lock);
+	pool->stopping = true;
+	pthread_mutex_unlock(&pool->lock);
+	pthread_cond_broadcast(&pool->more);
+	for (unsigned i = 0; i < pool->threads; i++)
+		pthread_join(pool->thread[i], NULL);
+	pthread_cond_destroy(&pool->more);
+	pthread_mutex_destroy(&pool->lock);
+	free(pool);
+}
 
-	pthread_mutex_lock(&data->lock);
-	data->stopping = true;
-	pthread_mutex_unlock(&data->lock);
-	pthread_cond_broadcast(&data->more);
-	for (unsigned i = 0; i < data->threads; i++)
-		pthread_join(data->thread[i], NULL);
-	pthread_cond_destroy(&data->more);
-	pthread_mutex_destroy(&data->lock);
-	free(data);
+enum status raw_pool_start(struct raw_pool **started, struct raw_disk *disk, unsigned threads)
+{
+	struct raw_pool *pool = calloc(1, sizeof(*pool));
+	enum status status = STATUS_OK;
+
+	if (!pool)
+		return STATUS_NO_MEMORY;
+	pool->disk = disk;
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->more, NULL);
+	pool->waiting_end = &pool->waiting;
+	while (status == STATUS_OK && pool->threads < threads) {
+		status = block_thread_start(&pool->thread[pool->threads], raw_pool_main, pool);
+		if (status == STATUS_OK)
+			pool->threads++;
+	}
+	if (pool->threads == 0) {
+		raw_pool_stop(pool);
+		return status;
+	}
+	*started = pool; /* one is enough to go on */
+	return STATUS_OK;
 }
 
 static enum status raw_threads_start(struct raw_disk *disk)
 {
-	struct raw_threads_data *data = calloc(1, sizeof(*data));
-	enum status status = STATUS_OK;
+	struct raw_pool *pool = NULL;
+	enum status status = raw_pool_start(&pool, disk, RAW_THREADS);
 
-	if (!data)
-		return STATUS_NO_MEMORY;
-	pthread_mutex_init(&data->lock, NULL);
-	pthread_cond_init(&data->more, NULL);
-	data->waiting_end = &data->waiting;
-	disk->io_data = data;
-	while (status == STATUS_OK && data->threads < RAW_THREADS) {
-		status = block_thread_start(&data->thread[data->threads], raw_threads_main, disk);
-		if (status == STATUS_OK)
-			data->threads++;
-	}
-	if (status == STATUS_OK || data->threads)
-		return STATUS_OK; /* one is enough to go on */
-	raw_threads_stop(disk);
-	disk->io_data = NULL;
+	disk->io_data = pool;
 	return status;
+}
+
+static void raw_threads_submit(struct raw_disk *disk, struct block_request *list)
+{
+	raw_pool_submit(disk->io_data, list);
+}
+
+static void raw_threads_stop(struct raw_disk *disk)
+{
+	raw_pool_stop(disk->io_data);
 }
 
 const struct raw_io raw_threads = {

@@ -200,12 +200,14 @@ static struct block_request *virtio_blk_gather(struct virtio_blk *blk)
 static void virtio_blk_run(struct virtio_blk *blk)
 {
 	struct block_request *list;
+	unsigned rounds = 0;
 
 	if (blk->running)
 		return;
 	blk->running = true;
 	while ((list = virtio_blk_gather(blk)) != NULL) {
 		host_mutex_unlock(&blk->pci.lock);
+		block_rounds_bound(list, rounds++);
 		block_submit(blk->block, list);
 		host_mutex_lock(&blk->pci.lock);
 	}

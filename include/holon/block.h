@@ -17,6 +17,8 @@
 
 #include <holon/status.h>
 
+#define BLOCK_ROUNDS_MAX 32u
+
 enum block_operation { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
 
 struct block_segment { /* laid out as struct iovec */
@@ -27,6 +29,7 @@ struct block_segment { /* laid out as struct iovec */
 struct block_request {
 	enum block_operation operation;
 	bool may_unmap;  /* WRITE_ZEROES: holes are welcome */
+	bool elsewhere;  /* not on the submitter's thread, which has served its queue for long enough */
 	uint64_t offset; /* bytes, a multiple of the block size */
 	uint64_t length; /* bytes, the sum of the segments for READ and WRITE */
 	struct block_segment *segment;
@@ -71,5 +74,15 @@ void block_size_set(struct block *block, uint64_t size);
 
 /* Any thread. Out of range, misaligned, or a write to a read-only disk: done with STATUS_RANGE or STATUS_PERMISSION, never reaches the backend. */
 void block_submit(struct block *block, struct block_request *list);
+
+/*
+ * For devices that submit in a loop until their queue is empty: a backend that answers at once could keep the thread, which may be a vcpu's, for ever.
+ * Called before each submission with the number of rounds that the loop has made; in later ones other threads do the work, and go on with the queue.
+ */
+static inline void block_rounds_bound(struct block_request *list, unsigned rounds)
+{
+	for (; rounds >= BLOCK_ROUNDS_MAX && list; list = list->next)
+		list->elsewhere = true;
+}
 
 #endif

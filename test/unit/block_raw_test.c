@@ -549,6 +549,51 @@ static void a_full_disk_is_no_space_and_no_death(void **state)
 	block->close(block);
 }
 
+static pthread_t done_by;
+static atomic_bool done_at_all;
+
+static void note_thread(struct block_request *request, enum status status)
+{
+	(void)request;
+	assert_int_equal(status, STATUS_OK);
+	done_by = pthread_self();
+	atomic_store(&done_at_all, true);
+}
+
+static bool done_by_submitter(struct block *block, bool elsewhere)
+{
+	static uint8_t bytes[4096];
+	struct block_segment segment = {bytes, sizeof(bytes)};
+	struct block_request request = {.operation = BLOCK_READ,
+					.elsewhere = elsewhere,
+					.length = sizeof(bytes),
+					.segment = &segment,
+					.segments = 1,
+					.done = note_thread};
+
+	atomic_store(&done_at_all, false);
+	block_submit(block, &request);
+	block->drain(block);
+	assert_true(atomic_load(&done_at_all));
+	return pthread_equal(done_by, pthread_self());
+}
+
+/* A thread that has served others' requests for long enough asks for them to be done elsewhere (block_rounds_bound). */
+static void what_is_cached_is_answered_by_who_asks(void **state)
+{
+	struct block *block = disk_open(false);
+	uint8_t bytes[4096] = {1};
+
+	(void)state;
+	assert_int_equal(run(block, BLOCK_WRITE, 0, sizeof(bytes), bytes), STATUS_OK);
+	assert_false(done_by_submitter(block, true));
+	if (done_by_submitter(block, false))
+		assert_false(((struct raw_disk *)block)->no_nowait_read);
+	else
+		assert_true(((struct raw_disk *)block)->no_nowait_read); /* this file system cannot say what is cached */
+	block->close(block);
+}
+
 static int folder_make(void **state)
 {
 	(void)state;
@@ -583,6 +628,7 @@ int main(void)
 		BOTH(many_threads_share_one_disk),
 		BOTH(a_flood_is_served_and_drained),
 		BOTH(a_file_grows_in_use),
+		BOTH(what_is_cached_is_answered_by_who_asks),
 		BOTH(two_opens_lock_each_other_out),
 		BOTH(what_cannot_be_a_disk_is_refused_in_one_line),
 		BOTH(a_tail_that_is_no_sector_is_left_alone),
