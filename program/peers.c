@@ -51,6 +51,13 @@ static struct peer **peer_next(struct board_backends *backends, const struct vm_
 	return NULL;
 }
 
+bool peers_any(struct board_backends *backends, const struct vm_config *config)
+{
+	unsigned at = 0;
+
+	return peer_next(backends, config, &at);
+}
+
 enum status peers_start(struct board_backends *backends, const struct vm_config *config, uint8_t *ram, int fd, struct reason *why)
 {
 	enum status status = STATUS_OK;

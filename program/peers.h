@@ -5,6 +5,7 @@
 #ifndef HOLON_PROGRAM_PEERS_H
 #define HOLON_PROGRAM_PEERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <holon/board.h>
@@ -12,6 +13,7 @@
 
 /* Connects to those that are there and starts those that are ours. On failure what was made stays in `backends`, for peers_close. */
 enum status peers_connect(struct board_backends *backends, const struct vm_config *config, struct reason *why) must_check;
+bool peers_any(struct board_backends *backends, const struct vm_config *config);
 /* Gives them the VM's RAM: config->memory bytes at `ram`, shown by `fd`. */
 enum status peers_start(struct board_backends *backends, const struct vm_config *config, uint8_t *ram, int fd,
 			struct reason *why) must_check;

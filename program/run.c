@@ -203,9 +203,15 @@ static enum status vm_make(struct run *run, struct reason *why)
 	}
 }
 
+/* KVM maps large pages, which most hosts give to private memory only; a process that serves a device needs a file. */
+static bool ram_is_shared(struct run *run)
+{
+	return !run->engine.engine->maps_large_pages || peers_any(&run->backends, &run->config);
+}
+
 static enum status machine_make(struct run *run, struct reason *why)
 {
-	enum status status = host_ram_create(&run->ram, &run->ram_fd, run->config.memory, why);
+	enum status status = host_ram_create(&run->ram, &run->ram_fd, run->config.memory, ram_is_shared(run), why);
 
 	if (status)
 		return status;

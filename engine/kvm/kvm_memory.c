@@ -27,7 +27,7 @@ enum status kvm_memory_attach(struct kvm_vm *self, struct reason *why)
 {
 	struct guest_memory *memory = &self->vm->memory;
 
-	/* Best effort: the host may keep huge pages of shared memory off (/sys/kernel/mm/transparent_hugepage/shmem_enabled). */
+	/* Best effort: most hosts keep huge pages of shared memory off (/sys/kernel/mm/transparent_hugepage/shmem_enabled). */
 	madvise(memory->base, memory->size, MADV_HUGEPAGE);
 	for (; self->slots < memory->slots; self->slots++) {
 		const struct memory_slot *slot = &memory->slot[self->slots];

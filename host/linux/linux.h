@@ -23,8 +23,8 @@ void host_crash_hook_set(void (*hook)(void));
 /* For handlers of SIGSEGV and its like that found the fault not to be theirs: hook, then the default action. */
 _Noreturn void host_crash(int signal);
 
-/* Guest RAM: a shared memfd, zero, committed when touched, not in core dumps. */
-enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, struct reason *why) must_check;
+/* Guest RAM: zero, committed when touched, not in core dumps. shared: a memfd, for other processes to map; else *fd is -1. */
+enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, bool shared, struct reason *why) must_check;
 void host_ram_destroy(uint8_t *ram, int fd, uint64_t size);
 /* Bytes of physical memory and swap that this process may hope for (cgroup limits count). */
 uint64_t host_memory_total(void);

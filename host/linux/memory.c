@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * memory.c - creation-time memory (small: the C library's; from a page on: mmap, committed when touched) and guest RAM (a memfd).
+ * memory.c - creation-time memory (small: the C library's; from a page on: mmap, committed when touched) and guest RAM.
+ *
+ * Guest RAM is a memfd where another process has to see it, or private memory: most hosts give large pages to private memory only.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +15,7 @@
 #include "host/linux/linux.h"
 
 #define PAGE 4096u
+#define LARGE_PAGE (UINT64_C(2) << 20)
 #define CACHE_LINE 64u
 
 void *host_allocate(size_t size)
@@ -42,16 +45,44 @@ void host_free(void *memory, size_t size)
 
 void host_ram_discard(uint8_t *ram, size_t size)
 {
-	/* RAM is a memfd: its pages go, in every mapping. Memory of another kind, in tests, is at least zero then. */
-	if (madvise(ram, size, MADV_REMOVE))
+	/* The pages of a memfd go in every mapping; private ones just go. */
+	if (madvise(ram, size, MADV_REMOVE) && madvise(ram, size, MADV_DONTNEED))
 		memset(ram, 0, size);
 }
 
-enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, struct reason *why)
+static enum status map_failed(uint64_t size, struct reason *why)
+{
+	return reason_give(why, host_status_of_errno(errno),
+			   "guest memory: %llu MiB: %s; use a smaller --memory or raise the address space limit (ulimit -v)",
+			   (unsigned long long)(size >> 20), strerror(errno));
+}
+
+/* Begins at a large page, so that KVM can map it so. A child process must not get it: each page would be copied. */
+static enum status private_create(uint8_t **ram, uint64_t size, struct reason *why)
+{
+	uint8_t *memory = mmap(NULL, size + LARGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t before;
+
+	if (memory == MAP_FAILED)
+		return map_failed(size, why);
+	before = -(uintptr_t)memory & (LARGE_PAGE - 1);
+	if (before)
+		munmap(memory, before);
+	munmap(memory + before + size, LARGE_PAGE - before);
+	*ram = memory + before;
+	madvise(*ram, size, MADV_DONTDUMP);
+	madvise(*ram, size, MADV_DONTFORK);
+	return STATUS_OK;
+}
+
+enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, bool shared, struct reason *why)
 {
 	enum status status;
 	void *memory;
 
+	*fd = -1;
+	if (!shared)
+		return private_create(ram, size, why);
 	*fd = memfd_create("holon-ram", MFD_CLOEXEC);
 	if (*fd < 0)
 		return reason_give(why, host_status_of_errno(errno), "guest memory: memfd_create: %s; allow it to this process",
@@ -65,10 +96,7 @@ enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, struct reason
 	}
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
 	if (memory == MAP_FAILED) {
-		status = host_status_of_errno(errno);
-		reason_give(why, status,
-			    "guest memory: %llu MiB: %s; use a smaller --memory or raise the address space limit (ulimit -v)",
-			    (unsigned long long)(size >> 20), strerror(errno));
+		status = map_failed(size, why);
 		goto close_fd;
 	}
 	madvise(memory, size, MADV_DONTDUMP);
@@ -83,7 +111,8 @@ close_fd:
 void host_ram_destroy(uint8_t *ram, int fd, uint64_t size)
 {
 	munmap(ram, size);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* A cgroup's limit file: a number of bytes, or "max". */

@@ -38,7 +38,8 @@ struct engine_stats {
 
 struct engine {
 	const char *name;
-	bool counts; /* can keep COUNTED time (config->deterministic) */
+	bool counts;           /* can keep COUNTED time (config->deterministic) */
+	bool maps_large_pages; /* gains from RAM in the host's large pages */
 	/* Can it run a 64-bit guest here? `why` says what was found, good or bad, as "NAME: ...". */
 	enum status (*probe)(struct reason *why);
 	/*

@@ -2,7 +2,7 @@
 /*
  * guest_memory.h - the guest's RAM: where it is in the host, who has written it, and where code was translated.
  *
- * RAM is one host mapping (`base`, `size`; a shared memfd); slots say which guest-physical range shows which part
+ * RAM is one host mapping (`base`, `size`; a memfd or private memory); slots say which guest-physical range shows which part
  * of it. A *RAM page* is an index into that mapping: (hva - base) / 4096. The guest is hostile and runs at the
  * same time: read a structure once into a local copy, check the copy.
  *

@@ -73,7 +73,7 @@ void machine_create(struct machine *machine)
 	machine->backends.console = &machine->console;
 	machine->backends.decompress = decompress;
 	machine->backends.decompress_free = decompress_free;
-	status = host_ram_create(&machine->ram, &machine->ram_fd, machine->config.memory, &why);
+	status = host_ram_create(&machine->ram, &machine->ram_fd, machine->config.memory, true, &why);
 	if (!status)
 		status = vm_create(&machine->vm, &machine->config, engine, machine->ram, &why);
 	if (!status)

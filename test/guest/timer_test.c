@@ -308,6 +308,8 @@ static void tsc(void)
 			      "CPUID.15's TSC frequency is what the PIT measures");
 		else
 			skip("CPUID.15 gives no frequency");
+	} else {
+		skip("no CPUID.15");
 	}
 	if (cpu_has(7, 1, 1)) {
 		uint64_t before = rdtsc();

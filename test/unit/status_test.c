@@ -217,15 +217,39 @@ static void guest_ram_is_zero_shared_and_sparse(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(host_ram_create(&ram, &fd, size, &why), STATUS_OK);
+	assert_int_equal(host_ram_create(&ram, &fd, size, true, &why), STATUS_OK);
 	assert_int_equal(ram[size - 1], 0);
 	ram[5000] = 7;
 	assert_int_equal(pread(fd, &byte, 1, 5000), 1);
 	assert_int_equal(byte, 7);
 	assert_int_equal(fstat(fd, &stat), 0);
 	assert_true((uint64_t)stat.st_blocks * 512 < UINT64_C(64) << 20);
+	host_ram_discard(ram + 4096, 4096);
+	assert_int_equal(ram[5000], 0);
 	host_ram_destroy(ram, fd, size);
 	assert_true(host_memory_total() > UINT64_C(64) << 20);
+}
+
+static void private_guest_ram_begins_at_a_large_page(void **state)
+{
+	uint64_t size = UINT64_C(512) << 20;
+	struct reason why;
+	uint8_t *ram;
+	int fd;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(host_ram_create(&ram, &fd, size, false, &why), STATUS_OK);
+		assert_int_equal(fd, -1);
+		assert_int_equal((uintptr_t)ram & 0x1fffff, 0);
+		assert_int_equal(ram[size - 1], 0);
+		ram[5000] = ram[4095] = ram[8192] = 7;
+		host_ram_discard(ram + 4096, 4096);
+		assert_int_equal(ram[5000], 0);
+		assert_int_equal(ram[4095], 7);
+		assert_int_equal(ram[8192], 7);
+		host_ram_destroy(ram, fd, size);
+	}
 }
 
 static void bad_files_are_refused_with_a_reason(void **state)
@@ -290,6 +314,7 @@ int main(void)
 		cmocka_unit_test(the_tsc_frequency_fits_the_clock),
 		cmocka_unit_test(random_bytes_differ),
 		cmocka_unit_test(guest_ram_is_zero_shared_and_sparse),
+		cmocka_unit_test(private_guest_ram_begins_at_a_large_page),
 		cmocka_unit_test(bad_files_are_refused_with_a_reason),
 		cmocka_unit_test(a_lock_keeps_the_second_writer_out),
 	};
