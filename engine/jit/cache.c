@@ -51,7 +51,18 @@ bool jit_cache_room(const struct jit_cache *cache)
 
 void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
 {
-	cache->hash[jit_cache_slot(block->hva, block->key)] = (uint32_t)(block - cache->block) + 1;
+	uint32_t *link = &cache->hash[jit_cache_slot(block->hva, block->key)];
+
+	block->next = *link;
+	*link = (uint32_t)(block - cache->block) + 1;
+	for (link = &block->next; *link; link = &cache->block[*link - 1].next) {
+		const struct jit_block *other = &cache->block[*link - 1];
+
+		if (other->hva == block->hva && other->key == block->key) {
+			*link = other->next;
+			break;
+		}
+	}
 	cache->translated++;
 	if (cache->used - cache->settled >= SETTLE) {
 		host_code_settled(&cache->code, cache->settled, cache->used);

@@ -44,6 +44,7 @@ struct jit_block {
 	uint32_t code;  /* the far entry, for which R14 = RIP, */
 	uint32_t near;  /* the near entry, for jumps inside the page, */
 	uint32_t end;   /* and where its code ends */
+	uint32_t next;  /* of its hash slot: block number + 1, 0 ends the chain */
 	uint16_t key;
 	uint16_t traps; /* how many entries, after the code's end */
 };
@@ -62,7 +63,7 @@ struct jit_cache {
 	uint32_t insns, insns_max;
 	struct jit_block *block; /* in the order of their code */
 	uint32_t blocks, blocks_max;
-	uint32_t hash[1u << JIT_HASH_BITS]; /* block number + 1 */
+	uint32_t hash[1u << JIT_HASH_BITS]; /* block number + 1, the head of a chain */
 	uint64_t translated, flushes;
 };
 
@@ -72,6 +73,7 @@ void jit_cache_destroy(struct jit_cache *cache);
 void jit_cache_flush(struct jit_cache *cache);
 /* Is there room for another block, whatever its size? */
 bool jit_cache_room(const struct jit_cache *cache);
+/* Takes the place of an older one of the same bytes and key. */
 void jit_cache_insert(struct jit_cache *cache, struct jit_block *block);
 /* The block whose code contains host address pc, or NULL. */
 const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const uint8_t *pc);
@@ -87,15 +89,18 @@ static inline struct jit_block *jit_cache_find(struct jit_cache *cache, const st
 					       unsigned key)
 {
 	uint32_t number = cache->hash[jit_cache_slot(hva, key)];
-	struct jit_block *block;
 
-	if (!number)
-		return 0;
-	block = &cache->block[number - 1];
-	if (block->hva != hva || block->key != key ||
-	    atomic_load_explicit(&memory->code_generation[block->page], memory_order_relaxed) != block->generation)
-		return 0;
-	return block;
+	while (number) {
+		struct jit_block *block = &cache->block[number - 1];
+
+		if (block->hva == hva && block->key == key)
+			return atomic_load_explicit(&memory->code_generation[block->page], memory_order_relaxed) ==
+					       block->generation
+				       ? block
+				       : (struct jit_block *)0;
+		number = block->next;
+	}
+	return 0;
 }
 
 static inline struct jit_block *jit_cache_find_crossing(struct jit_cache *cache, const struct guest_memory *memory,
