@@ -75,8 +75,9 @@ struct x86_cpu {
 	struct x86_tlb *
 		tlb_contexts; /* X86_TLB_CONTEXTS of them and one that stays empty: in use while #AC is armed, so that every access is checked */
 	uint16_t tlb_pcid[X86_TLB_CONTEXTS];
-	uint8_t tlb_current, tlb_next; /* CR3's context; round robin */
-	void *unwind[5];               /* __builtin_setjmp: where a fault goes */
+	uint64_t tlb_turn, tlb_taken[X86_TLB_CONTEXTS]; /* counts changes of CR3; the turn at which a context was taken last */
+	uint8_t tlb_current;                            /* CR3's context */
+	void *unwind[5];                                /* __builtin_setjmp: where a fault goes */
 	/* The fault being raised */
 	uint8_t fault_vector;
 	bool fault_has_error;

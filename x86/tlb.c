@@ -47,22 +47,32 @@ static void jumps_flush(struct x86_tlb *tlb, bool user)
 	}
 }
 
-static void index_clear(struct x86_tlb *tlb, unsigned index)
+static void fetch_clear(struct x86_tlb *tlb, unsigned index, bool user)
 {
 	uint64_t empty = empty_tag(index);
+
+	if (tlb->fetch[user].tag[index] == empty)
+		return;
+	tlb->fetch[user].tag[index] = empty;
+	jumps_flush(tlb, user);
+}
+
+/* all: the supervisor's fetch entry too, even if it is global. Its jump targets are dear: a kernel's code is looked up all the time. */
+static void index_clear(struct x86_tlb *tlb, unsigned index, bool all)
+{
+	uint64_t empty = empty_tag(index), bit = UINT64_C(1) << index % 64;
 
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
 		tlb->read[mode].tag[index] = empty;
 		tlb->write[mode].tag[index] = empty;
 	}
-	for (unsigned user = 0; user < 2; user++) {
-		if (tlb->fetch[user].tag[index] == empty)
-			continue;
-		tlb->fetch[user].tag[index] = empty;
-		jumps_flush(tlb, user);
-	}
-	tlb->used[index / 64] &= ~(UINT64_C(1) << index % 64);
-	tlb->nonglobal[index / 64] &= ~(UINT64_C(1) << index % 64);
+	fetch_clear(tlb, index, true);
+	tlb->nonglobal[index / 64] &= ~bit;
+	if (!all && !(tlb->nonglobal_fetch[index / 64] & bit) && tlb->fetch[0].tag[index] != empty)
+		return;
+	fetch_clear(tlb, index, false);
+	tlb->nonglobal_fetch[index / 64] &= ~bit;
+	tlb->used[index / 64] &= ~bit;
 }
 
 void x86_tlb_jumps_flush_mode(struct x86_cpu *cpu, unsigned mode)
@@ -103,8 +113,8 @@ static void context_start(struct x86_cpu *cpu, unsigned context, uint16_t pcid)
 	struct x86_tlb *tlb = &cpu->tlb_contexts[context];
 
 	if (cpu->tlb_pcid[context] == PCID_UNUSED) {
-		index_clear(tlb, 0);
-		index_clear(tlb, 1);
+		index_clear(tlb, 0, true);
+		index_clear(tlb, 1, true);
 	}
 	cpu->tlb_pcid[context] = pcid;
 }
@@ -117,10 +127,10 @@ enum status x86_tlb_create(struct x86_cpu *cpu)
 	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
 		cpu->tlb_pcid[context] = PCID_UNUSED;
 	context_start(cpu, 0, 0);
-	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], 0);
-	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], 1);
+	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], 0, true);
+	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], 1, true);
 	cpu->tlb_current = 0;
-	cpu->tlb_next = 0;
+	cpu->tlb_turn = 0;
 	cpu->tlb = cpu->tlb_contexts;
 	return STATUS_OK;
 }
@@ -144,10 +154,10 @@ static void context_flush(struct x86_tlb *tlb, bool global)
 {
 	copies_drop(tlb);
 	for (unsigned word = 0; word < X86_TLB_ENTRIES / 64; word++) {
-		uint64_t gone = global ? tlb->used[word] : tlb->used[word] & tlb->nonglobal[word];
+		uint64_t gone = global ? tlb->used[word] : tlb->nonglobal[word] | tlb->nonglobal_fetch[word];
 
 		for (; gone; gone &= gone - 1)
-			index_clear(tlb, word * 64 + (unsigned)__builtin_ctzll(gone));
+			index_clear(tlb, word * 64 + (unsigned)__builtin_ctzll(gone), global);
 	}
 	if (global) {
 		__builtin_memset(tlb->large, 0, sizeof(tlb->large));
@@ -176,7 +186,7 @@ void x86_tlb_pkru_written(struct x86_cpu *cpu)
 
 static unsigned large_hash(uint64_t gva)
 {
-	return (unsigned)((gva >> 22) * UINT64_C(0x9e3779b97f4a7c15) >> 55); /* 9 bits */
+	return (unsigned)((gva >> 22) * UINT64_C(0x9e3779b97f4a7c15) >> 52); /* 12 bits */
 }
 
 static unsigned huge_hash(uint64_t gva)
@@ -184,15 +194,52 @@ static unsigned huge_hash(uint64_t gva)
 	return (unsigned)((gva >> 30) * UINT64_C(0x9e3779b97f4a7c15) >> 56); /* 8 bits */
 }
 
-/* The used indices of the 4 MiB around gva: a quarter of the array, in whole words. */
-static void large_page_flush(struct x86_tlb *tlb, uint64_t gva)
+/* A fetch entry goes, and its page's jump targets with it. */
+static void fetch_drop(struct x86_cpu *cpu, struct x86_tlb *tlb, unsigned index, bool user)
 {
-	unsigned first = (unsigned)(gva >> 22 << 10) & (X86_TLB_ENTRIES - 1);
+	struct x86_tlb_array *fetch = &tlb->fetch[user];
+	uint64_t gva = X86_TLB_TAG(0) - fetch->tag[index];
+	uint32_t page = (uint32_t)guest_memory_page(cpu->memory, (const uint8_t *)(uintptr_t)(gva + fetch->addend[index]));
 
-	copies_drop(tlb);
-	for (unsigned word = first / 64; word < first / 64 + 1024 / 64; word++)
-		for (uint64_t gone = tlb->used[word]; gone; gone &= gone - 1)
-			index_clear(tlb, word * 64 + (unsigned)__builtin_ctzll(gone));
+	fetch->tag[index] = empty_tag(index);
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+		if ((mode == X86_MODE_USER) != user)
+			continue;
+		jump_flush_page(&tlb->jump[mode], page);
+		jump_flush_page(&tlb->ret[mode], page);
+	}
+}
+
+static bool tag_within(uint64_t tag, uint64_t gva, unsigned shift)
+{
+	return !(((X86_TLB_TAG(0) - tag) ^ gva) >> shift);
+}
+
+/* The entries at an index for the naturally aligned range of 1 << shift bytes around gva. Others of the same index stay. */
+static void index_drop(struct x86_cpu *cpu, struct x86_tlb *tlb, unsigned index, uint64_t gva, unsigned shift)
+{
+	uint64_t empty = empty_tag(index);
+
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+		if (tag_within(tlb->read[mode].tag[index], gva, shift))
+			tlb->read[mode].tag[index] = empty;
+		if (tag_within(tlb->write[mode].tag[index], gva, shift))
+			tlb->write[mode].tag[index] = empty;
+	}
+	for (unsigned user = 0; user < 2; user++)
+		if (tlb->fetch[user].tag[index] != empty && tag_within(tlb->fetch[user].tag[index], gva, shift))
+			fetch_drop(cpu, tlb, index, user);
+}
+
+/* The same at all indices that are used. */
+static void range_drop(struct x86_cpu *cpu, struct x86_tlb *tlb, uint64_t gva, unsigned shift)
+{
+	unsigned words = shift < 12 + X86_TLB_BITS ? 1u << (shift - 12 - 6) : X86_TLB_ENTRIES / 64;
+	unsigned first = (unsigned)(gva >> 12) & (X86_TLB_ENTRIES - 1) & ~(words * 64 - 1);
+
+	for (unsigned word = first / 64; word < first / 64 + words; word++)
+		for (uint64_t used = tlb->used[word]; used; used &= used - 1)
+			index_drop(cpu, tlb, word * 64 + (unsigned)__builtin_ctzll(used), gva, shift);
 }
 
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
@@ -205,14 +252,13 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 
 		if (cpu->tlb_pcid[context] == PCID_UNUSED)
 			continue;
+		copies_drop(tlb);
 		if (tlb->huge[huge / 64] >> huge % 64 & 1)
-			context_flush(tlb, true);
+			range_drop(cpu, tlb, gva, 30);
 		else if (tlb->large[large / 64] >> large % 64 & 1)
-			large_page_flush(tlb, gva);
-		else if (tlb->used[index / 64] >> index % 64 & 1) {
-			copies_drop(tlb);
-			index_clear(tlb, index);
-		}
+			range_drop(cpu, tlb, gva, 22);
+		else if (tlb->used[index / 64] >> index % 64 & 1)
+			index_drop(cpu, tlb, index, gva, 12);
 	}
 }
 
@@ -256,27 +302,30 @@ void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep)
 		if (cpu->tlb_pcid[context] == pcid)
 			break;
 	if (context == X86_TLB_CONTEXTS) {
-		/* Global entries are as good under the new PCID as they were under the old one. */
-		context = cpu->tlb_next++ % X86_TLB_CONTEXTS;
-		if (context == cpu->tlb_current)
-			context = cpu->tlb_next++ % X86_TLB_CONTEXTS;
+		/* The one that was current longest ago. Global entries are as good under the new PCID as they were under the old one. */
+		context = 0;
+		for (unsigned other = 1; other < X86_TLB_CONTEXTS; other++)
+			if (cpu->tlb_taken[other] < cpu->tlb_taken[context])
+				context = other;
 		keep = false;
 		context_start(cpu, context, pcid);
 	}
 	if (!keep)
 		context_flush(&cpu->tlb_contexts[context], false);
 	cpu->tlb_current = (uint8_t)context;
+	cpu->tlb_taken[context] = ++cpu->tlb_turn;
 	x86_tlb_select(cpu);
 }
 
-static void index_use(struct x86_tlb *tlb, uint64_t linear, const struct x86_translation *translation)
+/* nonglobal: the bitmap for the arrays that the entry goes to. */
+static void index_use(struct x86_tlb *tlb, uint64_t *nonglobal, uint64_t linear, const struct x86_translation *translation)
 {
 	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
 	unsigned hash;
 
 	tlb->used[index / 64] |= UINT64_C(1) << index % 64;
 	if (!translation->global)
-		tlb->nonglobal[index / 64] |= UINT64_C(1) << index % 64;
+		nonglobal[index / 64] |= UINT64_C(1) << index % 64;
 	if (translation->page_size == GUEST_PAGE_SIZE)
 		return;
 	if (translation->page_size > UINT64_C(4) << 20) {
@@ -312,7 +361,7 @@ void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, bool
 
 	if (tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS])
 		return;
-	index_use(tlb, linear, translation);
+	index_use(tlb, tlb->nonglobal, linear, translation);
 	if (write && writable) {
 		entry_set(&tlb->write[mode], linear, hva);
 		entry_offer(&tlb->read[mode], linear, hva);
@@ -332,9 +381,9 @@ void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva
 
 	if (tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS])
 		return;
-	index_use(tlb, linear, translation);
+	index_use(tlb, user ? tlb->nonglobal : tlb->nonglobal_fetch, linear, translation);
 	old = tlb->fetch[user].tag[index];
 	if (old != empty_tag(index) && old != X86_TLB_TAG(linear))
-		jumps_flush(tlb, user);
+		fetch_drop(cpu, tlb, index, user);
 	entry_set(&tlb->fetch[user], linear, hva);
 }

@@ -74,10 +74,11 @@ struct x86_tlb {
 	struct x86_jump_array jump[X86_TLB_MODES], ret[X86_TLB_MODES];
 	/* What is in use, so that a flush touches no more than that: a bit an index, all arrays alike. */
 	uint64_t used[X86_TLB_ENTRIES / 64];
-	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index is not global */
+	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index but for the supervisor's fetch entry is not global, */
+	uint64_t nonglobal_fetch[X86_TLB_ENTRIES / 64]; /* and that one */
 	/* Where large pages gave entries, hashed: INVLPG of one address drops its whole page. */
-	uint64_t large[8]; /* by gva >> 22: 2M and 4M pages */
-	uint64_t huge[4];  /* by gva >> 30: 1G pages */
+	uint64_t large[64]; /* by gva >> 22: 2M and 4M pages */
+	uint64_t huge[4];   /* by gva >> 30: 1G pages */
 };
 
 struct x86_cpu;
