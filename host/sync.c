@@ -31,6 +31,11 @@ void host_mutex_lock(struct host_mutex *mutex)
 		sync_word_wait(&mutex->word, 2, HOST_FOREVER);
 }
 
+bool host_mutex_try(struct host_mutex *mutex)
+{
+	return exchange_if(&mutex->word, 0, 1);
+}
+
 void host_mutex_unlock(struct host_mutex *mutex)
 {
 	if (atomic_exchange(&mutex->word, 0) == 2)

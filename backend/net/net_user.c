@@ -3,7 +3,8 @@
  * net_user.c - the user network: libslirp is a router that turns the guest's packets into sockets of this process, and back.
  *
  * The guest has 10.0.2.15 by DHCP; 10.0.2.2 (fec0::2) is the router and, as a target, the host's loopback; 10.0.2.3 (fec0::3) is the host's name
- * server. One thread runs it all, for libslirp knows no locks: frames of the guest pass net_filter.c, then slirp_input; what libslirp sends is given to the
+ * server. libslirp knows no locks: whoever calls it is between net_enter and net_leave. One thread waits for sockets and moves frames in both directions; a vcpu that
+ * sends little does so itself (user_serve), which saves waking the thread and interrupting a vcpu that has gone to sleep. Frames of the guest pass net_filter.c, then slirp_input; what libslirp sends is given to the
  * device, or waits in `backlog` where the guest has no room, and while anything waits there no socket is read. That is all the
  * backpressure there is: TCP then slows down its peer, and of the rest what does not fit is lost, as on any network.
  *
@@ -20,6 +21,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <slirp/libslirp.h>
@@ -33,9 +35,13 @@
 #include "backend/net/net_refusal.h"
 
 #define BATCH 64u
+#define POLLS_ROOM 64u /* at the beginning */
 #define SOCKETS_MAX 2048u
 #define SOCKETS_SPARE 64u /* of the host's limit, and for datagrams when there are no more for connections */
 #define TIMERS 4u
+#define SERVE_FRAMES 4u   /* that a vcpu moves itself */
+#define SERVE_BYTES 4096u /* in one frame */
+#define SERVE_BULK 64u    /* notifications that the thread gets after there was more */
 /* libslirp puts whole frames of 64 KiB on the stack, one call within another, and so does net_offload.c: more than host_thread_start gives. */
 #define STACK_BYTES (2u << 20)
 
@@ -46,6 +52,11 @@ struct user_timer {
 	int64_t expires_ms; /* INT64_MAX: not set */
 };
 
+struct poll_set {
+	struct pollfd *poll;
+	unsigned polls, room;
+};
+
 struct user {
 	struct net net;
 	const struct net_config *config;
@@ -53,14 +64,18 @@ struct user {
 	struct net_filter filter;
 	pthread_t thread;
 	bool started;
-	int wake_fd;
+	int wake_fd, timer_fd;
 	atomic_bool kicked; /* wake_fd has been written */
 	atomic_bool stopping;
 	atomic_uint receives;
-	/* The thread's. */
-	const struct net_frontend *frontend; /* from net_enter to net_leave */
-	struct pollfd *poll;
-	unsigned polls, polls_room;
+	/* From net_enter to net_leave. */
+	const struct net_frontend *frontend;
+	struct poll_set waits;   /* what the thread waits for: only that changes it */
+	struct poll_set wanted;  /* what it should wait for, now that a vcpu has been in libslirp */
+	struct poll_set *filled; /* the one that libslirp fills in now */
+	bool stale;              /* `waits` no longer says what libslirp has sockets for */
+	uint64_t wakes_ns;       /* until when the thread sleeps at most, by its own or by timer_fd */
+	unsigned bulk;           /* how many notifications are left to the thread, because the guest sends much */
 	unsigned sockets_max;
 	bool again; /* libslirp has more to do at once */
 	struct user_timer timer[TIMERS];
@@ -159,18 +174,19 @@ static const SlirpCb slirp_callbacks = {
 static int poll_add(int fd, int events, void *opaque)
 {
 	struct user *user = opaque;
+	struct poll_set *set = user->filled;
 	struct pollfd *place;
 
-	if (user->polls == user->polls_room) {
-		unsigned room = user->polls_room * 2;
-		struct pollfd *larger = realloc(user->poll, room * sizeof(*larger));
+	if (set->polls == set->room) {
+		unsigned room = set->room * 2;
+		struct pollfd *larger = realloc(set->poll, room * sizeof(*larger));
 
 		if (!larger)
 			return -1;
-		user->poll = larger;
-		user->polls_room = room;
+		set->poll = larger;
+		set->room = room;
 	}
-	place = &user->poll[user->polls];
+	place = &set->poll[set->polls];
 	*place = (struct pollfd){.fd = fd};
 	if (events & SLIRP_POLL_OUT)
 		place->events |= POLLOUT;
@@ -179,7 +195,7 @@ static int poll_add(int fd, int events, void *opaque)
 		place->events |= (short)((events & SLIRP_POLL_IN ? POLLIN : 0) | (events & SLIRP_POLL_PRI ? POLLPRI : 0));
 	if (!place->events)
 		place->fd = -1; /* poll would report a hang-up again and again */
-	return (int)user->polls++;
+	return (int)set->polls++;
 }
 
 static int poll_result(int index, void *opaque)
@@ -198,7 +214,7 @@ static int poll_result(int index, void *opaque)
 	if (index < 0)
 		return 0;
 	for (unsigned i = 0; i < sizeof(event) / sizeof(event[0]); i++)
-		if (user->poll[index].revents & event[i].host)
+		if (user->waits.poll[index].revents & event[i].host)
 			events |= event[i].slirp;
 	return events;
 }
@@ -261,44 +277,74 @@ static void guest_frame(struct user *user, struct net_header *header, size_t len
 	}
 }
 
-static void guest_take(struct user *user)
+/* At most `left` frames; one of more than `most` bytes is the last. Returns whether there may be more. */
+static bool guest_take(struct user *user, unsigned left, size_t most)
 {
 	const struct net_frontend *frontend = user->frontend;
 	struct net_header header;
-	unsigned left = BATCH;
-	size_t length;
+	size_t length = 0;
 
-	while (frontend && left && (length = frontend->take(frontend->device, 0, &header, user->frame)) != 0) {
+	while (frontend && left && length <= most && (length = frontend->take(frontend->device, 0, &header, user->frame)) != 0) {
 		guest_frame(user, &header, length);
 		left--;
 	}
-	if (!left)
-		user->again = true;
+	return frontend && length;
 }
 
-/* Returns poll's result. */
-static int sleep_until_event(struct user *user)
+enum { POLL_WAKE, POLL_TIMER, POLLS_OWN };
+
+/* What to wait for now, into `set`. Returns until when, by host_time_ns(). */
+static uint64_t waits_find(struct user *user, struct poll_set *set)
 {
 	int64_t timer = timers_next(user);
 	uint32_t timeout = timer < 0 || timer > INT32_MAX ? UINT32_MAX : (uint32_t)timer;
-	uint64_t count;
-	int ready;
 
-	user->polls = 0;
-	poll_add(user->wake_fd, SLIRP_POLL_OUT, user);
-	user->poll[0].events = POLLIN;
+	set->poll[POLL_WAKE] = (struct pollfd){.fd = user->wake_fd, .events = POLLIN};
+	set->poll[POLL_TIMER] = (struct pollfd){.fd = user->timer_fd, .events = POLLIN};
+	set->polls = POLLS_OWN;
+	user->filled = set;
 	slirp_pollfds_fill(user->slirp, &timeout, poll_add, user);
-	user->filter.new_flows_refused = user->polls >= user->sockets_max;
-	if (user->again)
-		timeout = 0;
+	user->filter.new_flows_refused = set->polls >= user->sockets_max;
+	return timeout > INT32_MAX ? UINT64_MAX : host_time_ns() + timeout * UINT64_C(1000000);
+}
+
+static void event_take(int fd)
+{
+	uint64_t count;
+
+	while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
+		;
+}
+
+/* poll's timeout: a millisecond that has begun is waited for to its end, so that a timer is never met too early. */
+static int timeout_ms(uint64_t until_ns)
+{
+	uint64_t now = host_time_ns();
+
+	if (until_ns == UINT64_MAX)
+		return -1;
+	return until_ns > now ? (int)((until_ns - now + 999999) / 1000000) : 0;
+}
+
+/* Between net_enter and net_leave, which it does meanwhile. Returns poll's result. */
+static int sleep_until_event(struct user *user)
+{
+	int ready, timeout;
+
+	user->wakes_ns = waits_find(user, &user->waits);
+	user->stale = false;
+	timeout = user->again ? 0 : timeout_ms(user->wakes_ns);
 	user->again = false;
-	ready = poll(user->poll, user->polls, timeout > INT32_MAX ? -1 : (int)timeout);
-	if (ready > 0 && user->poll[0].revents) {
-		while (read(user->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
-			;
+	net_leave(&user->net, 0);
+	ready = poll(user->waits.poll, user->waits.polls, timeout);
+	if (ready > 0 && user->waits.poll[POLL_WAKE].revents) {
+		event_take(user->wake_fd);
 		/* From here on a kick writes again; what came before it, the next look at the device sees. */
 		atomic_store(&user->kicked, false);
 	}
+	if (ready > 0 && user->waits.poll[POLL_TIMER].revents)
+		event_take(user->timer_fd);
+	user->frontend = net_enter(&user->net, 0);
 	return ready;
 }
 
@@ -306,17 +352,20 @@ static void *user_main(void *argument)
 {
 	struct user *user = argument;
 
+	user->frontend = net_enter(&user->net, 0);
 	while (!atomic_load(&user->stopping)) {
 		int ready = sleep_until_event(user);
 
-		user->frontend = net_enter(&user->net, 0);
 		timers_run(user);
-		slirp_pollfds_poll(user->slirp, ready < 0, poll_result, user);
+		/* Events of sockets that libslirp has numbered anew meanwhile: poll tells them again. */
+		if (!user->stale)
+			slirp_pollfds_poll(user->slirp, ready < 0, poll_result, user);
 		if (net_backlog_deliver(&user->backlog, user->frontend))
 			user->again = true;
-		guest_take(user);
-		net_leave(&user->net, 0);
+		if (guest_take(user, BATCH, NET_FRAME_MAX))
+			user->again = true;
 	}
+	net_leave(&user->net, 0);
 	return NULL;
 }
 
@@ -332,6 +381,61 @@ static void user_kick(struct net *net, unsigned pair)
 		return;
 	while (write(user->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
+}
+
+/* The thread sleeps too long for what libslirp wants next, as a late acknowledgement: timer_fd wakes it. */
+static void thread_wake_at(struct user *user, uint64_t wakes_ns)
+{
+	const struct itimerspec at = {.it_value = {(time_t)(wakes_ns / 1000000000), (long)(wakes_ns % 1000000000)}};
+
+	if (wakes_ns >= user->wakes_ns)
+		return;
+	user->wakes_ns = wakes_ns;
+	timerfd_settime(user->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static bool waits_differ(const struct user *user)
+{
+	const struct poll_set *a = &user->waits, *b = &user->wanted;
+
+	if (a->polls != b->polls)
+		return true;
+	for (unsigned i = 0; i < a->polls; i++)
+		if (a->poll[i].fd != b->poll[i].fd || a->poll[i].events != b->poll[i].events)
+			return true;
+	return false;
+}
+
+/*
+ * The thread sleeps in poll, or is about to enter: nobody else is in libslirp. It goes on sleeping if it waits for the right things for long enough. A guest that
+ * sends much has the thread beside it do the work.
+ */
+static void user_serve(struct net *net, unsigned pair)
+{
+	struct user *user = user_of(net);
+	bool more;
+
+	if (!net_enter_try(net, pair)) {
+		user_kick(net, pair);
+		return;
+	}
+	if (user->bulk) {
+		user->bulk--;
+		host_mutex_unlock(&net->lock[pair]);
+		user_kick(net, pair);
+		return;
+	}
+	user->frontend = net->frontend;
+	more = guest_take(user, SERVE_FRAMES, SERVE_BYTES);
+	if (more)
+		user->bulk = SERVE_BULK;
+	thread_wake_at(user, waits_find(user, &user->wanted));
+	if (waits_differ(user))
+		user->stale = true;
+	more = more || user->stale || user->again;
+	net_leave(net, pair);
+	if (more)
+		user_kick(net, pair);
 }
 
 static void user_receives(struct net *net, unsigned offloads)
@@ -379,7 +483,10 @@ static void user_free(struct user *user)
 		slirp_cleanup(user->slirp);
 	if (user->wake_fd >= 0)
 		close(user->wake_fd);
-	free(user->poll);
+	if (user->timer_fd >= 0)
+		close(user->timer_fd);
+	free(user->waits.poll);
+	free(user->wanted.poll);
 	net_backlog_free(&user->backlog);
 	free(user->frame);
 	free(user);
@@ -478,15 +585,18 @@ static enum status user_make(struct user *user, struct reason *why)
 {
 	enum status status;
 
-	user->polls_room = 64;
-	user->poll = calloc(user->polls_room, sizeof(*user->poll));
+	user->waits.room = user->wanted.room = POLLS_ROOM;
+	user->waits.poll = calloc(POLLS_ROOM, sizeof(struct pollfd));
+	user->wanted.poll = calloc(POLLS_ROOM, sizeof(struct pollfd));
 	user->frame = malloc(NET_FRAME_MAX);
 	user->sockets_max = sockets_allowed();
-	if (!user->poll || !user->frame || net_backlog_make(&user->backlog))
+	if (!user->waits.poll || !user->wanted.poll || !user->frame || net_backlog_make(&user->backlog))
 		return reason_give(why, STATUS_NO_MEMORY, "--net user: out of memory; free some");
 	user->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (user->wake_fd < 0)
-		return reason_give(why, STATUS_IO, "--net user: eventfd: %s; raise the limit on open files", strerror(errno));
+	user->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK); /* host_time_ns()'s clock */
+	if (user->wake_fd < 0 || user->timer_fd < 0)
+		return reason_give(why, STATUS_IO, "--net user: eventfd or timerfd: %s; raise the limit on open files",
+				   strerror(errno));
 	status = slirp_make(user, why);
 	for (unsigned i = 0; !status && i < user->config->publishes; i++)
 		status = publish(user, &user->config->publish[i], why);
@@ -501,10 +611,11 @@ enum status net_user_open(struct net **net, const struct net_config *config, str
 	*net = NULL;
 	if (!user)
 		return reason_give(why, STATUS_NO_MEMORY, "--net user: out of memory; free some");
-	user->wake_fd = -1;
+	user->wake_fd = user->timer_fd = -1;
 	user->config = config;
 	user->net = (struct net){
 		.kick = user_kick,
+		.serve = user_serve,
 		.receives = user_receives,
 		.start = user_start,
 		.stop = user_stop,

@@ -2,7 +2,7 @@
 /*
  * virtio_net.c - a network card (virtio 1.2, 5.1): its life, its configuration, its saved state.
  *
- * A vcpu's notification only kicks the backend, whose thread then moves frames through virtio_net_frames.c. The control queue is served
+ * A vcpu's notification only tells the backend, which then moves frames through virtio_net_frames.c, on its thread or at once. The control queue is served
  * by the vcpu itself (virtio_net_control.c). While the device is quiet (device.h) no backend is connected: what comes from outside waits there.
  */
 #include "virtio_net_parts.h"
@@ -57,12 +57,21 @@ static unsigned control_index(const struct virtio_net *net)
 	return net->pci.driver_features & VIRTIO_NET_F_MQ ? 2 * net->backend->pairs : 2;
 }
 
+/* Without the lock. */
+static void frames_notify(struct virtio_net *net, unsigned queue)
+{
+	if (queue & 1)
+		net_serve(net->backend, queue / 2);
+	else
+		net->backend->kick(net->backend, queue / 2);
+}
+
 static void virtio_net_notify(void *owner, unsigned queue)
 {
 	struct virtio_net *net = owner;
 
 	if (queue < 2) {
-		net->backend->kick(net->backend, 0);
+		frames_notify(net, queue);
 		return;
 	}
 	host_mutex_lock(&net->pci.lock);
@@ -70,7 +79,7 @@ static void virtio_net_notify(void *owner, unsigned queue)
 		virtio_net_control(net, queue);
 	host_mutex_unlock(&net->pci.lock);
 	if (queue < 2 * net->backend->pairs)
-		net->backend->kick(net->backend, queue / 2);
+		frames_notify(net, queue);
 }
 
 static void virtio_net_ready(void *owner)

@@ -19,7 +19,8 @@
 #include "host/linux/linux.h"
 #include "host/sync.h"
 
-#define STACK_BYTES (256 << 10)
+/* Room for libslirp, which a vcpu calls with frames of 64 KiB on the stack, one call within another. Committed when touched. */
+#define STACK_BYTES (2 << 20)
 #define SIGNAL_STACK_BYTES (32 << 10) /* a signal frame with all of AVX-512 is 4 KiB */
 #define TIMER_SLACK_NS 1000
 

@@ -85,6 +85,8 @@ struct host_mutex {
 	_Atomic uint32_t word;
 };
 void host_mutex_lock(struct host_mutex *mutex);
+/* Takes it if nobody has it; never sleeps. */
+bool host_mutex_try(struct host_mutex *mutex) must_check;
 void host_mutex_unlock(struct host_mutex *mutex);
 
 /* A latch with one waiter or many: set stays until a wait takes it. Zeroed memory is an unset event. */

@@ -47,7 +47,7 @@ struct net_header {
 #define NET_OFFLOAD_TSO6 4u
 #define NET_OFFLOAD_ECN 8u
 
-/* The device. take, give and flush run on the backend's thread of the pair, between net_enter and net_leave. */
+/* The device. take, give and flush run between net_enter and net_leave, on the backend's thread of the pair or in `serve`. */
 struct net_frontend {
 	/* Copies the next frame that the guest sends into `frame` (NET_FRAME_MAX bytes). Its length, or 0: there is none, a kick will say when. */
 	size_t (*take)(void *device, unsigned pair, struct net_header *header, uint8_t *frame);
@@ -66,6 +66,11 @@ struct net_frontend {
 struct net {
 	/* The guest sends something on `pair`, or has made room. Any thread, device locks may be held; wakes the pair's thread and returns. */
 	void (*kick)(struct net *net, unsigned pair);
+	/*
+	 * Like kick, but called without any lock by who notified: the backend may take frames off `pair` on this thread, a vcpu's perhaps, before it
+	 * returns, as its own thread would. NULL: it only has kick.
+	 */
+	void (*serve)(struct net *net, unsigned pair);
 	/* What the driver takes in received frames (NET_OFFLOAD_*), at any time. Called under the device's lock. */
 	void (*receives)(struct net *net, unsigned offloads);
 	/* The driver uses pairs 0 .. pairs - 1 from now on. Called under the device's lock. NULL: there is only one. */
@@ -106,6 +111,21 @@ static inline void net_link_set(struct net *net, bool up)
 	if (net->frontend)
 		net->frontend->link_set(net->frontend->device, up);
 	host_mutex_unlock(&net->lock[0]);
+}
+
+/* For the backend: net_enter if nobody is in the frontend for that pair. */
+static inline bool net_enter_try(struct net *net, unsigned pair)
+{
+	return host_mutex_try(&net->lock[pair]);
+}
+
+/* For the device, none of its locks held: the guest has notified. */
+static inline void net_serve(struct net *net, unsigned pair)
+{
+	if (net->serve)
+		net->serve(net, pair);
+	else
+		net->kick(net, pair);
 }
 
 /* For the device, none of its locks held. frontend NULL disconnects: when this returns nobody is in it and nobody will be. */

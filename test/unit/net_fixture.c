@@ -107,7 +107,10 @@ void net_card_send(struct net_card *card, const struct net_header *header, const
 	next->length = length;
 	memcpy(next->bytes, bytes, length);
 	pthread_mutex_unlock(&card->lock);
-	card->net->kick(card->net, 0);
+	if (card->sent & 1)
+		card->net->kick(card->net, 0);
+	else
+		net_serve(card->net, 0); /* by the sender itself, where the backend can */
 }
 
 const struct net_card_frame *net_card_receive(struct net_card *card)
