@@ -14,14 +14,18 @@ static bool requests_take(struct vcpu *vcpu, struct x86_cpu *cpu)
 
 	if (!requests)
 		return true;
+	if (cpu->s.activity == X86_HALTED)
+		taken |= VCPU_UNHALT;
 	requests = atomic_fetch_and_explicit(&vcpu->requests, ~taken, memory_order_seq_cst);
+	if (requests & taken & VCPU_UNHALT)
+		cpu->s.activity = X86_RUNNING;
 	if (requests & VCPU_INIT)
 		x86_cpu_init(cpu, vcpu->id == 0);
 	if (requests & VCPU_SIPI && cpu->s.activity == X86_WAIT_FOR_SIPI)
 		x86_cpu_sipi(cpu, atomic_load_explicit(&vcpu->sipi_vector, memory_order_seq_cst));
 	if (requests & VCPU_NMI)
 		cpu->s.nmi_pending = 1;
-	return !(requests & ~taken);
+	return !(requests & ~(taken | VCPU_UNHALT));
 }
 
 void attend_count(struct vcpu *vcpu, struct x86_cpu *cpu, uint64_t executed)
@@ -129,6 +133,7 @@ enum status attend_vcpu_get(struct vcpu *vcpu, struct x86_cpu *cpu, struct x86_s
 	apic_connect(vcpu, cpu);
 	x86_cpu_get(cpu, out);
 	out->pvclock_msr = vcpu->pvclock_msr;
+	__builtin_memcpy(out->paravirt_msr, vcpu->paravirt_msr, sizeof(out->paravirt_msr));
 	return STATUS_OK;
 }
 
@@ -138,7 +143,9 @@ enum status attend_vcpu_set(struct vcpu *vcpu, struct x86_cpu *cpu, const struct
 
 	apic_connect(vcpu, cpu);
 	status = x86_cpu_set(cpu, in);
-	if (!status)
-		vcpu->pvclock_msr = in->pvclock_msr;
-	return status;
+	if (status)
+		return status;
+	vcpu->pvclock_msr = in->pvclock_msr;
+	__builtin_memcpy(vcpu->paravirt_msr, in->paravirt_msr, sizeof(vcpu->paravirt_msr));
+	return STATUS_OK;
 }

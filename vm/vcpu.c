@@ -3,7 +3,7 @@
  * vcpu.c - a vcpu's thread: runs the engine, stands still when asked to, sleeps when halted; and what the CPU core asks of the
  * machine (struct x86_platform). Called from vm/vm.c; next read: the engine's vcpu_run.
  *
- * VCPU_NMI, INIT, SIPI and INTERRUPT are the engine's to take inside vcpu_run. PAUSE, RESET and STOP are served here, between two runs.
+ * VCPU_NMI, INIT, SIPI, INTERRUPT and UNHALT are the engine's to take inside vcpu_run. PAUSE, RESET and STOP are served here, between two runs.
  */
 #include <stdatomic.h>
 
@@ -176,6 +176,7 @@ static void state_reset(struct x86_state *state, const struct vcpu *vcpu)
 	state->x87.ftw = FTW_AT_RESET;
 	state->x87.mxcsr = MXCSR_AT_RESET;
 	state->x87.mxcsr_mask = mxcsr_mask;
+	paravirt_reset(state->paravirt_msr);
 	state->activity = vcpu->id == 0 ? X86_RUNNING : X86_WAIT_FOR_SIPI;
 }
 
@@ -230,12 +231,17 @@ static uint64_t platform_tsc(void *machine)
 
 static bool platform_msr_read(void *machine, uint32_t msr, uint64_t *value)
 {
-	return pvclock_msr_read(machine, msr, value);
+	return pvclock_msr_read(machine, msr, value) || paravirt_msr_read(machine, msr, value);
 }
 
 static bool platform_msr_write(void *machine, uint32_t msr, uint64_t value)
 {
-	return pvclock_msr_write(machine, msr, value);
+	return pvclock_msr_write(machine, msr, value) || paravirt_msr_write(machine, msr, value);
+}
+
+static int64_t platform_hypercall(void *machine, bool wide, uint64_t number, const uint64_t argument[4])
+{
+	return paravirt_hypercall(machine, wide, number, argument);
 }
 
 static void platform_exclusive(void *machine, void (*fn)(void *argument), void *argument)
@@ -253,5 +259,6 @@ const struct x86_platform vcpu_platform = {
 	.tsc = platform_tsc,
 	.msr_read = platform_msr_read,
 	.msr_write = platform_msr_write,
+	.hypercall = platform_hypercall,
 	.exclusive = platform_exclusive,
 };

@@ -10,7 +10,10 @@
 #include "vm/vm_internal.h"
 #include "x86/state.h"
 
-/* Requests that are part of the machine: the engine had no chance yet to make registers of them. VCPU_INTERRUPT is not: everyone looks after a hold. */
+/*
+ * Requests that are part of the machine: the engine had no chance yet to make registers of them. VCPU_INTERRUPT is not: everyone looks after a hold.
+ * VCPU_UNHALT comes anew with each move.
+ */
 #define REQUESTS_SAVED (VCPU_NMI | VCPU_INIT | VCPU_SIPI)
 /* What is between threads, not machine. */
 #define REQUESTS_KEPT (VCPU_PAUSE | VCPU_STOP | VCPU_RESET)
@@ -77,6 +80,7 @@ static const struct state_field vcpu_fields[] = {
 	STATE_FIELD(S, xss),
 	STATE_FIELD(S, amd_hwcr),
 	STATE_FIELD(S, pvclock_msr),
+	STATE_ARRAY(S, paravirt_msr),
 	STATE_FIELD(S, x87.fcw),
 	STATE_FIELD(S, x87.fsw),
 	STATE_FIELD(S, x87.ftw),
@@ -158,6 +162,7 @@ enum status vcpu_image_set(struct vcpu *vcpu, struct reason *why)
 				   status == STATUS_INVALID ? "no guest could have brought it about" : status_name(status));
 	atomic_store(&vcpu->sipi_vector, vcpu->image->request_sipi_vector);
 	atomic_fetch_or(&vcpu->requests, vcpu->image->requests);
+	paravirt_moved(vcpu);
 	return STATUS_OK;
 }
 
@@ -179,6 +184,8 @@ void vcpu_forget(struct vcpu *vcpu)
 	atomic_fetch_and(&vcpu->requests, REQUESTS_KEPT);
 	atomic_store(&vcpu->sipi_vector, 0);
 	vcpu->pvclock_msr = 0;
+	paravirt_reset(vcpu->paravirt_msr);
+	vcpu->async_pf_due = false;
 	/* A local APIC of ours is switched off: its timer must not fire while another engine brings its own. */
 	if (vcpu->apic_ops)
 		vcpu->apic_ops->set(vcpu->apic, &off);

@@ -9,6 +9,7 @@
 #include "x86/system.h"
 #include "x86/vector.h"
 
+#define KVM_EPERM 1
 #define KVM_ENOSYS 1000
 
 static void edx_eax_write(struct x86_cpu *cpu, uint64_t value)
@@ -131,11 +132,21 @@ void x86_op_mwait(struct x86_cpu *cpu, const struct x86_insn *insn)
 	x86_raise(cpu, X86_UD);
 }
 
-/* VMCALL and VMMCALL reach KVM's hypercall interface, as CPUID announces it: no call is offered. */
+/* VMCALL and VMMCALL reach KVM's hypercall interface, as CPUID announces it: for the kernel alone. */
 void x86_op_vmcall(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
+	bool wide = cpu->code_size == 8;
+	uint64_t mask = wide ? UINT64_MAX : UINT32_MAX;
+	const uint64_t argument[4] = {cpu->reg[X86_RBX] & mask, cpu->reg[X86_RCX] & mask, cpu->reg[X86_RDX] & mask,
+				      cpu->reg[X86_RSI] & mask};
+	int64_t result = -KVM_ENOSYS;
+
 	(void)insn;
-	cpu->reg[X86_RAX] = cpu->code_size == 8 ? (uint64_t)-KVM_ENOSYS : (uint32_t)-KVM_ENOSYS;
+	if (cpu->cpl)
+		result = -KVM_EPERM;
+	else if (cpu->platform->hypercall)
+		result = cpu->platform->hypercall(cpu->machine, wide, cpu->reg[X86_RAX] & mask, argument);
+	cpu->reg[X86_RAX] = (uint64_t)result & mask;
 }
 
 void x86_op_xgetbv(struct x86_cpu *cpu, const struct x86_insn *insn)

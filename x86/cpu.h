@@ -43,6 +43,8 @@ struct x86_platform {
 	bool (*msr_write)(void *machine, uint32_t msr, uint64_t value);
 	/* Runs fn while no other vcpu executes: split locked accesses, first code on a page. */
 	void (*exclusive)(void *machine, void (*fn)(void *argument), void *argument);
+	/* VMCALL, VMMCALL: RAX, and RBX RCX RDX RSI, 32 bits of each unless wide. What RAX becomes. NULL: there are no hypercalls. */
+	int64_t (*hypercall)(void *machine, bool wide, uint64_t number, const uint64_t argument[4]);
 };
 
 struct x86_cpu_model;

@@ -36,9 +36,13 @@
 #define ALL (LEVEL_V2 | LEVEL_V3 | LEVEL_MAX)
 #define V3 (LEVEL_V3 | LEVEL_MAX)
 
-enum runs_on { SOFTWARE, HOST }; /* who executes it: ours in C, or the host's processor */
+enum runs_on {
+	SOFTWARE,
+	HOST,
+	LOCAL_APIC
+}; /* who executes it: ours in C, the host's processor, or a local APIC that no host's processor has to have */
 
-/* `levels`: the named models that have it. SOFTWARE features are there whatever the host has (but `host` shows only what its host shows). */
+/* `levels`: the named models that have it. SOFTWARE features are there whatever the host has (but `host` shows only what its host shows), LOCAL_APIC ones always. */
 static const struct feature_row {
 	enum x86_feature feature;
 	const char *name;
@@ -56,10 +60,10 @@ static const struct feature_row {
 	{X86_FEATURE_PCID, "pcid", 1, ECX, 17, SOFTWARE, ALL},
 	{X86_FEATURE_SSE41, "sse4.1", 1, ECX, 19, HOST, ALL},
 	{X86_FEATURE_SSE42, "sse4.2", 1, ECX, 20, HOST, ALL},
-	{X86_FEATURE_X2APIC, "x2apic", 1, ECX, 21, SOFTWARE, ALL},
+	{X86_FEATURE_X2APIC, "x2apic", 1, ECX, 21, LOCAL_APIC, ALL},
 	{X86_FEATURE_MOVBE, "movbe", 1, ECX, 22, SOFTWARE, V3},
 	{X86_FEATURE_POPCNT, "popcnt", 1, ECX, 23, HOST, ALL},
-	{X86_FEATURE_TSC_DEADLINE, "tsc-deadline", 1, ECX, 24, SOFTWARE, ALL},
+	{X86_FEATURE_TSC_DEADLINE, "tsc-deadline", 1, ECX, 24, LOCAL_APIC, ALL},
 	{X86_FEATURE_AES, "aes", 1, ECX, 25, HOST, V3},
 	{X86_FEATURE_XSAVE, "xsave", 1, ECX, 26, HOST, V3},
 	{X86_FEATURE_AVX, "avx", 1, ECX, 28, HOST, V3},
@@ -175,7 +179,7 @@ static enum status features_choose(struct x86_cpu_model *model, unsigned level, 
 	for (unsigned i = 0; i < FEATURE_ROWS; i++) {
 		const struct feature_row *row = &features[i];
 		bool wanted = level == 0 || row->levels & level;
-		bool there = (row->runs_on == SOFTWARE && level) || host_has(row);
+		bool there = (row->runs_on == SOFTWARE && level) || row->runs_on == LOCAL_APIC || host_has(row);
 
 		if (wanted && there)
 			model->features |= UINT64_C(1) << row->feature;
@@ -247,6 +251,7 @@ void x86_cpu_model_mask(struct x86_cpu_model *model,
 		model->physical_bits = physical;
 	model->intel = !x86_cpuid_host_amd();
 	model->arch_capabilities = arch_capabilities;
+	model->paravirt = cpuid(owner, 0x40000001, 0).eax & X86_PARAVIRT;
 	model->leaves = 0;
 	x86_cpuid_leaves_make(model, 0);
 	x86_cpuid_speculation_add(model, cpuid, owner);

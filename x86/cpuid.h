@@ -37,6 +37,20 @@ enum x86_feature {
 #define X86_SPECULATION_PRED_CMD 2u
 #define X86_SPECULATION_FLUSH_CMD 4u
 
+/* Bits of CPUID.40000001:EAX that KVM may have and Holon offers with it; vm/paravirt.c. */
+#define X86_PARAVIRT_ASYNC_PF (1u << 4)
+#define X86_PARAVIRT_STEAL_TIME (1u << 5)
+#define X86_PARAVIRT_EOI (1u << 6)
+#define X86_PARAVIRT_UNHALT (1u << 7)
+#define X86_PARAVIRT_TLB_FLUSH (1u << 9)
+#define X86_PARAVIRT_SEND_IPI (1u << 11)
+#define X86_PARAVIRT_POLL_CONTROL (1u << 12)
+#define X86_PARAVIRT_SCHED_YIELD (1u << 13)
+#define X86_PARAVIRT_ASYNC_PF_INT (1u << 14)
+#define X86_PARAVIRT                                                                                                         \
+	(X86_PARAVIRT_ASYNC_PF | X86_PARAVIRT_STEAL_TIME | X86_PARAVIRT_EOI | X86_PARAVIRT_UNHALT | X86_PARAVIRT_TLB_FLUSH | \
+	 X86_PARAVIRT_SEND_IPI | X86_PARAVIRT_POLL_CONTROL | X86_PARAVIRT_SCHED_YIELD | X86_PARAVIRT_ASYNC_PF_INT)
+
 #define X86_CPUID_LEAVES 64
 struct x86_cpu_model {
 	char name[32];
@@ -47,6 +61,7 @@ struct x86_cpu_model {
 	uint64_t cr4_allowed, xcr0_allowed, efer_allowed;
 	uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES, where CPUID has it */
 	uint32_t speculation;       /* X86_SPECULATION_*: MSRs against speculation that there are */
+	uint32_t paravirt;          /* X86_PARAVIRT_*: 0 unless an engine has them */
 	unsigned cpus;
 	uint32_t tsc_khz;
 	unsigned leaves;
@@ -57,7 +72,7 @@ struct x86_cpu_model {
 enum status x86_cpu_model_find(struct x86_cpu_model *model, const char *name, unsigned cpus, uint32_t tsc_khz, struct reason *why);
 /*
  * For an engine that runs the guest on the host's processor: takes away what `cpuid` (the engine's own CPUID on this host) does not have. The identity
- * becomes the host's, with its controls of speculation: a guest must see what it has to protect itself from. `arch_capabilities`: the host's.
+ * becomes the host's, with its controls of speculation: a guest must see what it has to protect itself from. KVM's paravirtual features come with it. `arch_capabilities`: the host's.
  */
 void x86_cpu_model_mask(struct x86_cpu_model *model,
 			struct x86_cpuid_leaf (*cpuid)(const void *owner, uint32_t leaf, uint32_t subleaf), const void *owner,

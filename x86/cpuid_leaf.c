@@ -208,7 +208,8 @@ static void basic_add(struct x86_cpu_model *model, uint32_t signature)
 static void hypervisor_add(struct x86_cpu_model *model)
 {
 	leaf_add(model, 0x40000000, 0, 0x40000010, 0x4b4d564b, 0x564b4d56, 0x0000004d); /* "KVMKVMKVM" */
-	leaf_add(model, 0x40000001, 0, (uint32_t)(KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE), 0, 0, 0);
+	leaf_add(model, 0x40000001, 0, (uint32_t)(KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE) | model->paravirt,
+		 0, 0, 0);
 	leaf_add(model, 0x40000010, 0, model->tsc_khz, BUS_KHZ, 0, 0);
 }
 

@@ -60,6 +60,9 @@ struct x86_pending_event {
 	uint32_t error;
 };
 
+/* KVM's 0x4b564d02 to 06: asynchronous page faults, steal time, PV EOI, poll control, the first one's vector. vm/paravirt.c */
+#define X86_PARAVIRT_MSRS 5
+
 struct x86_state {
 	uint64_t gpr[16];
 	uint64_t rip;
@@ -81,6 +84,7 @@ struct x86_state {
 	uint64_t amd_hwcr; /* c0010015 */
 	uint64_t msr_reserved[7];
 	uint64_t pvclock_msr; /* kvmclock system time, 0: off */
+	uint64_t paravirt_msr[X86_PARAVIRT_MSRS];
 	/* x87, SSE, AVX */
 	struct x86_x87 x87;
 	struct x86_vector vector[16];

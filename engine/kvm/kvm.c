@@ -224,6 +224,7 @@ static void kvm_stats(struct vm *vm, struct engine_stats *out)
 const struct engine engine_kvm = {
 	.name = "kvm",
 	.maps_large_pages = true,
+	.serves_paravirt = true,
 	.probe = kvm_engine_probe,
 	.model_fit = kvm_cpuid_fit,
 	.vm_attach = kvm_vm_attach,

@@ -131,7 +131,7 @@ void kvm_memory_dirty_stop(struct vm *vm);
 enum status kvm_irq_attach(struct kvm_vm *self, struct reason *why) must_check;
 void kvm_irq_detach(struct kvm_vm *self);
 bool kvm_irq_extint_serve(struct kvm_vcpu *self);
-/* Sends an INIT or SIPI to the vcpu's own APIC. */
+/* Sends VCPU_INIT, SIPI or UNHALT to the vcpu's own APIC. */
 int kvm_irq_request_send(struct kvm_vcpu *self, uint32_t request);
 
 /* kvm_doorbell.c. drain: serves all that was rung; when it returns nothing is being served. On a vcpu's thread, no lock held. */
@@ -179,6 +179,8 @@ int kvm_state_fpu_read(struct kvm_vcpu *self, struct x86_state *out) must_check;
 int kvm_state_fpu_write(struct kvm_vcpu *self, const struct x86_state *in) must_check;
 int kvm_state_msr_read(struct kvm_vcpu *self, struct x86_state *out) must_check;
 int kvm_state_msr_write(struct kvm_vcpu *self, const struct x86_state *in) must_check;
+/* Before the vcpu goes: nothing of this KVM's stays in guest memory. */
+void kvm_state_msr_leave(struct kvm_vcpu *self);
 int kvm_state_apic_read(struct kvm_vcpu *self, struct x86_state *out) must_check;
 int kvm_state_apic_write(struct kvm_vcpu *self, const struct x86_state *in) must_check;
 /* The deadline timer stands while the vcpu is not in vcpu_run, as the guest's clock may; and goes on. */

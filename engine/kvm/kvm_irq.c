@@ -24,7 +24,8 @@
 #define MSI_DATA_LEVEL 0x8000u
 #define MSI_DATA_INIT 0x4500u
 #define MSI_DATA_SIPI 0x4600u
-#define SENT_HOT 32u /* messages sent before one gets an eventfd */
+#define MSI_DATA_UNHALT 0x300u /* KVM's own: what KVM_HC_KICK_CPU sends */
+#define SENT_HOT 32u           /* messages sent before one gets an eventfd */
 #define SENT_MAX 256u
 
 /* --- routes --- */
@@ -164,8 +165,10 @@ static void message_send(void *owner, uint64_t address, uint32_t data)
 int kvm_irq_request_send(struct kvm_vcpu *self, uint32_t request)
 {
 	uint64_t address = MSI_ADDRESS_BASE | (uint64_t)self->vcpu->id << 12;
-	uint32_t data = request == VCPU_INIT ? MSI_DATA_INIT : MSI_DATA_SIPI | atomic_load(&self->vcpu->sipi_vector);
+	uint32_t data = MSI_DATA_SIPI | atomic_load(&self->vcpu->sipi_vector);
 
+	if (request != VCPU_SIPI)
+		data = request == VCPU_INIT ? MSI_DATA_INIT : MSI_DATA_UNHALT;
 	return signal_msi(self->vm, address, data);
 }
 

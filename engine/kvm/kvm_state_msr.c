@@ -42,9 +42,16 @@ static const struct msr_row {
 	{0x48, 1, S(spec_ctrl), false},
 	{0xda0, 1, S(xss), false},
 	{0xc0010015, 1, S(amd_hwcr), false},
+	/* The vector before what uses it: KVM wakes all that wait for a page when asynchronous page faults are switched on. */
+	{0x4b564d06, 1, S(paravirt_msr[4]), false},
+	{0x4b564d02, 4, S(paravirt_msr[0]), false},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
-#define MSRS 80
+#define MSRS 88
+#define MSR_STEAL_TIME 0x4b564d03u
+#define STEAL_TIME_ENABLED X86_BIT(0)
+#define STEAL_TIME_ADDRESS (~UINT64_C(63))
+#define STEAL_TIME_PREEMPTED 16u /* offset of the byte */
 
 struct list {
 	uint32_t count;
@@ -174,4 +181,20 @@ int kvm_state_msr_set_one(struct kvm_vcpu *self, uint32_t msr, uint64_t value)
 	struct kvm_msr_entry entry = {.index = msr, .data = value};
 
 	return some(self, KVM_SET_MSRS, &entry, 1);
+}
+
+/*
+ * A vcpu that the kernel has put aside is marked as preempted in the guest's RAM, and who shoots down TLBs counts on KVM to flush that one's before it
+ * runs. No other engine knows of that, and KVM's next vcpu for it begins with an empty TLB.
+ */
+void kvm_state_msr_leave(struct kvm_vcpu *self)
+{
+	uint64_t steal_time = 0;
+	uint8_t no = 0;
+
+	if (kvm_state_msr_get_one(self, MSR_STEAL_TIME, &steal_time) != 1 || !(steal_time & STEAL_TIME_ENABLED))
+		return;
+	if (kvm_state_msr_set_one(self, MSR_STEAL_TIME, 0) != 1 ||
+	    guest_memory_write(&self->vcpu->vm->memory, (steal_time & STEAL_TIME_ADDRESS) + STEAL_TIME_PREEMPTED, &no, sizeof(no)))
+		host_log(HOST_LOG_DEBUG, "kvm: vcpu %u: its steal time could not be switched off", self->vcpu->id);
 }

@@ -60,7 +60,7 @@ void kvm_vcpu_kick(struct vcpu *vcpu)
 static bool requests_take(struct kvm_vcpu *self, enum run_end *end)
 {
 	struct vcpu *vcpu = self->vcpu;
-	uint32_t taken = VCPU_NMI | VCPU_INIT | VCPU_SIPI | VCPU_INTERRUPT;
+	uint32_t taken = VCPU_NMI | VCPU_INIT | VCPU_SIPI | VCPU_INTERRUPT | VCPU_UNHALT;
 	uint32_t requests = atomic_load(&vcpu->requests);
 	int result = 0;
 
@@ -71,6 +71,8 @@ static bool requests_take(struct kvm_vcpu *self, enum run_end *end)
 		result = kvm_irq_request_send(self, VCPU_INIT);
 	if (requests & VCPU_SIPI && result >= 0)
 		result = kvm_irq_request_send(self, VCPU_SIPI);
+	if (requests & VCPU_UNHALT && result >= 0)
+		result = kvm_irq_request_send(self, VCPU_UNHALT);
 	if (requests & VCPU_NMI && result >= 0)
 		result = kvm_call(self->fd, KVM_NMI, 0);
 	if (result < 0) {
@@ -196,6 +198,8 @@ void kvm_vcpu_destroy(struct vcpu *vcpu)
 
 	if (!self)
 		return;
+	if (self->run)
+		kvm_state_msr_leave(self);
 	vcpu->engine = NULL;
 	if (vcpu->id == 0)
 		kvm_posted_ring_set(self->vm, NULL);

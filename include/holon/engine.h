@@ -40,6 +40,7 @@ struct engine {
 	const char *name;
 	bool counts;           /* can keep COUNTED time (config->deterministic) */
 	bool maps_large_pages; /* gains from RAM in the host's large pages */
+	bool serves_paravirt;  /* KVM's paravirtual features: vm/paravirt.c has nothing to do */
 	/* Can it run a 64-bit guest here? `why` says what was found, good or bad, as "NAME: ...". */
 	enum status (*probe)(struct reason *why);
 	/*

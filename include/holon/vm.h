@@ -35,6 +35,9 @@ struct x86_platform;
 #define VCPU_INTERRUPT 16u /* the local APIC may have something to deliver */
 #define VCPU_STOP 32u      /* the thread ends */
 #define VCPU_RESET 64u     /* the VM resets or is held (vm_hold): leave vcpu_run and wait */
+#define VCPU_UNHALT 128u   /* HLT ends, the present one or the next (KVM_HC_KICK_CPU): stays until then */
+
+#define VCPU_PARAVIRT_MSRS 5 /* X86_PARAVIRT_MSRS of x86/state.h */
 
 struct vcpu {
 	struct vm *vm;
@@ -54,6 +57,8 @@ struct vcpu {
 	_Atomic uint32_t in_guest;
 	bool stopped;         /* under vm->lock: the thread waits out a pause */
 	uint64_t pvclock_msr; /* kvmclock's system time MSR; 0: off. Part of struct x86_state, see vm/pvclock.c */
+	uint64_t paravirt_msr[VCPU_PARAVIRT_MSRS]; /* as in struct x86_state, while the engine does not keep them; vm/paravirt.c */
+	bool async_pf_due;                         /* paravirt.c: the guest has to be told once it has taken what it was told */
 };
 
 /* Why a VM ended. The numbers are the exit statuses of the command line. */
@@ -182,6 +187,13 @@ extern const struct x86_platform vcpu_platform;
 /* vm/pvclock.c: the paravirtual clock's MSRs. false: the MSR is not one of them. */
 bool pvclock_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool pvclock_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+/* vm/paravirt.c: KVM's other MSRs, and its hypercalls (argument: RBX, RCX, RDX, RSI), for engines that do not serve them. What RAX becomes. */
+bool paravirt_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool paravirt_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+int64_t paravirt_hypercall(struct vcpu *vcpu, bool wide, uint64_t number, const uint64_t argument[4]);
+void paravirt_reset(uint64_t msr[VCPU_PARAVIRT_MSRS]);
+/* The vcpu has got its state from elsewhere: whatever the guest waited for there is over. */
+void paravirt_moved(struct vcpu *vcpu);
 void pvclock_add(struct vm *vm); /* registers what it saves, in vm_create */
 
 /* vm/vcpu.c, for vm.c: the thread's main function, and the power-on state (SDM vol. 3, table 10-1) set through the engine. */

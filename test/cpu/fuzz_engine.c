@@ -274,8 +274,8 @@ static void alone(void *machine, void (*fn)(void *argument), void *argument)
 	(void)machine;
 	fn(argument);
 }
-static const struct x86_platform no_platform = {no_read, no_write,    no_mmio_read, no_mmio_write,
-						no_tsc,  no_msr_read, no_msr_write, alone};
+static const struct x86_platform no_platform = {no_read,     no_write,     no_mmio_read, no_mmio_write, no_tsc,
+						no_msr_read, no_msr_write, alone,        NULL};
 
 static int apic_pending(void *apic)
 {

@@ -184,7 +184,7 @@ void machine_create(const char *model)
 	assert_int_equal(guest_memory_slot_add(&m.memory, MACHINE_ROM, GUEST_PAGE_SIZE, MACHINE_RAM - GUEST_PAGE_SIZE, true),
 			 STATUS_OK);
 	m.memory.code_written = code_written;
-	m.platform = (struct x86_platform){port_read, port_write, mmio_read, mmio_write, tsc, msr_read, msr_write, exclusive};
+	m.platform = (struct x86_platform){port_read, port_write, mmio_read, mmio_write, tsc, msr_read, msr_write, exclusive, NULL};
 	m.apic_ops =
 		(struct local_apic_ops){apic_pending,   apic_accept,     apic_tpr_get, apic_tpr_set, apic_msr_read, apic_msr_write,
 					apic_mmio_read, apic_mmio_write, apic_base,    apic_init,    apic_get,      apic_set};

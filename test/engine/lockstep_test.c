@@ -264,8 +264,8 @@ static void exclusive(void *machine, void (*fn)(void *argument), void *argument)
 	__real_vcpu_platform.exclusive(machine, fn, argument);
 }
 
-const struct x86_platform __wrap_vcpu_platform = {port_read, port_write, mmio_read, mmio_write,
-						  tsc,       msr_read,   msr_write, exclusive};
+const struct x86_platform __wrap_vcpu_platform = {port_read, port_write, mmio_read, mmio_write, tsc,
+						  msr_read,  msr_write,  exclusive, NULL};
 
 /* --- a disk in memory --- */
 
