@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * segment.h - descriptors, segment loads and stacks as far transfers, event delivery and task switches share them. Inside x86/ only.
+ * segment.h - descriptors, segment loads and stacks as far transfers, event delivery and task switches share them. Inside x86/, and for engine/jit/light.c.
  *
  * The processor's CPL is SS.DPL at all times, as VMX has it; CS.RPL equals it in protected mode. Faults leave through cpu->unwind.
  */

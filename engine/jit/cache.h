@@ -29,9 +29,12 @@
 
 #define JIT_KEY_CAREFUL 128u /* a check for each access (plan.c); only entered where a group's check failed, jumps lead back */
 
-#define JIT_KEY_RING0 512u    /* CPL 0 */
-#define JIT_KEY_SMAP 1024u    /* CR4.SMAP */
-#define JIT_KEY_X87 2048u     /* x87 and MMX instructions run; else their handlers raise what must be raised */
+#define JIT_KEY_RING0 512u /* CPL 0 */
+#define JIT_KEY_SMAP 1024u /* CR4.SMAP */
+#define JIT_KEY_X87 2048u  /* x87 and MMX instructions run; else their handlers raise what must be raised */
+#define JIT_KEY_PKE 4096u  /* CR4 bits that make instructions #UD or #GP */
+#define JIT_KEY_FSGSBASE 8192u
+#define JIT_KEY_TSD 16384u
 #define JIT_KEY_CROSSING 256u /* one instruction that begins in one page and ends in another */
 
 struct jit_block {

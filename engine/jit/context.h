@@ -83,6 +83,10 @@ struct jit_context {
 	uint64_t df, not_df;              /* sets of RFLAGS bits */
 	uint32_t x87_trace;               /* opcode and page offset; 0: none since the state was loaded */
 	uint16_t flags;
+	void (*light_syscall)(void), (*light_sysret)(void), (*light_iret)(void);
+	uint64_t tsc_slow;                 /* 0: the guest's TSC is the host's plus tsc_offset, before IA32_TSC_ADJUST */
+	uint64_t tsc_offset;               /* as long as the vcpu runs */
+	uint64_t canonical, not_canonical; /* bits 47-63; 1-16 */
 };
 _Static_assert(sizeof(struct jit_context) <= X86_TLB_ENGINE, "the TLB reserves this much");
 
@@ -97,6 +101,10 @@ static inline struct jit_context *jit_context(struct x86_tlb *tlb)
 	return (struct jit_context *)tlb->engine;
 }
 
+/* light.c: what light_* call. The code to go on at, with RIP in cpu->reg; NULL: nothing has been done, the handler is for that. */
+enum jit_light { JIT_LIGHT_SYSCALL, JIT_LIGHT_SYSRET, JIT_LIGHT_IRET };
+const void *jit_light(struct jit_context *context, uint32_t site, unsigned kind);
+
 /* thunk.c */
 enum jit_exit jit_enter(struct jit_context *context, const void *target);
 void jit_thunk_fill_read(void);
@@ -110,6 +118,9 @@ void jit_thunk_stack_write_1(void);
 void jit_thunk_stack_write_2(void);
 void jit_thunk_handler(void);
 void jit_thunk_handler_end(void);
+void jit_thunk_light_syscall(void);
+void jit_thunk_light_sysret(void);
+void jit_thunk_light_iret(void);
 void jit_thunk_vector_load(void);
 void jit_thunk_x87_load(void);
 void jit_thunk_jump_fill(void);
@@ -130,5 +141,11 @@ void jit_x87_store(struct jit_context *context);
 /* kind: enum jit_fill. true: what was looked up is there now. */
 bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsigned kind);
 bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint32_t site);
+/* The same at a block's end: the code to go on at, in cpu->tlb's context, or NULL to leave. */
+const void *jit_handler_end(struct jit_context *context, const struct x86_insn *insn, uint32_t site);
+/* The code for 64-bit code at `rip` in a privilege and access mode that the vcpu may not be in yet; NULL: there is none yet, or it may not be entered at once. */
+const void *jit_target(struct jit_context *context, uint64_t rip, unsigned cpl, unsigned mode);
+/* Counted time: every boundary between instructions may be looked at. */
+bool jit_limited(const struct x86_cpu *cpu);
 
 #endif

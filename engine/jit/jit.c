@@ -65,16 +65,16 @@ static uint64_t site_rip(const struct jit_context *context, uint32_t site)
 	return context->cpu->code_size == 8 ? rip : (uint32_t)rip;
 }
 
-bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint32_t site)
+/* false: it has faulted, and the fault's handler is next. */
+static bool handler_run(struct jit_context *context, const struct x86_insn *insn, uint32_t site)
 {
 	struct x86_cpu *cpu = context->cpu;
 	struct jit_vcpu *self = cpu->engine;
-	uint64_t next = site_rip(context, site);
 
 	vector_release(context);
 	self->handled++;
 	self->undone = JIT_SITE_UNDONE(site) - 1;
-	cpu->reg[X86_RIP] = next;
+	cpu->reg[X86_RIP] = site_rip(context, site);
 	cpu->insn = insn;
 	if (__builtin_setjmp(cpu->unwind)) {
 		struct x86_cpu *unwound = context->cpu;
@@ -86,25 +86,49 @@ bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint3
 	}
 	insn->execute(cpu, insn);
 	self->undone += !x86_executed(cpu);
-	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed) || cpu->reg[X86_RIP] != next ||
-	    jit_context(cpu->tlb) != context)
-		return false;
-	self->undone = 0;
 	return true;
+}
+
+/* What goes along when a handler has chosen another context. */
+static void context_move(struct jit_context *from, struct jit_context *to)
+{
+	to->host_rsp = from->host_rsp;
+	to->count = from->count;
+}
+
+bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint32_t site)
+{
+	struct x86_cpu *cpu = context->cpu;
+	struct jit_vcpu *self = cpu->engine;
+	bool done = handler_run(context, insn, site);
+
+	if (jit_context(cpu->tlb) != context)
+		context_move(context, jit_context(cpu->tlb));
+	else if (done && !atomic_load_explicit(&cpu->attention, memory_order_relaxed) &&
+		 cpu->reg[X86_RIP] == site_rip(context, site)) {
+		self->undone = 0;
+		return true;
+	}
+	return false;
 }
 
 /* --- blocks --- */
 
-static unsigned key_of(const struct x86_cpu *cpu)
+/* Of 64-bit code. */
+static unsigned key_at(const struct x86_cpu *cpu, unsigned cpl, unsigned mode)
 {
-	unsigned key = cpu->mode;
+	unsigned key = mode;
 
-	if (cpu->code_size == 4)
-		key |= JIT_KEY_CODE32 | (cpu->stack_size == 4 ? 0 : JIT_KEY_STACK16);
-	if (cpu->cpl == 3)
+	if (cpl == 3)
 		key |= JIT_KEY_USER;
-	else if (cpu->cpl == 0)
+	else if (cpl == 0)
 		key |= JIT_KEY_RING0;
+	if (cpu->s.cr4 & X86_CR4_PKE)
+		key |= JIT_KEY_PKE;
+	if (cpu->s.cr4 & X86_CR4_FSGSBASE)
+		key |= JIT_KEY_FSGSBASE;
+	if (cpu->s.cr4 & X86_CR4_TSD)
+		key |= JIT_KEY_TSD;
 	if (cpu->s.cr4 & X86_CR4_SMAP)
 		key |= JIT_KEY_SMAP;
 	if (!(cpu->s.cr0 & (X86_CR0_EM | X86_CR0_TS)))
@@ -114,6 +138,15 @@ static unsigned key_of(const struct x86_cpu *cpu)
 		if (cpu->s.cr4 & X86_CR4_OSXSAVE && (cpu->s.xcr0 & (X86_XCR0_SSE | X86_XCR0_AVX)) == (X86_XCR0_SSE | X86_XCR0_AVX))
 			key |= JIT_KEY_AVX;
 	}
+	return key;
+}
+
+static unsigned key_of(const struct x86_cpu *cpu)
+{
+	unsigned key = key_at(cpu, cpu->cpl, cpu->mode);
+
+	if (cpu->code_size == 4)
+		key |= JIT_KEY_CODE32 | (cpu->stack_size == 4 ? 0 : JIT_KEY_STACK16);
 	return key;
 }
 
@@ -193,6 +226,32 @@ bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsi
 	}
 	self->fills++;
 	return x86_tlb_refill(cpu, address, JIT_SITE_SIZE(site), kind == JIT_FILL_WRITE ? X86_WRITE : X86_READ);
+}
+
+bool jit_limited(const struct x86_cpu *cpu)
+{
+	return ((const struct jit_vcpu *)cpu->engine)->translation.limited;
+}
+
+const void *jit_target(struct jit_context *context, uint64_t rip, unsigned cpl, unsigned mode)
+{
+	struct x86_cpu *cpu = context->cpu;
+	struct jit_vcpu *self = cpu->engine;
+	struct x86_jump_array *array = &cpu->tlb->jump[mode];
+	unsigned key = key_at(cpu, cpl, mode), index = (unsigned)jump_index(rip, X86_JUMP_MASK);
+	struct jit_block *block;
+	const uint8_t *hva;
+
+	if (self->jump_key[cpl == 3] != (key & ~JIT_KEY_MODE))
+		return 0;
+	if (index && array->tag[index] == 0 - rip)
+		return (const void *)(uintptr_t)array->target[index];
+	hva = x86_tlb_hit(&cpu->tlb->fetch[cpl == 3], rip, 1);
+	block = hva ? jit_cache_find(&self->cache, cpu->memory, hva, key) : 0;
+	if (!block)
+		return 0;
+	x86_tlb_jump_set(array, index, rip, self->cache.code.execute + block->code, block->page);
+	return self->cache.code.execute + block->code;
 }
 
 /* Finds by walking and translates; may unwind with the fetch's fault. NULL: only x86_step can execute what is at RIP. */
@@ -406,11 +465,17 @@ static void run(struct jit_vcpu *self)
 		jump_key_set(self, block->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
 		count_begin(self, context);
 		reason = jit_enter(context, self->cache.code.execute + block->code);
+		context = jit_context(cpu->tlb);
 		arrive(self, context, reason);
 		count_end(self, context);
-		if (reason == JIT_EXIT_POLL || reason == JIT_EXIT_NEXT ||
-		    atomic_load_explicit(&cpu->attention, memory_order_relaxed))
+		if (reason == JIT_EXIT_POLL || reason == JIT_EXIT_NEXT)
 			return;
+		if (atomic_load_explicit(&cpu->attention, memory_order_relaxed)) {
+			/* What IRET has gone to is executed before anything is served: RF is gone already (light.c). */
+			if (reason == JIT_EXIT_TRAP || (reason == JIT_EXIT_STEP && !(*context->site & JIT_SITE_GO)))
+				step(self);
+			return;
+		}
 		switch (reason) {
 		case JIT_EXIT_LINK:
 			link = context->site;
@@ -457,6 +522,27 @@ static bool ready(struct jit_vcpu *self)
 	return !why;
 }
 
+/* As run does it, without leaving. */
+const void *jit_handler_end(struct jit_context *context, const struct x86_insn *insn, uint32_t site)
+{
+	struct x86_cpu *cpu = context->cpu;
+	struct jit_vcpu *self = cpu->engine;
+	struct jit_block *block;
+	unsigned key;
+
+	handler_run(context, insn, site);
+	if (jit_context(cpu->tlb) != context)
+		context_move(context, jit_context(cpu->tlb));
+	if (self->undone || !ready(self) || !translatable(cpu))
+		return 0;
+	key = key_of(cpu);
+	block = block_known(self, cpu->reg[X86_RIP], key);
+	if (!block)
+		return 0;
+	jump_key_set(self, key);
+	return self->cache.code.execute + block->code;
+}
+
 static void stale_drop(struct jit_vcpu *self)
 {
 	struct x86_code_pages *pages = &self->vm->pages;
@@ -483,6 +569,23 @@ static void flush_if_wanted(struct jit_vcpu *self)
 	x86_tlb_jumps_flush(&self->cpu);
 }
 
+#define TSC_SETTLED 1000000 /* ticks; more than processors' counters differ by */
+
+/* The clock changes its pace only while every vcpu stands. */
+static void tsc_set(struct jit_vcpu *self)
+{
+	const struct vm_clock *clock = &self->vcpu->vm->clock;
+	bool slow = clock->mode != CLOCK_REAL || clock->host_khz != clock->tsc_khz ||
+		    (int64_t)(host_tsc() - clock->tsc_base) < TSC_SETTLED;
+
+	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++) {
+		struct jit_context *context = jit_context(&self->cpu.tlb_contexts[i]);
+
+		context->tsc_slow = slow;
+		context->tsc_offset = clock->stopped_tsc - clock->tsc_base;
+	}
+}
+
 static enum run_end jit_vcpu_run(struct vcpu *vcpu)
 {
 	struct jit_vcpu *self = vcpu->engine;
@@ -492,6 +595,7 @@ static enum run_end jit_vcpu_run(struct vcpu *vcpu)
 	cpu->apic = vcpu->apic;
 	cpu->apic_ops = vcpu->apic_ops;
 	self->vcpu = vcpu;
+	tsc_set(self);
 	exclusive_vcpu_enter(vcpu);
 	x86_attention(cpu, X86_ATTENTION_EVENT);
 	for (;;) {
@@ -636,6 +740,12 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 		.exit_room = jit_thunk_exit_room,
 		.sign_mask = UINT64_C(1) << 63,
 		.handler_end = jit_thunk_handler_end,
+		.light_syscall = jit_thunk_light_syscall,
+		.light_sysret = jit_thunk_light_sysret,
+		.light_iret = jit_thunk_light_iret,
+		.tsc_slow = 1,
+		.canonical = UINT64_MAX << 47,
+		.not_canonical = UINT64_C(0x1fffe),
 		.cpu = &self->cpu,
 	};
 	/* No target has index 0 (x86_tlb_jump_set): a lookup gets there when the mask was cleared after its first half had hit. */

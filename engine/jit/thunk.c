@@ -255,19 +255,19 @@ FILL_THUNK(jit_thunk_jump_fill, JIT_FILL_JUMP)
 FILL_THUNK(jit_thunk_return_fill, JIT_FILL_RETURN)
 
 /* RCX = the decoded instruction. */
-#define CALL_HANDLER                      \
-	SAVE_GUEST                        \
-	"leaq 8(%%rsp), %%rdi\n\t"        \
-	"movq %%rcx, %%rsi\n\t"           \
-	"movq (%%rsp), %%rax\n\t"         \
-	"movl (%%rax), %%edx\n\t"         \
-	"movq %%rsp, %%rbx\n\t"           \
-	"movq %c[host](%%rdi), %%rsp\n\t" \
-	"call jit_handler\n\t"
+#define CALL_HANDLER               \
+	SAVE_GUEST                 \
+	"leaq 8(%%rsp), %%rdi\n\t" \
+	"movq %%rcx, %%rsi\n\t"    \
+	"movq (%%rsp), %%rax\n\t"  \
+	"movl (%%rax), %%edx\n\t"  \
+	"movq %%rsp, %%rbx\n\t"    \
+	"movq %c[host](%%rdi), %%rsp\n\t"
 
 __attribute__((naked)) void jit_thunk_handler(void)
 {
-	__asm__ volatile(CALL_HANDLER "testb %%al, %%al\n\t"
+	__asm__ volatile(CALL_HANDLER "call jit_handler\n\t"
+				      "testb %%al, %%al\n\t"
 				      "jz 1f\n\t"
 				      "movq %%rbx, %%rsp\n\t" LOAD_GUEST("8") RETURN_BEHIND_SITE "1: movl %[next], %%eax\n\t" LEAVE
 			 :
@@ -276,10 +276,74 @@ __attribute__((naked)) void jit_thunk_handler(void)
 
 __attribute__((naked)) void jit_thunk_handler_end(void)
 {
-	__asm__ volatile(CALL_HANDLER "movl %[next], %%eax\n\t" LEAVE
+	__asm__ volatile(CALL_HANDLER "call jit_handler_end\n\t"
+				      "testq %%rax, %%rax\n\t"
+				      "jz 1f\n\t"
+				      "movq 8+%c[cpu](%%rbx), %%r14\n\t"
+				      "movq %c[tlb](%%r14), %%rsp\n\t"
+				      "leaq %c[engine](%%rsp), %%rsp\n\t"
+				      "movq %%rax, %c[target](%%rsp)\n\t" LOAD_GUEST("0") "movq %c[reg]+136(%%r14), %%r14\n\t"
+											  "jmpq *%c[target](%%rsp)\n\t"
+											  "1: movl %[next], %%eax\n\t" LEAVE
 			 :
-			 : GUEST_OPERANDS, [host] C(host_rsp), [next] "i"(JIT_EXIT_NEXT));
+			 : GUEST_OPERANDS, [host] C(host_rsp), [target] C(target), [tlb] CPU(tlb),
+			   [engine] "i"(offsetof(struct x86_tlb, engine)), [next] "i"(JIT_EXIT_NEXT));
 }
+
+/*
+ * SYSCALL and its like between two translated blocks: jit_light has the registers that it needs in the context and cpu->reg, as a fill has (guest RCX in
+ * saved[7], RSP in cpu->reg), and changes them there. Goes on in the block that it names, or behind the site, where the handler is called.
+ */
+#define LIGHT_THUNK(name, kind)                                                                                          \
+	__attribute__((naked)) void name(void)                                                                           \
+	{                                                                                                                \
+		__asm__ volatile("movq %%rax, 8+%c[saved]+0(%%rsp)\n\t"                                                  \
+				 "lahf\n\t"                                                                              \
+				 "seto %%al\n\t"                                                                         \
+				 "movw %%ax, 8+%c[flags](%%rsp)\n\t"                                                     \
+				 "movq 8+%c[cpu](%%rsp), %%r14\n\t"                                                      \
+				 "movq %%rdx, 8+%c[saved]+8(%%rsp)\n\t"                                                  \
+				 "movq %%rsi, 8+%c[saved]+16(%%rsp)\n\t"                                                 \
+				 "movq %%rdi, 8+%c[saved]+24(%%rsp)\n\t"                                                 \
+				 "movq %%r8, 8+%c[saved]+32(%%rsp)\n\t"                                                  \
+				 "movq %%r9, 8+%c[saved]+40(%%rsp)\n\t"                                                  \
+				 "movq %%r10, 8+%c[saved]+48(%%rsp)\n\t"                                                 \
+				 "movq %%r11, 8+%c[saved]+56(%%rsp)\n\t"                                                 \
+				 "movq %%r15, %c[reg]+32(%%r14)\n\t"                                                     \
+				 "leaq 8(%%rsp), %%rdi\n\t"                                                              \
+				 "movq (%%rsp), %%rax\n\t"                                                               \
+				 "movl (%%rax), %%esi\n\t"                                                               \
+				 "movl %[light], %%edx\n\t"                                                              \
+				 "movq %%rsp, %%r14\n\t"                                                                 \
+				 "movq %c[host](%%rdi), %%rsp\n\t"                                                       \
+				 "call jit_light\n\t"                                                                    \
+				 "movq %%r14, %%rsp\n\t"                                                                 \
+				 "movq %%rax, %%rcx\n\t"                                                                 \
+				 "movzwl 8+%c[flags](%%rsp), %%eax\n\t"                                                  \
+				 "addb $127, %%al\n\t"                                                                   \
+				 "sahf\n\t"                                                                              \
+				 "movq 8+%c[cpu](%%rsp), %%r14\n\t"                                                      \
+				 "movq 8+%c[saved]+0(%%rsp), %%rax\n\t"                                                  \
+				 "movq 8+%c[saved]+8(%%rsp), %%rdx\n\t"                                                  \
+				 "movq 8+%c[saved]+16(%%rsp), %%rsi\n\t"                                                 \
+				 "movq 8+%c[saved]+24(%%rsp), %%rdi\n\t"                                                 \
+				 "movq 8+%c[saved]+32(%%rsp), %%r8\n\t"                                                  \
+				 "movq 8+%c[saved]+40(%%rsp), %%r9\n\t"                                                  \
+				 "movq 8+%c[saved]+48(%%rsp), %%r10\n\t"                                                 \
+				 "movq 8+%c[saved]+56(%%rsp), %%r11\n\t"                                                 \
+				 "movq %c[reg]+32(%%r14), %%r15\n\t"                                                     \
+				 "jrcxz 1f\n\t"                                                                          \
+				 "movq %c[reg]+136(%%r14), %%r14\n\t"                                                    \
+				 "leaq 8(%%rsp), %%rsp\n\t"                                                              \
+				 "jmpq *%%rcx\n\t"                                                                       \
+				 "1:\n\t" RETURN_BEHIND_SITE                                                             \
+				 :                                                                                       \
+				 : [saved] C(saved), [flags] C(flags), [host] C(host_rsp), [cpu] C(cpu), [reg] CPU(reg), \
+				   [light] "i"(kind));                                                                   \
+	}
+LIGHT_THUNK(jit_thunk_light_syscall, JIT_LIGHT_SYSCALL)
+LIGHT_THUNK(jit_thunk_light_sysret, JIT_LIGHT_SYSRET)
+LIGHT_THUNK(jit_thunk_light_iret, JIT_LIGHT_IRET)
 
 #define VECTORS(access)                                                                                                           \
 	access(0) access(1) access(2) access(3) access(4) access(5) access(6) access(7) access(8) access(9) access(10) access(11) \

@@ -151,6 +151,7 @@ void miss_flush(struct translation *t);
 #define MISS_AHEAD_LOOKUP 32   /* a jump's lookup */
 #define MISS_AHEAD_JUMP 64     /* what follows it, or a branch up to its check, lookup or end */
 #define MISS_AHEAD_SYSTEM 100  /* any other instruction up to its check or its end */
+#define MISS_AHEAD_TIME 120    /* RDTSC and the like, to their ends */
 #define MISS_AHEAD_REPEAT 1000 /* but a repeated one, which has none */
 static inline uint32_t miss_site(const struct translation *t, unsigned offset, unsigned size, uint32_t flags)
 {
