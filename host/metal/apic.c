@@ -54,20 +54,29 @@ static void pics_mask(void)
 	}
 }
 
+static uint32_t timer_current(void)
+{
+	return apic_read(APIC_TIMER_CURRENT);
+}
+
+static uint64_t timer_measure(void)
+{
+	uint64_t begin, end;
+	uint32_t first = 0, last = 0;
+
+	apic_write(APIC_TIMER_INITIAL, UINT32_MAX);
+	begin = time_pair(timer_current, &first);
+	time_spin(CALIBRATE_NS);
+	end = time_pair(timer_current, &last);
+	apic_write(APIC_TIMER_INITIAL, 0);
+	return multiply_divide(first - last, (uint64_t)host_tsc_khz() * 1000, end - begin);
+}
+
 static void timer_calibrate(void)
 {
-	uint64_t before, ns;
-	uint32_t left;
-
 	apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_1);
 	apic_write(APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
-	apic_write(APIC_TIMER_INITIAL, UINT32_MAX);
-	before = host_time_ns();
-	time_spin(CALIBRATE_NS);
-	left = apic_read(APIC_TIMER_CURRENT);
-	ns = host_time_ns() - before;
-	apic_write(APIC_TIMER_INITIAL, 0);
-	timer_hz = multiply_divide(UINT32_MAX - left, NS_PER_S, ns);
+	timer_hz = time_measure(timer_measure);
 	if (!timer_hz) {
 		host_log(HOST_LOG_ERROR, "the local APIC's timer stands still; Holon needs it");
 		power_end(1);

@@ -116,6 +116,10 @@ const char *thread_name(void);
 /* --- time.c and apic.c --- */
 void time_start(void);
 void time_spin(uint64_t ns);
+/* The TSC at which another clock was read as *value: the tightest of several tries, as this machine may be a vm that stands still at any moment. */
+uint64_t time_pair(uint32_t (*other)(void), uint32_t *value);
+/* What `measure` says twice in a row, or 0 where it does. */
+uint64_t time_measure(uint64_t (*measure)(void));
 /* a * b / c; the quotient must fit. */
 static inline uint64_t multiply_divide(uint64_t a, uint64_t b, uint64_t c)
 {

@@ -12,7 +12,10 @@
 #define CPUID_POWER 0x80000007u
 #define CPUID_POWER_EDX_INVARIANT_TSC (1u << 8)
 
-#define MEASURE_NS 50000000u
+#define MEASURE_NS 25000000u
+#define MEASURES 10u          /* until two agree */
+#define MEASURES_DIFFER 1000u /* by a thousandth at most */
+#define PAIRS 16u
 #define PM_TIMER_HZ 3579545u
 #define PIT_HZ 1193182u
 #define PIT_COUNT 0xfffeu
@@ -60,24 +63,57 @@ static uint32_t pm_timer(void)
 				    : inl((uint16_t)fadt.pm_timer.address);
 }
 
+uint64_t time_pair(uint32_t (*other)(void), uint32_t *value)
+{
+	uint64_t least = UINT64_MAX, tsc = 0;
+
+	for (unsigned i = 0; i < PAIRS; i++) {
+		uint64_t before = host_tsc();
+		uint32_t read = other();
+		uint64_t took = host_tsc() - before;
+
+		if (took < least) {
+			least = took;
+			tsc = before + took / 2;
+			*value = read;
+		}
+	}
+	return tsc;
+}
+
+uint64_t time_measure(uint64_t (*measure)(void))
+{
+	uint64_t last = 0, now = 0;
+
+	for (unsigned i = 0; i < MEASURES; i++) {
+		now = measure();
+		if (!now || (now > last ? now - last : last - now) <= now / MEASURES_DIFFER)
+			break;
+		last = now;
+	}
+	return now;
+}
+
 /* 0: it stands still. */
-static uint32_t khz_from_pm_timer(void)
+static uint64_t khz_from_pm_timer(void)
 {
 	const uint32_t wanted = (uint32_t)((uint64_t)PM_TIMER_HZ * MEASURE_NS / NS_PER_S);
-	uint32_t mask = fadt.pm_timer_32 ? UINT32_MAX : 0xffffff, first = pm_timer(), now = first, changes = 0;
-	uint64_t begin = host_tsc();
+	uint32_t mask = fadt.pm_timer_32 ? UINT32_MAX : 0xffffff, first = 0, now, same = 0;
+	uint64_t begin = time_pair(pm_timer, &first), end;
 
+	now = first;
 	while (((now - first) & mask) < wanted) {
 		uint32_t next = pm_timer();
 
-		if (next == now && ++changes > 10000000)
+		if (next == now && ++same > 10000000)
 			return 0;
 		now = next;
 	}
-	return (uint32_t)multiply_divide(host_tsc() - begin, PM_TIMER_HZ / 1000, (now - first) & mask);
+	end = time_pair(pm_timer, &now);
+	return multiply_divide(end - begin, PM_TIMER_HZ / 1000, (now - first) & mask);
 }
 
-static uint32_t khz_from_pit(void)
+static uint64_t khz_from_pit(void)
 {
 	uint8_t port_b = inb(PORT_B) & (uint8_t) ~(PORT_B_SPEAKER | PORT_B_GATE_2);
 	uint64_t begin;
@@ -93,7 +129,7 @@ static uint32_t khz_from_pit(void)
 		if (++tries > 10000000)
 			return 0;
 	}
-	return (uint32_t)multiply_divide(host_tsc() - begin, PIT_HZ / 1000, PIT_COUNT + 1);
+	return multiply_divide(host_tsc() - begin, PIT_HZ / 1000, PIT_COUNT + 1);
 }
 
 static uint8_t rtc_read(unsigned index)
@@ -154,9 +190,9 @@ void time_start(void)
 {
 	khz = khz_from_cpuid();
 	if (!khz && fadt.pm_timer.address)
-		khz = khz_from_pm_timer();
+		khz = (uint32_t)time_measure(khz_from_pm_timer);
 	if (!khz)
-		khz = khz_from_pit();
+		khz = (uint32_t)time_measure(khz_from_pit);
 	if (!khz) {
 		host_log(HOST_LOG_ERROR, "no way to measure the TSC: no ACPI timer, no PIT; Holon needs one of them");
 		power_end(1);
