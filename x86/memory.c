@@ -131,24 +131,50 @@ static void place_find(struct x86_cpu *cpu, uint64_t linear, enum x86_access acc
 			     translation.writable && place->kind == PLACE_RAM && !page_flags(cpu, place->hva));
 }
 
-bool x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access)
+static bool address_good(const struct x86_cpu *cpu, uint64_t linear)
+{
+	return x86_long_mode(cpu) ? x86_canonical(cpu, linear) : linear <= UINT32_MAX;
+}
+
+enum x86_refill x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access)
 {
 	const struct x86_tlb_array *array = access == X86_WRITE ? &cpu->tlb->write[cpu->mode] : &cpu->tlb->read[cpu->mode];
 	struct x86_translation translation;
 	struct place place;
 	uint32_t error;
 
-	if (crosses_page(linear, size) || (x86_long_mode(cpu) ? !x86_canonical(cpu, linear) : linear > UINT32_MAX))
-		return false;
+	if (crosses_page(linear, size) || !address_good(cpu, linear))
+		return X86_REFILL_NOT;
 	cpu->tlb_misses++;
-	if (!x86_page_walk(cpu, linear, access, cpu->mode, &translation, &error))
-		return false;
+	if (!x86_page_walk(cpu, linear, access, cpu->mode, &translation, &error)) {
+		cpu->fault_address = linear;
+		cpu->fault_error = error;
+		return X86_REFILL_FAULT;
+	}
 	place_at(cpu, translation.gpa, &place);
 	if (place.kind > PLACE_ROM || debug_page_armed(cpu, linear))
-		return false;
+		return X86_REFILL_NOT;
 	x86_tlb_fill(cpu, linear, place.hva, access == X86_WRITE, cpu->mode, &translation,
 		     translation.writable && place.kind == PLACE_RAM && !page_flags(cpu, place.hva));
-	return x86_tlb_hit(array, linear, size);
+	return x86_tlb_hit(array, linear, size) ? X86_REFILL_DONE : X86_REFILL_NOT;
+}
+
+const uint8_t *x86_fetch_refill(struct x86_cpu *cpu, uint64_t linear)
+{
+	struct x86_translation translation;
+	struct place place;
+	uint32_t error;
+
+	if (!address_good(cpu, linear))
+		return 0;
+	cpu->tlb_misses++;
+	if (!x86_page_walk(cpu, linear, X86_FETCH, cpu->cpl == 3 ? X86_MODE_USER : X86_MODE_SUPERVISOR, &translation, &error))
+		return 0;
+	place_at(cpu, translation.gpa, &place);
+	if (place.kind > PLACE_ROM)
+		return 0;
+	x86_tlb_fill_fetch(cpu, linear, place.hva, &translation);
+	return x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
 }
 
 /* Explicit accesses at CPL 3 while CR0.AM and EFLAGS.AC are set (x86_tlb_select has then made every access come here). */

@@ -42,8 +42,14 @@ static inline uint64_t x86_operand(struct x86_cpu *cpu, const struct x86_insn *i
 	return x86_linear(cpu, insn->segment, x86_offset(cpu, insn), size, write);
 }
 
-/* Fills the TLB for an explicit access in the current mode; false: it cannot be done by a TLB hit (it faults, crosses pages, is no RAM...). Raises nothing. */
-bool x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access);
+/*
+ * Fills the TLB for an explicit access in the current mode. Raises nothing. FAULT: it is a page fault, with its error code in cpu->fault_error and its address
+ * in cpu->fault_address; NOT: it cannot be done by a TLB hit for another reason (it crosses pages, is no RAM...).
+ */
+enum x86_refill { X86_REFILL_DONE, X86_REFILL_FAULT, X86_REFILL_NOT };
+enum x86_refill x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access);
+/* The same for a fetch: where the byte is, or NULL. */
+const uint8_t *x86_fetch_refill(struct x86_cpu *cpu, uint64_t linear);
 
 /* The slow ways: page crossing, TLB miss, devices, breakpoints. `mode` is enum x86_access_mode. */
 uint64_t x86_read_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size, unsigned mode);

@@ -102,8 +102,8 @@ static inline struct jit_context *jit_context(struct x86_tlb *tlb)
 }
 
 /* light.c: what light_* call. The code to go on at, with RIP in cpu->reg; NULL: nothing has been done, the handler is for that. */
-enum jit_light { JIT_LIGHT_SYSCALL, JIT_LIGHT_SYSRET, JIT_LIGHT_IRET };
-const void *jit_light(struct jit_context *context, uint32_t site, unsigned kind);
+enum jit_light { JIT_LIGHT_SYSCALL, JIT_LIGHT_SYSRET, JIT_LIGHT_IRET, JIT_LIGHT_LINK };
+const void *jit_light(struct jit_context *context, const uint32_t *site, unsigned kind);
 
 /* thunk.c */
 enum jit_exit jit_enter(struct jit_context *context, const void *target);
@@ -143,6 +143,8 @@ bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsi
 bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint32_t site);
 /* The same at a block's end: the code to go on at, in cpu->tlb's context, or NULL to leave. */
 const void *jit_handler_end(struct jit_context *context, const struct x86_insn *insn, uint32_t site);
+/* A direct jump inside the page that is not linked: links it if its target is translated, and goes there. NULL: leave. */
+const void *jit_link(struct jit_context *context, const uint32_t *site);
 /* The code for 64-bit code at `rip` in a privilege and access mode that the vcpu may not be in yet; NULL: there is none yet, or it may not be entered at once. */
 const void *jit_target(struct jit_context *context, uint64_t rip, unsigned cpl, unsigned mode);
 /* Counted time: every boundary between instructions may be looked at. */

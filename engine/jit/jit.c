@@ -42,6 +42,8 @@ struct jit_vcpu {
 	_Atomic bool flush_wanted; /* by jit_flush; the vcpu's thread does it */
 	uint64_t undone;           /* instructions counted by the last block and not executed */
 	uint64_t count_base;       /* what context->count began at */
+	/* The fill that has just failed is a page fault of its instruction, and no other fault of that comes before it. */
+	bool page_fault;
 	uint64_t fills, handled, steps, exceptions;
 };
 
@@ -203,13 +205,50 @@ static struct jit_block *block_known(struct jit_vcpu *self, uint64_t linear, uns
 				       key);
 }
 
+/* There is room. */
+static struct jit_block *translate(struct jit_vcpu *self, const uint8_t *hva, uint64_t linear, unsigned key)
+{
+	self->translation.key = key;
+	self->translation.mode = self->cpu.mode;
+	self->translation.wide = self->cpu.code_size == 8;
+	return jit_translate(&self->translation, hva, (unsigned)(GUEST_PAGE_SIZE - (linear & (GUEST_PAGE_SIZE - 1))));
+}
+
+/*
+ * Walks and translates for a jump that has not been taken yet, without leaving translated code; what is not as usual is left to block_make. An indirect call may
+ * still store to the stack with the TLB entry that it has found: so the page must be one of code already, which no TLB has an entry to write to.
+ */
+static struct jit_block *block_prepare(struct jit_vcpu *self, uint64_t linear, unsigned key)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
+	struct jit_block *block;
+
+	if (!hva) {
+		hva = x86_fetch_refill(cpu, linear);
+		block = hva ? jit_cache_find(&self->cache, cpu->memory, hva, key) : 0;
+		if (block || !hva)
+			return block;
+	}
+	if (!(atomic_load_explicit(&cpu->memory->page_flags[guest_memory_page(cpu->memory, hva)], memory_order_seq_cst) &
+	      GUEST_PAGE_CODE) ||
+	    !jit_cache_room(&self->cache))
+		return 0;
+	vector_release(jit_context(cpu->tlb));
+	cpu->reg[X86_RIP] = linear;
+	return translate(self, hva, linear, key);
+}
+
 static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint64_t mask, uint64_t target)
 {
+	unsigned key = self->jump_key[self->cpu.cpl == 3] | self->cpu.mode;
 	struct jit_block *block;
 
 	if (atomic_load_explicit(&self->cpu.attention, memory_order_relaxed))
 		return false;
-	block = block_known(self, target, self->jump_key[self->cpu.cpl == 3] | self->cpu.mode);
+	block = block_known(self, target, key);
+	if (!block)
+		block = block_prepare(self, target, key);
 	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, self->cache.code.execute + block->code,
 					 block->key & JIT_KEY_CROSSING ? X86_JUMP_PAGES : block->page);
 }
@@ -218,6 +257,8 @@ bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsi
 {
 	struct x86_cpu *cpu = context->cpu;
 	struct jit_vcpu *self = cpu->engine;
+	unsigned size = JIT_SITE_SIZE(site);
+	enum x86_refill end;
 
 	switch ((enum jit_fill)kind) {
 	case JIT_FILL_JUMP: return jump_fill(self, &cpu->tlb->jump[cpu->mode], X86_JUMP_MASK, address);
@@ -225,7 +266,10 @@ bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsi
 	default: break;
 	}
 	self->fills++;
-	return x86_tlb_refill(cpu, address, JIT_SITE_SIZE(site), kind == JIT_FILL_WRITE ? X86_WRITE : X86_READ);
+	end = x86_tlb_refill(cpu, address, size, kind == JIT_FILL_WRITE ? X86_WRITE : X86_READ);
+	self->page_fault =
+		end == X86_REFILL_FAULT && !(site & JIT_SITE_GROUP) && size <= 8 && !(address & (size - 1)) && context->x87_out;
+	return end == X86_REFILL_DONE;
 }
 
 bool jit_limited(const struct x86_cpu *cpu)
@@ -273,10 +317,7 @@ static struct jit_block *block_make(struct jit_vcpu *self, uint64_t linear, unsi
 		jit_cache_flush(&self->cache);
 		x86_tlb_jumps_flush(cpu);
 	}
-	self->translation.key = key;
-	self->translation.mode = cpu->mode;
-	self->translation.wide = cpu->code_size == 8;
-	block = jit_translate(&self->translation, hva, available);
+	block = translate(self, hva, linear, key);
 	if (block)
 		return block;
 	/* An instruction over a page's end. A fault of its second page's fetch is the instruction's. */
@@ -336,6 +377,23 @@ static void jump_link(struct jit_vcpu *self, const uint32_t *site, const struct 
 	emit_jump_set(displacement, cache->code.write + block->near);
 }
 
+const void *jit_link(struct jit_context *context, const uint32_t *site)
+{
+	struct x86_cpu *cpu = context->cpu;
+	struct jit_vcpu *self = cpu->engine;
+	uint64_t rip = site_rip(context, *site);
+	struct jit_block *block;
+
+	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed))
+		return 0;
+	block = block_known(self, rip, key_of(cpu));
+	if (!block || self->jump_key[cpu->cpl == 3] != (block->key & ~(JIT_KEY_MODE | JIT_KEY_CROSSING)))
+		return 0;
+	jump_link(self, site, block);
+	cpu->reg[X86_RIP] = rip;
+	return self->cache.code.execute + block->code;
+}
+
 _Static_assert(EMIT_CALL_BYTES(offsetof(struct jit_context, fill_read)) ==
 		       EMIT_CALL_BYTES(offsetof(struct jit_context, fill_write)),
 	       "group_link finds the call before the site");
@@ -382,6 +440,30 @@ static void step(struct jit_vcpu *self)
 	self->steps++;
 	x86_step(cpu);
 	count(self, x86_executed(cpu));
+}
+
+/*
+ * A fill has failed. Most page faults need no second look at the instruction: not aligned accesses (#GP, #AC), long ones (masked moves), x87 with
+ * an exception pending (#MF) and pushes (a CALL's target is looked at first) do.
+ */
+static void undone_execute(struct jit_vcpu *self)
+{
+	struct x86_cpu *cpu = &self->cpu;
+
+	if (!self->page_fault || (cpu->fault_error & X86_PF_W && cpu->reg[X86_RSP] - cpu->fault_address <= 8)) {
+		self->page_fault = false;
+		step(self);
+		return;
+	}
+	self->page_fault = false;
+	self->exceptions++;
+	vector_release(jit_context(cpu->tlb));
+	cpu->insn = 0;
+	cpu->fault_vector = X86_PF;
+	cpu->fault_has_error = true;
+	cpu->s.cr2 = cpu->fault_address;
+	x86_fault_deliver(cpu);
+	count(self, 1);
 }
 
 /* Translated code counts up from here; over INT64_MAX it leaves. */
@@ -473,7 +555,7 @@ static void run(struct jit_vcpu *self)
 		if (atomic_load_explicit(&cpu->attention, memory_order_relaxed)) {
 			/* What IRET has gone to is executed before anything is served: RF is gone already (light.c). */
 			if (reason == JIT_EXIT_TRAP || (reason == JIT_EXIT_STEP && !(*context->site & JIT_SITE_GO)))
-				step(self);
+				undone_execute(self);
 			return;
 		}
 		switch (reason) {
@@ -490,7 +572,7 @@ static void run(struct jit_vcpu *self)
 			}
 			if (*context->site & (JIT_SITE_GROUP | JIT_SITE_GO))
 				break;
-			step(self);
+			undone_execute(self);
 			return;
 		case JIT_EXIT_ROOM:
 			/* Too little room for the block: one by one. */

@@ -138,15 +138,18 @@ static bool iret_segments(struct x86_cpu *cpu, const uint64_t frame[5], struct a
 	struct x86_descriptor code, stack;
 
 	to->cpl = cs & 3u;
-	if ((to->cpl != 0 && to->cpl != 3) || (ss & 3u) != to->cpl || !descriptor_read(cpu, cs, &code) ||
-	    !descriptor_read(cpu, ss, &stack))
+	if ((to->cpl != 0 && to->cpl != 3) || (ss & 3u) != to->cpl || !descriptor_read(cpu, cs, &code))
 		return false;
 	if (!x86_descriptor_code(&code) || x86_descriptor_conforming(&code) || x86_descriptor_dpl(&code) != to->cpl ||
 	    (x86_descriptor_attributes(&code) & both) != X86_SEGMENT_L)
 		return false;
-	if (!x86_descriptor_writable_data(&stack) || x86_descriptor_dpl(&stack) != to->cpl)
-		return false;
 	to->code = x86_segment_of(&code, cs);
+	if (!(ss & 0xfffc) && !to->cpl) { /* as events leave it */
+		to->stack = x86_segment_null(ss, 0);
+		return true;
+	}
+	if (!descriptor_read(cpu, ss, &stack) || !x86_descriptor_writable_data(&stack) || x86_descriptor_dpl(&stack) != to->cpl)
+		return false;
 	to->stack = x86_segment_of(&stack, ss);
 	return true;
 }
@@ -182,12 +185,13 @@ static const void *light_iret(struct jit_context *context)
 	return target;
 }
 
-const void *jit_light(struct jit_context *context, uint32_t site, unsigned kind)
+const void *jit_light(struct jit_context *context, const uint32_t *site, unsigned kind)
 {
 	switch ((enum jit_light)kind) {
-	case JIT_LIGHT_SYSCALL: return light_syscall(context, context->code_base + JIT_SITE_OFFSET(site));
+	case JIT_LIGHT_SYSCALL: return light_syscall(context, context->code_base + JIT_SITE_OFFSET(*site));
 	case JIT_LIGHT_SYSRET: return light_sysret(context);
 	case JIT_LIGHT_IRET: return light_iret(context);
+	case JIT_LIGHT_LINK: return jit_link(context, site);
 	}
 	return 0;
 }

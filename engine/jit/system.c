@@ -88,6 +88,15 @@ static void selector_store(struct translation *t, const struct x86_insn *insn, i
 	emit_place(&t->e, false, EMIT_STORE, scratch, place);
 }
 
+/* mov `to`, cx; the 66 is there already. */
+static void emit_word_move(struct emitter *e, unsigned to)
+{
+	if (to >= 8)
+		emit8(e, 0x41);
+	emit8(e, 0x89);
+	emit8(e, 0xc0 | HOST_RCX << 3 | (to & 7));
+}
+
 static bool selector_read(struct translation *t, const struct x86_insn *insn)
 {
 	int32_t selector = CPU(s.segment[0].selector) + (int32_t)((insn->reg & 7u) * sizeof(struct x86_segment));
@@ -102,9 +111,16 @@ static bool selector_read(struct translation *t, const struct x86_insn *insn)
 		return true;
 	}
 	target = operand_pinned(insn->rm);
-	if (insn->operand_size == 2)
-		return false;
 	cpu_pointer(t);
+	if (insn->operand_size == 2) {
+		emit_load_narrow(&t->e, HOST_RCX, HOST_R14, selector, 2);
+		emit8(&t->e, 0x66);
+		if (target == HOST_NONE)
+			emit_memory(&t->e, false, EMIT_STORE, HOST_RCX, HOST_RSP, HOST_NONE, 0, operand_home(insn->rm));
+		else
+			emit_word_move(&t->e, target);
+		return true;
+	}
 	emit_load_narrow(&t->e, target == HOST_NONE ? HOST_RCX : target, HOST_R14, selector, 2);
 	if (target == HOST_NONE)
 		operand_store(t, insn->rm, HOST_RCX);

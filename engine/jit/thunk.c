@@ -122,8 +122,9 @@ static __attribute__((naked, used)) void jit_exit_common(void)
 				 :                         \
 				 : "i"(reason));           \
 	}
-static __attribute__((used)) EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP) EXIT_THUNK(jit_thunk_exit_link, JIT_EXIT_LINK)
-	EXIT_THUNK(jit_thunk_exit_poll, JIT_EXIT_POLL) EXIT_THUNK(jit_thunk_exit_room, JIT_EXIT_ROOM)
+static __attribute__((used)) EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP) static __attribute__((used))
+EXIT_THUNK(jit_thunk_leave_link, JIT_EXIT_LINK) EXIT_THUNK(jit_thunk_exit_poll, JIT_EXIT_POLL)
+	EXIT_THUNK(jit_thunk_exit_room, JIT_EXIT_ROOM)
 
 	/* Jumped to from a signal, RSP = context, RCX = where it trapped; there is no site: a word of the context stands in. */
 	__attribute__((naked)) void jit_thunk_trap(void)
@@ -294,7 +295,7 @@ __attribute__((naked)) void jit_thunk_handler_end(void)
  * SYSCALL and its like between two translated blocks: jit_light has the registers that it needs in the context and cpu->reg, as a fill has (guest RCX in
  * saved[7], RSP in cpu->reg), and changes them there. Goes on in the block that it names, or behind the site, where the handler is called.
  */
-#define LIGHT_THUNK(name, kind)                                                                                          \
+#define LIGHT_THUNK(name, kind, otherwise)                                                                               \
 	__attribute__((naked)) void name(void)                                                                           \
 	{                                                                                                                \
 		__asm__ volatile("movq %%rax, 8+%c[saved]+0(%%rsp)\n\t"                                                  \
@@ -312,7 +313,7 @@ __attribute__((naked)) void jit_thunk_handler_end(void)
 				 "movq %%r15, %c[reg]+32(%%r14)\n\t"                                                     \
 				 "leaq 8(%%rsp), %%rdi\n\t"                                                              \
 				 "movq (%%rsp), %%rax\n\t"                                                               \
-				 "movl (%%rax), %%esi\n\t"                                                               \
+				 "movq %%rax, %%rsi\n\t"                                                                 \
 				 "movl %[light], %%edx\n\t"                                                              \
 				 "movq %%rsp, %%r14\n\t"                                                                 \
 				 "movq %c[host](%%rdi), %%rsp\n\t"                                                       \
@@ -336,14 +337,16 @@ __attribute__((naked)) void jit_thunk_handler_end(void)
 				 "movq %c[reg]+136(%%r14), %%r14\n\t"                                                    \
 				 "leaq 8(%%rsp), %%rsp\n\t"                                                              \
 				 "jmpq *%%rcx\n\t"                                                                       \
-				 "1:\n\t" RETURN_BEHIND_SITE                                                             \
+				 "1:\n\t" otherwise                                                                      \
 				 :                                                                                       \
 				 : [saved] C(saved), [flags] C(flags), [host] C(host_rsp), [cpu] C(cpu), [reg] CPU(reg), \
 				   [light] "i"(kind));                                                                   \
 	}
-LIGHT_THUNK(jit_thunk_light_syscall, JIT_LIGHT_SYSCALL)
-LIGHT_THUNK(jit_thunk_light_sysret, JIT_LIGHT_SYSRET)
-LIGHT_THUNK(jit_thunk_light_iret, JIT_LIGHT_IRET)
+LIGHT_THUNK(jit_thunk_light_syscall, JIT_LIGHT_SYSCALL, RETURN_BEHIND_SITE)
+LIGHT_THUNK(jit_thunk_light_sysret, JIT_LIGHT_SYSRET, RETURN_BEHIND_SITE)
+LIGHT_THUNK(jit_thunk_light_iret, JIT_LIGHT_IRET, RETURN_BEHIND_SITE)
+/* Here the block that is linked to may be entered at once. */
+LIGHT_THUNK(jit_thunk_exit_link, JIT_LIGHT_LINK, "jmp jit_thunk_leave_link\n\t")
 
 #define VECTORS(access)                                                                                                           \
 	access(0) access(1) access(2) access(3) access(4) access(5) access(6) access(7) access(8) access(9) access(10) access(11) \
