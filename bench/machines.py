@@ -54,7 +54,7 @@ class Machines:
         return command + ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"]
 
     def holon_devices(self, engine, root, disks, cmdline):
-        command = self.holon(engine=engine, disk=root, cmdline=f"{CMDLINE} {cmdline}", net="user")
+        command = self.holon(engine=engine, disk=root, cmdline=f"{CMDLINE} {cmdline}", net="user,host")
         for path in disks:
             command += ["--disk", path]
         return command

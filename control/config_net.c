@@ -120,6 +120,13 @@ static enum status property_pps_burst(struct net_config *net, char *value, struc
 	return count_property(&net->frames.burst, "pps-burst", value, why);
 }
 
+static enum status property_host(struct net_config *net, char *value, struct reason *why)
+{
+	(void)value, (void)why;
+	net->no_host = false;
+	return STATUS_OK;
+}
+
 static enum status property_nohost(struct net_config *net, char *value, struct reason *why)
 {
 	(void)value, (void)why;
@@ -217,6 +224,18 @@ static bool allow_rule_parse(struct net_allow *allow, char *text)
 	return ports_parse(allow, ports ? ports : all);
 }
 
+/* Who lists the router means the host's loopback behind it. */
+static bool allow_is_router(const struct net_allow *allow)
+{
+	static const struct net_address router[] = {{false, {10, 0, 2, 2}}, {true, {0xfe, 0xc0, [15] = 2}}};
+	const uint8_t *is = router[allow->address.ip6].byte;
+	unsigned bytes = allow->bits / 8, rest = allow->bits % 8;
+
+	/* Wider rules do not cover it (net_filter.c). */
+	return allow->bits >= (allow->address.ip6 ? 64 : 24) && !memcmp(allow->address.byte, is, bytes) &&
+	       (!rest || !((allow->address.byte[bytes] ^ is[bytes]) >> (8 - rest)));
+}
+
 static enum status property_allow(struct net_config *net, char *value, struct reason *why)
 {
 	struct net_allow *allow;
@@ -229,8 +248,11 @@ static enum status property_allow(struct net_config *net, char *value, struct re
 	if (!strcmp(value, "dns") && allow_dns(net))
 		return STATUS_OK;
 	allow = allow_add(net);
-	if (allow && allow_rule_parse(allow, value))
+	if (allow && allow_rule_parse(allow, value)) {
+		if (allow_is_router(allow))
+			net->no_host = false;
 		return STATUS_OK;
+	}
 	return reason_give(why, STATUS_USAGE,
 			   "--net: allow=%s: no target; write allow=192.0.2.0/24:443, allow=[2001:db8::/32]:80-90/tcp or allow=dns",
 			   said);
@@ -252,6 +274,7 @@ static const struct {
 	{"pps", true, EVERY_KIND, property_pps},
 	{"pps-burst", true, EVERY_KIND, property_pps_burst},
 	{"queues", true, KIND(NET_TAP) | KIND(NET_BRIDGE), property_queues},
+	{"host", false, KIND(NET_USER), property_host},
 	{"nohost", false, KIND(NET_USER), property_nohost},
 	{"restrict", false, KIND(NET_USER), property_restrict},
 	{"allow", true, KIND(NET_USER), property_allow},
@@ -310,6 +333,7 @@ static enum status kind_parse(struct net_config *net, char *word, struct reason 
 				   "--net %s: unknown kind; there are user, none, tap=NAME, bridge=NAME and switch=NAME", word);
 	net->kind = kinds[i].kind;
 	net->name = name;
+	net->no_host = true; /* unless it is asked for */
 	if (!kinds[i].name_max)
 		return name ? reason_give(why, STATUS_USAGE, "--net %s=%s: it has no name; write --net %s", word, name, word)
 			    : STATUS_OK;
@@ -375,18 +399,17 @@ enum status config_publish_parse(struct vm_config *config, const char *value, st
 	ports = colon ? colon + 1 : text;
 	if (!number_parse(&host, ports, 1, PORT_MAX))
 		goto wrong;
-	if (colon) {
+	if (colon)
 		*colon = 0;
-		if (!address_parse(&publish->address, text))
-			goto wrong;
-	}
+	if (!address_parse(&publish->address, colon ? text : "127.0.0.1"))
+		goto wrong;
 	publish->host = (uint16_t)host;
 	publish->guest = (uint16_t)guest;
 	config->publishes++;
 	return STATUS_OK;
 wrong:
-	return reason_give(why, STATUS_USAGE,
-			   "-p %s: not [ADDRESS:]HOST:GUEST[/udp]; write -p 8080:80, or -p 127.0.0.1:5353:53/udp", value);
+	return reason_give(why, STATUS_USAGE, "-p %s: not [ADDRESS:]HOST:GUEST[/udp]; write -p 8080:80, or -p 0.0.0.0:5353:53/udp",
+			   value);
 }
 
 static uint64_t hash_add(uint64_t hash, const char *text)

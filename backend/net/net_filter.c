@@ -27,6 +27,7 @@
 #define ICMP6_NDP_LAST 137
 #define PORT_DHCP 67
 #define PORT_DHCP6 547
+#define PORT_DNS 53
 #define VIRTUAL4_BITS 24u
 #define VIRTUAL6_BITS 64u
 #define FLOW_NS UINT64_C(180000000000)
@@ -153,8 +154,21 @@ static bool rule_covers(const struct net_allow *rule, const struct packet *packe
 	return has_port && port >= rule->first && port <= rule->last && (!rule->protocol || rule->protocol == packet->protocol);
 }
 
+/*
+ * The virtual addresses lead to the host's loopback, and the name server's to any port of the host's name server, which is often there too. libslirp could
+ * forbid them itself, but then answers from a published port would not get back to a program on the host.
+ */
+static bool host_allows(const struct net_filter *filter, const struct packet *packet, bool has_port, unsigned port)
+{
+	if (!filter->config->no_host || !is_virtual(packet))
+		return true;
+	return has_port && port == PORT_DNS && is_router(packet) && packet->target[packet->ip6 ? 15 : 3] == 3;
+}
+
 static bool policy_allows(const struct net_filter *filter, const struct packet *packet, bool has_port, unsigned port)
 {
+	if (!host_allows(filter, packet, has_port, port))
+		return false;
 	if (!filter->config->restricted)
 		return true;
 	for (unsigned i = 0; i < filter->config->allows; i++)
@@ -303,9 +317,9 @@ void net_filter_incoming(struct net_filter *filter, const uint8_t *frame, size_t
 	struct net_filter_flow *flow;
 	unsigned port, guest_port;
 
-	if (!filter->config->restricted || !filter->config->publishes || length < NET_ETHERNET_HEADER ||
-	    !packet_parse(&packet, frame, length) || packet.fragment || packet.protocol != IPPROTO_UDP ||
-	    packet.length < UDP_HEADER)
+	if (!(filter->config->restricted || filter->config->no_host) || !filter->config->publishes ||
+	    length < NET_ETHERNET_HEADER || !packet_parse(&packet, frame, length) || packet.fragment ||
+	    packet.protocol != IPPROTO_UDP || packet.length < UDP_HEADER)
 		return;
 	port = get16(packet.transport);
 	guest_port = get16(packet.transport + 2);

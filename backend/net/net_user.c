@@ -533,7 +533,6 @@ static enum status slirp_make(struct user *user, struct reason *why)
 		.vnameserver6 = address6("fec0::3"),
 		.if_mtu = user->net.mtu,
 		.if_mru = user->net.mtu,
-		.disable_host_loopback = user->config->no_host,
 	};
 
 	user->slirp = slirp_new(&config, &slirp_callbacks, user);

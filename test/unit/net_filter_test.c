@@ -58,12 +58,31 @@ static bool ping(const char *to)
 static void without_a_policy_all_but_loopback_is_open(void **state)
 {
 	(void)state;
-	policy("user");
+	policy("user,host");
 	assert_true(tcp("192.0.2.1", 443) && udp("192.0.2.1", 53) && ping("192.0.2.1"));
 	assert_true(tcp("2001:db8::1", 443) && udp("2001:db8::1", 53) && ping("2001:db8::1"));
 	assert_true(tcp("10.0.2.2", 22) && udp("10.0.2.3", 53) && tcp("fec0::2", 22));
 	assert_false(tcp("127.0.0.1", 22) || udp("127.1.2.3", 53) || ping("127.0.0.1") || tcp("0.0.0.0", 22));
 	assert_false(tcp("::1", 22) || tcp("::", 22) || tcp("::ffff:127.0.0.1", 22) || udp("::127.0.0.1", 22));
+	config_free(&config);
+}
+
+/* Programs that listen on the host's loopback trust whoever connects: what leads there must be asked for. */
+static void the_hosts_loopback_must_be_asked_for(void **state)
+{
+	(void)state;
+	policy("user");
+	assert_true(tcp("192.0.2.1", 22) && tcp("2001:db8::1", 22) && ping("10.0.2.2"));
+	assert_true(udp("10.0.2.3", 53) && tcp("10.0.2.3", 53) && udp("fec0::3", 53));
+	assert_false(tcp("10.0.2.2", 22) || udp("10.0.2.2", 53) || tcp("fec0::2", 22) || tcp("10.0.2.77", 22));
+	assert_false(tcp("10.0.2.3", 22) || udp("10.0.2.3", 54) || udp("255.255.255.255", 5353) || udp("ff02::fb", 5353));
+	config_free(&config);
+	policy("user,allow=10.0.2.2:22");
+	assert_true(tcp("10.0.2.2", 22));
+	assert_false(tcp("10.0.2.2", 23) || tcp("fec0::2", 22));
+	config_free(&config);
+	policy("user,allow=10.0.2.2:22,nohost");
+	assert_false(tcp("10.0.2.2", 22));
 	config_free(&config);
 }
 
@@ -212,6 +231,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_a_policy_all_but_loopback_is_open),
+		cmocka_unit_test(the_hosts_loopback_must_be_asked_for),
 		cmocka_unit_test(a_policy_lets_out_only_what_it_lists),
 		cmocka_unit_test(wide_rules_do_not_reach_the_host),
 		cmocka_unit_test(a_restricted_guest_still_has_an_address),
