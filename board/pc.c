@@ -454,6 +454,7 @@ static const struct part {
 	{"virtio-balloon", pc_balloon_create, 0, pc_balloon_destroy, {}},
 	{"watchdog", pc_watchdog_create, 0, pc_watchdog_destroy, {}},
 	{"virtio-console", console_create, 0, console_destroy, {}},
+	{"console ports", pc_ports_create, 0, pc_ports_destroy, {}},
 	{"disks", pc_disks_create, 0, pc_disks_destroy, {}},
 	{"shared folders", pc_shares_create, 0, pc_shares_destroy, {}},
 	{"networks", pc_nets_create, 0, pc_nets_destroy, {}},

@@ -35,6 +35,7 @@
 #include "device/virtio/virtio_net.h"
 #include "device/virtio/virtio_peer.h"
 #include "device/virtio/virtio_rng.h"
+#include "device/virtio/virtio_port.h"
 #include "device/virtio/virtio_vsock.h"
 #include "device/watchdog.h"
 #include "x86/cpuid.h"
@@ -82,6 +83,8 @@ struct board {
 	unsigned disks;
 	struct virtio_peer *share[VM_SHARES_MAX];
 	unsigned shares;
+	struct virtio_port *port[VM_PORTS_MAX];
+	unsigned ports;
 	struct ahci *ahci; /* where a disk or CD-ROM is at it */
 	struct virtio_net *net[VM_NETS_MAX];
 	unsigned nets;

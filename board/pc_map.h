@@ -65,6 +65,7 @@
 #define PC_SLOT_VSOCK 24
 #define PC_SLOT_WATCHDOG 25
 #define PC_SLOT_SHARES 26     /* a function each: VM_SHARES_MAX is eight */
+#define PC_SLOT_PORTS 27      /* a function each: VM_PORTS_MAX is eight */
 #define PC_SLOT_ROOT_PORTS 28 /* eight functions */
 #define PC_SLOT_LPC 31
 #define PC_FUNCTION_SATA 2 /* of the LPC bridge's slot, as in an ICH9 */

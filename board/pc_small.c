@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pc_small.c - what the owner may add to the machine: a watchdog, a balloon, sockets. Called from pc.c's table.
+ * pc_small.c - what the owner may add to the machine: a watchdog, a balloon, sockets, console ports. Called from pc.c's table.
  */
 #include "board/pc_small.h"
 
@@ -101,4 +101,29 @@ void pc_vsock_destroy(struct board *board)
 {
 	if (board->vsock)
 		virtio_vsock_destroy(board->vsock);
+}
+
+enum status pc_ports_create(struct board *board, struct reason *why)
+{
+	struct vm *vm = board->vm;
+
+	(void)why;
+	while (board->ports < vm->config->ports) {
+		unsigned i = board->ports;
+		enum status status = virtio_port_create(&board->port[i], &board->pci->root, PCI_DEVFN(PC_SLOT_PORTS, i),
+							&vm->memory, &vm->irq, board->backends.port[i], vm->config->port[i].name);
+
+		if (status != STATUS_OK)
+			return status;
+		vm_device_add(vm, virtio_port_device(board->port[i]));
+		board->slots |= 1u << PC_SLOT_PORTS;
+		board->ports++;
+	}
+	return STATUS_OK;
+}
+
+void pc_ports_destroy(struct board *board)
+{
+	while (board->ports)
+		virtio_port_destroy(board->port[--board->ports]);
 }

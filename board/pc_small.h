@@ -15,5 +15,7 @@ enum status pc_balloon_create(struct board *board, struct reason *why) must_chec
 void pc_balloon_destroy(struct board *board);
 enum status pc_vsock_create(struct board *board, struct reason *why) must_check;
 void pc_vsock_destroy(struct board *board);
+enum status pc_ports_create(struct board *board, struct reason *why) must_check;
+void pc_ports_destroy(struct board *board);
 
 #endif

@@ -228,6 +228,7 @@ static const struct option {
 	{"--net", true, true, false, config_net_parse},
 	{"-p", true, true, false, config_publish_parse},
 	{"--watchdog", true, false, false, config_watchdog_parse},
+	{"--console-port", true, true, false, config_port_parse},
 	{"--vsock", true, false, false, config_vsock_parse},
 	{"--balloon", true, false, false, config_balloon_parse},
 	{"--rng", true, false, false, config_rng_parse},

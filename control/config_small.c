@@ -116,8 +116,48 @@ enum status config_vsock_parse(struct vm_config *config, const char *value, stru
 		     : reason_give(why, STATUS_USAGE, "--vsock %s: the socket's path is missing; write PATH,cid=3", value);
 }
 
+static bool port_name_good(const char *name, size_t length)
+{
+	if (length == 0 || length > VM_PORT_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (!(name[i] >= 'a' && name[i] <= 'z') && !(name[i] >= 'A' && name[i] <= 'Z') &&
+		    !(name[i] >= '0' && name[i] <= '9') && !strchr("._-", name[i]))
+			return false;
+	return true;
+}
+
+enum status config_port_parse(struct vm_config *config, const char *value, struct reason *why)
+{
+	static const char kind[] = "=unix:";
+	struct port_config *port = &config->port[config->ports];
+	const char *path = strstr(value, kind);
+	size_t length = path ? (size_t)(path - value) : 0;
+	unsigned i;
+
+	if (config->ports == VM_PORTS_MAX)
+		return reason_give(why, STATUS_USAGE, "--console-port %s: a VM has at most %u; leave one out", value, VM_PORTS_MAX);
+	if (!path || !port_name_good(value, length) || !path[sizeof(kind) - 1])
+		return reason_give(why, STATUS_USAGE,
+				   "--console-port %s: write NAME=unix:PATH, the name of 1 to %u letters, digits, '_', '.' or '-'",
+				   value, VM_PORT_NAME_MAX);
+	memcpy(port->name, value, length);
+	port->name[length] = 0;
+	for (i = 0; i < config->ports; i++)
+		if (!strcmp(config->port[i].name, port->name))
+			return reason_give(why, STATUS_USAGE,
+					   "--console-port %s: there is a port of that name already; choose another", value);
+	port->path = strdup(path + sizeof(kind) - 1);
+	if (!port->path)
+		return reason_give(why, STATUS_NO_MEMORY, "--console-port %s: no memory", value);
+	config->ports++;
+	return STATUS_OK;
+}
+
 void config_small_free(struct vm_config *config)
 {
+	while (config->ports)
+		free(config->port[--config->ports].path);
 	free(config->vsock_text);
 	config->vsock_text = NULL;
 }

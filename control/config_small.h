@@ -14,6 +14,8 @@ enum status config_rng_parse(struct vm_config *config, const char *value, struct
 enum status config_watchdog_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
 /* `on` or `PROPERTY[,PROPERTY]`: target=SIZE, stats=SECONDS; the value of --balloon. */
 enum status config_balloon_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
+/* `NAME=unix:PATH`, the value of --console-port. */
+enum status config_port_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
 /* `PATH[,cid=N]`, the value of --vsock. */
 enum status config_vsock_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
 void config_small_free(struct vm_config *config);

@@ -26,6 +26,7 @@
 #include "program/disks.h"
 #include "program/nets.h"
 #include "program/peers.h"
+#include "program/ports.h"
 #include "program/trials.h"
 #include "program/trouble.h"
 #include "x86/cpuid.h"
@@ -155,6 +156,8 @@ static enum status inputs_open(struct run *run, struct reason *why)
 		status = peers_connect(&run->backends, &run->config, why);
 	if (!status)
 		status = nets_open(run->backends.net, &run->config, why);
+	if (!status)
+		status = ports_open(run->backends.port, &run->config, why);
 	if (!status && run->config.vsock_path)
 		status = vsock_unix_open(&run->backends.vsock, run->config.vsock_path, run->config.vsock_cid, why);
 	if (!status)
@@ -231,6 +234,8 @@ static enum status machine_make(struct run *run, struct reason *why)
 		status = console_start(run->backends.console, why);
 	if (!status)
 		status = nets_start(run->backends.net, &run->config, why);
+	if (!status)
+		status = ports_start(run->backends.port, &run->config, why);
 	if (!status && run->backends.vsock)
 		status = run->backends.vsock->start(run->backends.vsock, why);
 	if (!status)
@@ -245,6 +250,7 @@ static enum status machine_make(struct run *run, struct reason *why)
 static void inputs_close(struct run *run)
 {
 	nets_close(run->backends.net, &run->config);
+	ports_close(run->backends.port, &run->config);
 	if (run->backends.vsock)
 		run->backends.vsock->close(run->backends.vsock);
 	disks_close(run->backends.disk, &run->config);
@@ -263,6 +269,7 @@ static void run_release(struct run *run)
 	trials_destroy(run->trials);
 	disks_drain(run->backends.disk, &run->config);
 	nets_stop(run->backends.net, &run->config);
+	ports_stop(run->backends.port, &run->config);
 	if (run->backends.vsock)
 		run->backends.vsock->stop(run->backends.vsock);
 	console_stop(run->backends.console);

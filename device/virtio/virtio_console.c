@@ -232,7 +232,8 @@ enum status virtio_console_create(struct virtio_console **out, struct pci_bus *b
 	if (!console)
 		return STATUS_NO_MEMORY;
 	console->chardev = chardev;
-	console->frontend = (struct chardev_frontend){virtio_console_room, virtio_console_receive, console};
+	console->frontend =
+		(struct chardev_frontend){.room = virtio_console_room, .receive = virtio_console_receive, .device = console};
 	status = virtio_pci_plug(&console->pci, &identity, &virtio_console_ops, console, bus, devfn, memory, irq);
 	if (status != STATUS_OK) {
 		host_free(console, sizeof(*console));

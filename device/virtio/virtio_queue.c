@@ -258,6 +258,21 @@ uint64_t virtio_chain_take(struct virtio_chain *chain, void *buffer, uint64_t le
 	return done;
 }
 
+void virtio_chain_skip(struct virtio_chain *chain, uint64_t length)
+{
+	while (length && chain->first < chain->readable) {
+		struct block_segment *segment = &chain->segment[chain->first];
+		uint64_t here = segment->length < length ? segment->length : length;
+
+		segment->base = (uint8_t *)segment->base + here;
+		segment->length -= here;
+		chain->gpa[chain->first] += here;
+		length -= here;
+		if (segment->length == 0)
+			chain->first++;
+	}
+}
+
 uint64_t virtio_chain_fill_at(struct virtio_chain *chain, uint64_t skip, const void *buffer, uint64_t length)
 {
 	uint64_t done = 0;

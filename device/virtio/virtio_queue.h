@@ -81,6 +81,8 @@ uint64_t virtio_chain_readable(const struct virtio_chain *chain);
 uint64_t virtio_chain_writable(const struct virtio_chain *chain);
 /* Copies up to `length` bytes off the front of the readable part and consumes them. Returns how many. */
 uint64_t virtio_chain_take(struct virtio_chain *chain, void *buffer, uint64_t length);
+/* Consumes up to `length` bytes of the readable part without looking at them. */
+void virtio_chain_skip(struct virtio_chain *chain, uint64_t length);
 /* Copies up to `length` bytes to the front of the writable part. Returns how many. */
 uint64_t virtio_chain_fill(struct virtio_chain *chain, const void *buffer, uint64_t length);
 /* Likewise, `skip` bytes behind the front. */

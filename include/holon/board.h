@@ -35,9 +35,10 @@ struct board_backends {
 	struct chardev *console;          /* NULL: output vanishes */
 	struct block *disk[VM_DISKS_MAX]; /* config->disks of them; NULL where disk_peer has it */
 	struct peer *disk_peer[VM_DISKS_MAX];
-	struct peer *share[VM_SHARES_MAX]; /* config->shares of them */
-	struct net *net[VM_NETS_MAX];      /* config->nets of them */
-	struct vsock *vsock;               /* NULL: none */
+	struct peer *share[VM_SHARES_MAX];  /* config->shares of them */
+	struct net *net[VM_NETS_MAX];       /* config->nets of them */
+	struct vsock *vsock;                /* NULL: none */
+	struct chardev *port[VM_PORTS_MAX]; /* config->ports of them */
 	struct board_image kernel, initrd;
 	/*
 	 * Unpacks a kernel's payload: gzip, xz, lzma, zstd or lz4 by its magic number. Bytes behind the compressed stream are ignored.

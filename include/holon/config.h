@@ -61,6 +61,14 @@ struct balloon_config {
 	unsigned stats_seconds; /* how often the guest's statistics are asked for; 0: once */
 };
 
+/* A named port of the guest's that leads to a Unix socket. */
+#define VM_PORTS_MAX 8
+#define VM_PORT_NAME_MAX 32
+struct port_config {
+	char name[VM_PORT_NAME_MAX + 1];
+	char *path;
+};
+
 enum net_kind { NET_USER, NET_TAP, NET_BRIDGE, NET_SWITCH };
 
 /* A limit in each direction; 0: none. The burst is what may go at once after idleness; 0: a tenth of a second's worth. */
@@ -103,7 +111,7 @@ struct net_config {
 	unsigned queues; /* pairs; tap and bridge only */
 	struct net_rate bytes, frames;
 	/* Of the user network. */
-	bool no_host;    /* the host's loopback addresses cannot be reached */
+	bool no_host;    /* the host's loopback addresses cannot be reached; so unless somebody asks for it */
 	bool restricted; /* only what `allow` lists */
 	struct net_allow allow[NET_ALLOW_MAX];
 	unsigned allows;
@@ -141,6 +149,8 @@ struct vm_config {
 	unsigned publishes;
 	struct rng_config rng;
 	struct balloon_config balloon;
+	struct port_config port[VM_PORTS_MAX];
+	unsigned ports;
 	const char *vsock_path; /* of the Unix socket; NULL: the guest has no such device */
 	char *vsock_text;       /* what vsock_path points into; the config's */
 	uint64_t vsock_cid;
