@@ -8,7 +8,7 @@ WORDS ?= end=off
 GUESTS ?= fault paging syscall debug apic timer io smc storm smp protected task vm86 real paging32
 export DEBIAN_FRONTEND = noninteractive
 
-.PHONY: all run test soak test-kvm iso bench bench-kvm lint fuzz-cpu crash-disk help clean
+.PHONY: all run test soak test-kvm test-net iso bench bench-kvm lint fuzz-cpu crash-disk help clean
 .DEFAULT_GOAL := all
 
 # Build $(BUILD)/holon, optimized
@@ -30,6 +30,11 @@ test:
 test-kvm:
 	@tool/packages build guest test bed
 	@tool/test-run system/kvm
+
+# apt-get and iperf3 in a guest, against servers on the host
+test-net: all
+	@tool/packages guest bench net
+	@HOLON=$(BUILD)/holon test/system/net_programs
 
 # Make $(BUILD)/holon.iso: Holon for the bare machine, with the test guests; BIOS and UEFI, CD and disk
 iso:
