@@ -140,6 +140,19 @@ static enum status parse_jit_cache(struct vm_config *config, const char *value, 
 	return STATUS_OK;
 }
 
+static enum status parse_jit_window(struct vm_config *config, const char *value, struct reason *why)
+{
+	if (!strcmp(value, "auto"))
+		config->jit_window = JIT_WINDOW_AUTO;
+	else if (!strcmp(value, "always"))
+		config->jit_window = JIT_WINDOW_ALWAYS;
+	else if (!strcmp(value, "never"))
+		config->jit_window = JIT_WINDOW_NEVER;
+	else
+		return reason_give(why, STATUS_USAGE, "--jit-window %s: there are auto, always and never", value);
+	return STATUS_OK;
+}
+
 static enum status parse_debug_exit(struct vm_config *config, const char *value, struct reason *why)
 {
 	unsigned long port;
@@ -242,6 +255,7 @@ static const struct option {
 	{"--engine-switch-every", true, false, false, parse_engine_switch},
 	{"--rebuild-every", true, false, false, parse_rebuild},
 	{"--jit-cache", true, false, false, parse_jit_cache},
+	{"--jit-window", true, false, false, parse_jit_window},
 	{"--jit-dump", true, false, false, parse_jit_dump},
 };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))

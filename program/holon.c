@@ -87,6 +87,7 @@ static const char help_run[] =
 	"                      tests: move the running VM to this host's next engine, or save, destroy and\n"
 	"                      rebuild all of it but its RAM, again and again\n"
 	"  --jit-cache SIZE    memory for translated code, from 1M to 2G\n"
+	"  --jit-window WHO    which guest programs have their memory mapped for translated code: auto (busy ones), always, never\n"
 	"  --jit-dump FILE     write the guest's code and what is made of it there, block by block\n"
 	"\n"
 	"SIGTERM, SIGINT and SIGHUP press the guest's power button; a second one, or ten seconds, stops the VM.\n"

@@ -102,6 +102,8 @@ struct x86_cpu {
 	const struct x86_cpu_model *model;
 	void *host_run; /* x86/host_run.c: per-cpu scratch for host-executed instructions */
 	void *engine;
+	/* Optional: entries of the TLB are dropped, and whatever an engine keeps of the like must go. On the vcpu's thread, or while that stands still. */
+	void (*dropped)(struct x86_cpu *cpu, enum x86_drop what, uint64_t which);
 	unsigned id;
 	uint64_t tlb_misses;
 	uint64_t port_accesses, device_accesses; /* each IN, OUT, and access to memory that is no RAM */

@@ -136,26 +136,41 @@ static bool address_good(const struct x86_cpu *cpu, uint64_t linear)
 	return x86_long_mode(cpu) ? x86_canonical(cpu, linear) : linear <= UINT32_MAX;
 }
 
-enum x86_refill x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access)
+enum x86_refill x86_page_find(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, unsigned mode,
+			      struct x86_translation *translation, const uint8_t **hva)
 {
-	const struct x86_tlb_array *array = access == X86_WRITE ? &cpu->tlb->write[cpu->mode] : &cpu->tlb->read[cpu->mode];
-	struct x86_translation translation;
 	struct place place;
 	uint32_t error;
 
-	if (crosses_page(linear, size) || !address_good(cpu, linear))
+	if (!address_good(cpu, linear))
 		return X86_REFILL_NOT;
 	cpu->tlb_misses++;
-	if (!x86_page_walk(cpu, linear, access, cpu->mode, &translation, &error)) {
+	if (!x86_page_walk(cpu, linear, access, mode, translation, &error)) {
 		cpu->fault_address = linear;
 		cpu->fault_error = error;
 		return X86_REFILL_FAULT;
 	}
-	place_at(cpu, translation.gpa, &place);
+	place_at(cpu, translation->gpa, &place);
 	if (place.kind > PLACE_ROM || debug_page_armed(cpu, linear))
 		return X86_REFILL_NOT;
-	x86_tlb_fill(cpu, linear, place.hva, access == X86_WRITE, cpu->mode, &translation,
-		     translation.writable && place.kind == PLACE_RAM && !page_flags(cpu, place.hva));
+	*hva = place.hva;
+	translation->writable = translation->writable && place.kind == PLACE_RAM && !page_flags(cpu, place.hva);
+	return X86_REFILL_DONE;
+}
+
+enum x86_refill x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access)
+{
+	const struct x86_tlb_array *array = access == X86_WRITE ? &cpu->tlb->write[cpu->mode] : &cpu->tlb->read[cpu->mode];
+	struct x86_translation translation;
+	enum x86_refill refill;
+	const uint8_t *hva;
+
+	if (crosses_page(linear, size))
+		return X86_REFILL_NOT;
+	refill = x86_page_find(cpu, linear, access, cpu->mode, &translation, &hva);
+	if (refill != X86_REFILL_DONE)
+		return refill;
+	x86_tlb_fill(cpu, linear, hva, access == X86_WRITE, cpu->mode, &translation, translation.writable);
 	return x86_tlb_hit(array, linear, size) ? X86_REFILL_DONE : X86_REFILL_NOT;
 }
 

@@ -12,7 +12,12 @@
 
 #include "x86/cpu.h"
 
-enum x86_access { X86_READ, X86_WRITE, X86_FETCH };
+enum x86_access {
+	X86_READ,
+	X86_WRITE,
+	X86_FETCH,
+	X86_PROBE, /* of page walks: a read that nobody sees; what no access has used yet is not there */
+};
 
 /* Full checks for [offset, offset + size) in `segment`. write: the segment must be writable. */
 uint64_t x86_linear_checked(struct x86_cpu *cpu, unsigned segment, uint64_t offset, unsigned size, bool write);
@@ -50,6 +55,12 @@ enum x86_refill { X86_REFILL_DONE, X86_REFILL_FAULT, X86_REFILL_NOT };
 enum x86_refill x86_tlb_refill(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access);
 /* The same for a fetch: where the byte is, or NULL. */
 const uint8_t *x86_fetch_refill(struct x86_cpu *cpu, uint64_t linear);
+/*
+ * What a TLB may keep for explicit accesses to linear's page in a mode: it is RAM or ROM, allowed, without breakpoints. hva is that of `linear`;
+ * translation.writable: stores may go there directly. Raises nothing; returns the same.
+ */
+enum x86_refill x86_page_find(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, unsigned mode,
+			      struct x86_translation *translation, const uint8_t **hva);
 
 /* The slow ways: page crossing, TLB miss, devices, breakpoints. `mode` is enum x86_access_mode. */
 uint64_t x86_read_slow(struct x86_cpu *cpu, uint64_t linear, unsigned size, unsigned mode);

@@ -28,6 +28,7 @@ struct walk {
 	struct x86_translation *out;
 	uint32_t error;
 	unsigned tries;
+	bool untouched; /* X86_PROBE: an accessed bit is clear */
 };
 
 /* Lost races against another processor's writes to an entry after which a walk takes its own update for done first. */
@@ -64,7 +65,7 @@ static void entry_read(struct x86_cpu *cpu, uint64_t gpa, unsigned size, struct 
 }
 
 /* false: another vcpu changed the entry. */
-static bool entry_set(const struct walk *walk, struct entry *entry, uint64_t bits)
+static bool entry_set(struct walk *walk, struct entry *entry, uint64_t bits)
 {
 	struct x86_cpu *cpu = walk->cpu;
 	uint8_t flags;
@@ -72,6 +73,10 @@ static bool entry_set(const struct walk *walk, struct entry *entry, uint64_t bit
 
 	if ((entry->value & bits) == bits || !entry->hva)
 		return true;
+	if (walk->access == X86_PROBE) {
+		walk->untouched = true;
+		return true;
+	}
 	if (entry->size == 8) {
 		uint64_t expected = entry->value;
 
@@ -129,7 +134,7 @@ static bool rights_allow(const struct walk *walk, enum x86_access access)
 		return !(walk->rights & ENTRY_NX) && !(user_page && !user && (cpu->s.cr4 & X86_CR4_SMEP));
 	if (user_page && walk->mode == X86_MODE_SUPERVISOR_SMAP && (cpu->s.cr4 & X86_CR4_SMAP))
 		return false;
-	return access == X86_READ || walk->rights & ENTRY_W || !(user || (cpu->s.cr0 & X86_CR0_WP));
+	return access == X86_READ || access == X86_PROBE || walk->rights & ENTRY_W || !(user || (cpu->s.cr0 & X86_CR0_WP));
 }
 
 /* The entry that maps the page, all its bits checked but the permissions. `page` is the page's physical address. */
@@ -250,7 +255,7 @@ bool x86_page_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access,
 		end = cpu->s.cr4 & X86_CR4_PAE ? walk_wide(&walk) : walk_narrow(&walk);
 	} while (end == WALK_AGAIN && ++walk.tries); /* each time, another vcpu has got on */
 	*error = walk.error;
-	return end == WALK_DONE;
+	return end == WALK_DONE && !walk.untouched;
 }
 
 bool x86_pdptes_load(struct x86_cpu *cpu, uint64_t cr3)

@@ -75,18 +75,17 @@ static void index_clear(struct x86_tlb *tlb, unsigned index, bool all)
 	tlb->used[index / 64] &= ~bit;
 }
 
-void x86_tlb_jumps_flush_mode(struct x86_cpu *cpu, unsigned mode)
+void x86_tlb_jumps_flush_mode(struct x86_tlb *tlb, unsigned mode)
 {
-	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++) {
-		jump_flush(&cpu->tlb_contexts[context].jump[mode]);
-		jump_flush(&cpu->tlb_contexts[context].ret[mode]);
-	}
+	jump_flush(&tlb->jump[mode]);
+	jump_flush(&tlb->ret[mode]);
 }
 
 void x86_tlb_jumps_flush(struct x86_cpu *cpu)
 {
-	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
-		x86_tlb_jumps_flush_mode(cpu, mode);
+	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++)
+		for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
+			x86_tlb_jumps_flush_mode(&cpu->tlb_contexts[context], mode);
 }
 
 static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
@@ -165,8 +164,15 @@ static void context_flush(struct x86_tlb *tlb, bool global)
 	}
 }
 
+static void dropped(struct x86_cpu *cpu, enum x86_drop what, uint64_t which)
+{
+	if (cpu->dropped)
+		cpu->dropped(cpu, what, which);
+}
+
 void x86_tlb_flush_all(struct x86_cpu *cpu)
 {
+	dropped(cpu, X86_DROP_ALL, 0);
 	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
 		if (cpu->tlb_pcid[context] != PCID_UNUSED)
 			context_flush(&cpu->tlb_contexts[context], true);
@@ -174,8 +180,10 @@ void x86_tlb_flush_all(struct x86_cpu *cpu)
 
 void x86_tlb_flush_context(struct x86_cpu *cpu, unsigned context)
 {
-	if (cpu->tlb_pcid[context] != PCID_UNUSED)
-		context_flush(&cpu->tlb_contexts[context], false);
+	if (cpu->tlb_pcid[context] == PCID_UNUSED)
+		return;
+	dropped(cpu, X86_DROP_PCID, cpu->tlb_pcid[context]);
+	context_flush(&cpu->tlb_contexts[context], false);
 }
 
 void x86_tlb_pkru_written(struct x86_cpu *cpu)
@@ -247,6 +255,7 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 	unsigned index = (unsigned)(gva >> 12) & (X86_TLB_ENTRIES - 1);
 	unsigned large = large_hash(gva), huge = huge_hash(gva);
 
+	dropped(cpu, X86_DROP_PAGE, gva);
 	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++) {
 		struct x86_tlb *tlb = &cpu->tlb_contexts[context];
 
@@ -283,6 +292,7 @@ static void write_entries_drop(struct x86_tlb *tlb, const uint8_t *hva)
 
 void x86_tlb_protect_page(struct x86_cpu *cpu, const uint8_t *hva)
 {
+	dropped(cpu, X86_DROP_WRITES, (uintptr_t)hva);
 	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
 		if (cpu->tlb_pcid[context] != PCID_UNUSED)
 			write_entries_drop(&cpu->tlb_contexts[context], hva);
@@ -310,8 +320,10 @@ void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep)
 		keep = false;
 		context_start(cpu, context, pcid);
 	}
-	if (!keep)
+	if (!keep) {
+		dropped(cpu, X86_DROP_PCID, pcid);
 		context_flush(&cpu->tlb_contexts[context], false);
+	}
 	cpu->tlb_current = (uint8_t)context;
 	cpu->tlb_taken[context] = ++cpu->tlb_turn;
 	x86_tlb_select(cpu);

@@ -62,7 +62,7 @@ struct x86_tlb_copy {
 };
 #define X86_TLB_COPY_MASK (~UINT64_C(0xfff) | 7)
 
-#define X86_TLB_ENGINE 864 /* bytes of the engine's own, reached from one base register with the arrays */
+#define X86_TLB_ENGINE 5056 /* bytes of the engine's own, reached from one base register with the arrays */
 
 struct x86_tlb {
 	struct x86_tlb_copy stack[X86_TLB_MODES][2]; /* for reads, for writes */
@@ -83,6 +83,14 @@ struct x86_tlb {
 
 struct x86_cpu;
 struct x86_translation;
+
+/* What goes, for x86_cpu.dropped. */
+enum x86_drop {
+	X86_DROP_ALL,
+	X86_DROP_PCID,   /* which: the PCID */
+	X86_DROP_PAGE,   /* which: a linear address; of every PCID */
+	X86_DROP_WRITES, /* which: the host address of a RAM page, or 0: of all. Stores must not go there directly any more */
+};
 
 enum status x86_tlb_create(struct x86_cpu *cpu) must_check;
 void x86_tlb_destroy(struct x86_cpu *cpu);
@@ -105,9 +113,9 @@ void x86_tlb_pkru_written(struct x86_cpu *cpu);
  */
 void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, bool write, unsigned mode,
 		  const struct x86_translation *translation, bool writable);
-/* Empties the jump caches of every context, of one mode or all. */
+/* Empties the jump caches: all, or a context's of one mode. */
 void x86_tlb_jumps_flush(struct x86_cpu *cpu);
-void x86_tlb_jumps_flush_mode(struct x86_cpu *cpu, unsigned mode);
+void x86_tlb_jumps_flush_mode(struct x86_tlb *tlb, unsigned mode);
 /* Drops the jump caches' entries for code on a RAM page. */
 void x86_tlb_jumps_flush_page(struct x86_cpu *cpu, uint64_t page);
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation);

@@ -35,6 +35,7 @@
 #define JIT_KEY_PKE 4096u  /* CR4 bits that make instructions #UD or #GP */
 #define JIT_KEY_FSGSBASE 8192u
 #define JIT_KEY_TSD 16384u
+#define JIT_KEY_WINDOW 32768u /* accesses to memory go through a window (window.h) */
 #define JIT_KEY_CROSSING 256u /* one instruction that begins in one page and ends in another */
 
 struct jit_block {

@@ -41,6 +41,8 @@ enum jit_exit {
 #define JIT_SITE(offset, size, undone) ((uint32_t)(offset) | ((uint32_t)(size)-1) << 13 | (uint32_t)(undone) << 22)
 
 #define JIT_GROUP_SLOTS 4
+#define JIT_REGIONS 256
+#define JIT_REGION_MASK (UINT64_C(0xff) << 40)
 
 struct jit_context {
 	/* Flag-free constants for PEXT. */
@@ -51,8 +53,8 @@ struct jit_context {
 	uint64_t code_base;     /* guest-virtual address of the page that runs */
 	uint64_t r11, r14, r15; /* the guest's */
 	uint64_t fs_base, gs_base;
-	uint64_t vector_out; /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
-	uint64_t x87_out;    /* the same of the x87 registers */
+	uint64_t vector_out;  /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
+	uint64_t region_mask; /* bits 40-47 */
 	uint64_t group[JIT_GROUP_SLOTS]; /* addends */
 	/* thunks: call [rsp + x] */
 	void (*fill_read)(void);
@@ -75,6 +77,7 @@ struct jit_context {
 	uint64_t linear; /* of the access that missed */
 	uint64_t trap_pc;
 	uint64_t saved[8]; /* caller-saved guest registers around a fill */
+	uint64_t x87_out;  /* as vector_out, of the x87 registers */
 	void (*x87_load)(void);
 	uint8_t *x87_area;                /* JIT_X87_AREA bytes for XSAVE and XRSTOR */
 	uint64_t x87_base;                /* the last x87 instruction's traces (x87.c): its page, */
@@ -87,6 +90,10 @@ struct jit_context {
 	uint64_t tsc_slow;                 /* 0: the guest's TSC is the host's plus tsc_offset, before IA32_TSC_ADJUST */
 	uint64_t tsc_offset;               /* as long as the vcpu runs */
 	uint64_t canonical, not_canonical; /* bits 47-63; 1-16 */
+	uint16_t jump_key[2];       /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
+	uint64_t window_version[2]; /* of the windows that `distance` is for */
+	uint64_t trap_address;      /* of a page fault; 0: another trap */
+	uint64_t distance[2][JIT_REGIONS]; /* from guest-virtual to host addresses, a region of 1 TiB (window.h): at CPL 0 and 3 */
 };
 _Static_assert(sizeof(struct jit_context) <= X86_TLB_ENGINE, "the TLB reserves this much");
 
@@ -140,6 +147,8 @@ void jit_x87_store(struct jit_context *context);
 /* jit.c; called by thunks on the thread's own stack, guest vector registers still in the host's. */
 /* kind: enum jit_fill. true: what was looked up is there now. */
 bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsigned kind);
+struct windows;
+struct windows *jit_windows(struct x86_cpu *cpu);
 bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint32_t site);
 /* The same at a block's end: the code to go on at, in cpu->tlb's context, or NULL to leave. */
 const void *jit_handler_end(struct jit_context *context, const struct x86_insn *insn, uint32_t site);

@@ -14,6 +14,7 @@
 #include "engine/jit/cache.h"
 #include "engine/jit/context.h"
 #include "engine/jit/translate.h"
+#include "engine/jit/window.h"
 #include "x86/code_page.h"
 #include "x86/cpuid.h"
 #include "x86/execute.h"
@@ -36,7 +37,7 @@ struct jit_vcpu {
 	struct translation translation;
 	struct attend_counts counts;
 	struct vcpu *vcpu;
-	uint16_t jump_key[2]; /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
+	struct windows windows;
 	/* Pages whose code has gone stale, for this vcpu to drop from its jump caches; more than fit: all. Under the code pages' lock. */
 	uint32_t stale[JIT_STALE], stales;
 	_Atomic bool flush_wanted; /* by jit_flush; the vcpu's thread does it */
@@ -106,7 +107,7 @@ bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint3
 
 	if (jit_context(cpu->tlb) != context)
 		context_move(context, jit_context(cpu->tlb));
-	else if (done && !atomic_load_explicit(&cpu->attention, memory_order_relaxed) &&
+	else if (done && !atomic_load_explicit(&cpu->attention, memory_order_relaxed) && !self->windows.changed[cpu->cpl == 3] &&
 		 cpu->reg[X86_RIP] == site_rip(context, site)) {
 		self->undone = 0;
 		return true;
@@ -171,22 +172,34 @@ static uint64_t jump_index(uint64_t rip, uint64_t mask)
 	return index;
 }
 
-/* The jump caches of a privilege hold entries for one key, whose mode is the array's. */
-static void jump_key_set(struct jit_vcpu *self, unsigned key)
+/* A context's jump caches of a privilege hold entries for one key, whose mode is the array's. */
+static void jump_key_set(struct jit_context *context, unsigned key)
 {
-	struct x86_cpu *cpu = &self->cpu;
 	bool user = key & JIT_KEY_USER;
 
 	key &= ~JIT_KEY_MODE;
-	if (self->jump_key[user] == key)
+	if (context->jump_key[user] == key)
 		return;
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
 		if ((mode == X86_MODE_USER) == user)
-			x86_tlb_jumps_flush_mode(cpu, mode);
-	self->jump_key[user] = (uint16_t)key;
+			x86_tlb_jumps_flush_mode(context->cpu->tlb, mode);
+	context->jump_key[user] = (uint16_t)key;
 }
 
 #define LENGTH_MAX 15
+
+/* JIT_KEY_WINDOW if what is next runs in a window, which is ready then. */
+static unsigned window_key(struct jit_vcpu *self)
+{
+	struct jit_context *context = jit_context(self->cpu.tlb);
+	enum window_state state = windows_state(&self->windows, context, self->cpu.cpl);
+
+	if (state == WINDOW_LATER) {
+		vector_release(context);
+		state = windows_use(&self->windows, context);
+	}
+	return state == WINDOW_READY ? JIT_KEY_WINDOW : 0;
+}
 
 /* A block that is there already, for code whose page is in the fetch TLB: nothing can fault, no vector register is touched. */
 static struct jit_block *block_known(struct jit_vcpu *self, uint64_t linear, unsigned key)
@@ -241,7 +254,7 @@ static struct jit_block *block_prepare(struct jit_vcpu *self, uint64_t linear, u
 
 static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint64_t mask, uint64_t target)
 {
-	unsigned key = self->jump_key[self->cpu.cpl == 3] | self->cpu.mode;
+	unsigned key = jit_context(self->cpu.tlb)->jump_key[self->cpu.cpl == 3] | self->cpu.mode;
 	struct jit_block *block;
 
 	if (atomic_load_explicit(&self->cpu.attention, memory_order_relaxed))
@@ -286,7 +299,12 @@ const void *jit_target(struct jit_context *context, uint64_t rip, unsigned cpl, 
 	struct jit_block *block;
 	const uint8_t *hva;
 
-	if (self->jump_key[cpl == 3] != (key & ~JIT_KEY_MODE))
+	switch (windows_state(&self->windows, context, cpl)) {
+	case WINDOW_NONE: break;
+	case WINDOW_READY: key |= JIT_KEY_WINDOW; break;
+	case WINDOW_LATER: return 0;
+	}
+	if (context->jump_key[cpl == 3] != (key & ~JIT_KEY_MODE))
 		return 0;
 	if (index && array->tag[index] == 0 - rip)
 		return (const void *)(uintptr_t)array->target[index];
@@ -356,6 +374,7 @@ static enum found block_find(struct jit_vcpu *self, unsigned version, struct jit
 
 	if (!translatable(cpu))
 		return FOUND_STEP;
+	key |= window_key(self);
 	*block = block_known(self, cpu->reg[X86_RIP], key);
 	return *block ? FOUND : block_find_slow(self, cpu->reg[X86_RIP], key, block);
 }
@@ -504,6 +523,33 @@ static void trap(struct jit_vcpu *self, struct jit_context *context)
 	bug_on(true); /* every instruction that can trap has its site */
 }
 
+struct windows *jit_windows(struct x86_cpu *cpu)
+{
+	return &((struct jit_vcpu *)cpu->engine)->windows;
+}
+
+/* In the signal that a trap of translated code has raised. */
+static bool trap_fault(void *rsp, uint64_t address, bool write)
+{
+	struct jit_context *context = rsp;
+
+	context->trap_address = address;
+	return address && windows_fault(jit_windows(context->cpu), address, write);
+}
+
+/* A trap where windowed code has gone to a region for the first time. true: it can go on. */
+static bool window_extend(struct jit_vcpu *self, const struct jit_context *context)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	uint64_t rip = cpu->reg[X86_RIP];
+	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], rip, 1);
+	struct x86_insn insn;
+
+	return context->trap_address && hva &&
+	       x86_decode(&insn, hva, GUEST_PAGE_SIZE - (unsigned)(rip & (GUEST_PAGE_SIZE - 1)), 8) == X86_DECODE_OK &&
+	       windows_extend(&self->windows, context->trap_address, &insn);
+}
+
 /* Translated code came back: RIP and what was not executed, exactly. */
 static void arrive(struct jit_vcpu *self, struct jit_context *context, enum jit_exit reason)
 {
@@ -544,7 +590,7 @@ static void run(struct jit_vcpu *self)
 			group_link(self, group, block);
 		link = group = 0;
 		version = 0;
-		jump_key_set(self, block->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
+		jump_key_set(context, block->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
 		count_begin(self, context);
 		reason = jit_enter(context, self->cache.code.execute + block->code);
 		context = jit_context(cpu->tlb);
@@ -578,6 +624,11 @@ static void run(struct jit_vcpu *self)
 			/* Too little room for the block: one by one. */
 			if (attend_room(cpu) < VM_CLOCK_QUANTUM)
 				step(self);
+			return;
+		case JIT_EXIT_TRAP:
+			if (block->key & JIT_KEY_WINDOW && window_extend(self, context))
+				break;
+			step(self);
 			return;
 		default: step(self); return;
 		}
@@ -617,11 +668,11 @@ const void *jit_handler_end(struct jit_context *context, const struct x86_insn *
 		context_move(context, jit_context(cpu->tlb));
 	if (self->undone || !ready(self) || !translatable(cpu))
 		return 0;
-	key = key_of(cpu);
+	key = key_of(cpu) | window_key(self);
 	block = block_known(self, cpu->reg[X86_RIP], key);
 	if (!block)
 		return 0;
-	jump_key_set(self, key);
+	jump_key_set(jit_context(cpu->tlb), key);
 	return self->cache.code.execute + block->code;
 }
 
@@ -686,6 +737,7 @@ static enum run_end jit_vcpu_run(struct vcpu *vcpu)
 			continue;
 		}
 		vector_release(jit_context(cpu->tlb));
+		windows_tick(&self->windows);
 		x86_instruction_done(cpu);
 		if (!attend(vcpu, cpu, &self->counts, &end))
 			break;
@@ -793,6 +845,7 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 
 	*context = (struct jit_context){
 		.page_mask = PAGE_MASK,
+		.region_mask = JIT_REGION_MASK,
 		.high_mask = HIGH_MASK,
 		.jump_mask = X86_JUMP_MASK,
 		.vector_out = 1,
@@ -843,6 +896,7 @@ static void jit_vcpu_destroy(struct vcpu *vcpu)
 		return;
 	if (self->cache.code.execute)
 		host_trap_range_remove(self->cache.code.execute);
+	windows_destroy(&self->windows);
 	jit_cache_destroy(&self->cache);
 	x86_cpu_destroy(&self->cpu);
 	host_free(self, sizeof(*self));
@@ -874,8 +928,8 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	self->cpu.engine = self;
 	if (x86_cpu_create(&self->cpu) != STATUS_OK || jit_cache_create(&self->cache, cache_size(vm)) != STATUS_OK)
 		goto no_memory;
-	if (host_trap_redirect_add(self->cache.code.execute, self->cache.code.execute + self->cache.code.size, jit_thunk_trap) !=
-	    STATUS_OK)
+	if (host_trap_redirect_add(self->cache.code.execute, self->cache.code.execute + self->cache.code.size, jit_thunk_trap,
+				   trap_fault) != STATUS_OK)
 		goto no_memory;
 	self->translation.cache = &self->cache;
 	self->translation.pages = &self->vm->pages;
@@ -886,6 +940,7 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	self->translation.limited = vm->config->deterministic;
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
 		context_init(self, &self->cpu.tlb_contexts[i]);
+	windows_create(&self->windows, &self->cpu, vm->config->jit_window, vm->vcpus);
 	x86_code_pages_cpu_add(&self->vm->pages, &self->cpu);
 	return STATUS_OK;
 no_memory:

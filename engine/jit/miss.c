@@ -46,6 +46,8 @@ static unsigned checks_ahead(const struct translation *t)
 		const struct x86_insn *insn = &t->insn[i];
 		int group = t->plan[i].group;
 
+		if (operand_windowed(t, insn))
+			continue;
 		if (group >= 0)
 			checks += !t->group[group].checked && t->group[group].first == i;
 		else

@@ -61,6 +61,9 @@ static bool high_possible(const struct translation *t, const struct x86_insn *in
 
 void translate_trap_site(struct translation *t)
 {
+	/* One an instruction, at the end of what may trap. */
+	if (t->traps && t->trap[t->traps - 1].offset == t->offset)
+		t->traps--;
 	t->trap[t->traps++] =
 		(struct jit_trap_site){(uint16_t)(t->e.p - t->code), (uint16_t)t->offset, (uint16_t)(t->count - t->index)};
 }

@@ -174,11 +174,49 @@ static void check_stack(struct translation *t, int32_t disp, unsigned size, bool
 	emit_load(e, HOST_RCX, HOST_RSP, copy + (int32_t)offsetof(struct x86_tlb_copy, addend));
 }
 
+/*
+ * May this instruction's accesses go through a window? Locked ones may cross a page; x87 ones leave their operand's address behind; CPL 0 has user pages
+ * only where its mode forbids them.
+ */
+bool operand_windowed(const struct translation *t, const struct x86_insn *insn)
+{
+	return t->key & JIT_KEY_WINDOW && t->mode != X86_MODE_SUPERVISOR && !(insn->prefixes & X86_PREFIX_LOCK) &&
+	       !(insn->row->traits & X86_X87);
+}
+
+/* RCX = the distance to host addresses of the region where the host register `base` points (window.h). What is not there traps. */
+static void window_distance(struct translation *t, unsigned base)
+{
+	emit_pext(&t->e, HOST_RCX, base, JIT_OFFSET(region_mask));
+	emit_memory(&t->e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3,
+		    JIT_OFFSET(distance) + (t->mode == X86_MODE_USER ? (int32_t)(JIT_REGIONS * sizeof(uint64_t)) : 0));
+	t->traps_here = true;
+}
+
+static struct place window_place(struct translation *t, unsigned base, int32_t disp)
+{
+	unsigned host = operand_pinned(base);
+
+	if (host == HOST_NONE) {
+		operand_load(t, HOST_R14, base);
+		host = HOST_R14;
+	}
+	if (operand_far(disp)) {
+		emit_lea(&t->e, HOST_R14, host, disp);
+		host = HOST_R14;
+		disp = 0;
+	}
+	window_distance(t, host);
+	return (struct place){host, HOST_RCX, disp};
+}
+
 /* [base + disp], checked, in the shortest way that there is. */
 static struct place checked(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write, uint32_t flags)
 {
 	unsigned host = operand_pinned(base);
 
+	if (operand_windowed(t, &t->insn[t->index]))
+		return window_place(t, base, disp);
 	miss_room(t, MISS_AHEAD_CHECK);
 	if (t->wide && host != HOST_NONE && disp <= INT32_MAX - (int32_t)size) {
 		if (base == X86_RSP && !flags && stack_aligned(disp, size))
@@ -206,6 +244,7 @@ static void group_addend(struct translation *t, unsigned base)
 	struct jit_group *group = &t->group[plan->group];
 	int32_t slot = JIT_OFFSET(group) + group->slot * 8;
 
+	t->traps_here = true;
 	if (group->checked) {
 		emit_load(&t->e, HOST_RCX, HOST_RSP, slot);
 		return;
@@ -236,6 +275,17 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 	if (t->plan[t->index].group >= 0 || (based && insn->segment < X86_FS))
 		return operand_place_at(t, insn->base, insn->disp, size, write);
 	miss_room(t, MISS_AHEAD_CHECK);
+	if (operand_windowed(t, insn)) {
+		if (insn->base == X86_RIP && insn->segment < X86_FS && insn->address_size == 8 &&
+		    insn->disp <= INT32_MAX - (int32_t)GUEST_PAGE_SIZE) {
+			emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(code_base));
+			window_distance(t, HOST_R14);
+			return (struct place){HOST_R14, HOST_RCX, insn->disp + (int32_t)t->next};
+		}
+		operand_address(t, insn);
+		window_distance(t, HOST_R14);
+		return (struct place){HOST_R14, HOST_RCX, 0};
+	}
 	operand_address(t, insn);
 	return operand_place_linear(t, size, write);
 }

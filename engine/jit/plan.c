@@ -13,6 +13,13 @@
 #include "engine/jit/translate.h"
 
 #define SPAN 256 /* bytes; a group of them crosses a page one time in sixteen at worst */
+/* In a window a group is about a region (window.h), for reads and writes alike. This leaves room for displacements. */
+#define WINDOW_SPAN (INT64_C(1) << 30)
+
+static bool windowed(const struct translation *t)
+{
+	return t->key & JIT_KEY_WINDOW && t->mode != X86_MODE_SUPERVISOR;
+}
 
 /* Everything about one instruction that matters here. */
 struct effect {
@@ -180,11 +187,12 @@ struct base {
 	int8_t reads, writes; /* group numbers, or -1 */
 };
 
-static bool group_join(struct jit_group *group, int64_t first, int64_t end)
+static bool group_join(const struct translation *t, struct jit_group *group, int64_t first, int64_t end)
 {
+	int64_t span = windowed(t) ? WINDOW_SPAN : SPAN;
 	int64_t low = first < group->low ? first : group->low, high = end > group->high ? end : group->high;
 
-	if (high - low > SPAN)
+	if (high - low > span)
 		return false;
 	group->low = low;
 	group->high = high;
@@ -205,11 +213,11 @@ static int8_t group_for(struct translation *t, struct base *base, const struct e
 {
 	int64_t first = base->moved + effect->disp, end = first + effect->size;
 
-	if (base->writes >= 0 && group_join(&t->group[base->writes], first, end))
+	if (base->writes >= 0 && group_join(t, &t->group[base->writes], first, end))
 		return base->writes;
-	if (effect->write)
+	if (effect->write || windowed(t))
 		return base->writes = group_open(t, first, end, true);
-	if (base->reads >= 0 && group_join(&t->group[base->reads], first, end))
+	if (base->reads >= 0 && group_join(t, &t->group[base->reads], first, end))
 		return base->reads;
 	return base->reads = group_open(t, first, end, false);
 }
@@ -239,6 +247,8 @@ void plan_groups(struct translation *t)
 		effect_of(t, &t->insn[i], &effect);
 		/* Behind STI an instruction has its own check: a group that fails would let an interrupt in before it. */
 		if (i && t->insn[i - 1].map == X86_MAP_1BYTE && t->insn[i - 1].opcode == 0xfb)
+			effect.access = false;
+		if (windowed(t) && (!operand_windowed(t, &t->insn[i]) || operand_far(effect.disp)))
 			effect.access = false;
 		if (effect.access)
 			t->plan[i] = (struct jit_plan){group_for(t, &base[effect.base], &effect), base[effect.base].moved};

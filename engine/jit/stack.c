@@ -78,6 +78,12 @@ static void leave(struct translation *t, const struct x86_insn *insn)
 {
 	struct place place = operand_place_at(t, X86_RBP, 0, insn->operand_size, false);
 
+	if (operand_windowed(t, insn)) { /* the access may trap: it comes first */
+		emit_place(&t->e, true, EMIT_LOAD, HOST_RCX, place);
+		emit_memory(&t->e, true, EMIT_LEA, HOST_R15, HOST_RBP, HOST_NONE, 0, insn->operand_size);
+		emit_move(&t->e, HOST_RBP, HOST_RCX);
+		return;
+	}
 	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R15, HOST_RBP, HOST_NONE, 0, insn->operand_size);
 	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_RBP, place);
 }

@@ -228,7 +228,10 @@ static void emit_instructions(struct translation *t)
 		t->next += insn->length;
 		watch_span(t, CODE_INSN);
 		miss_room(t, ahead_of(t, insn));
+		t->traps_here = false;
 		translate_instruction(t, insn);
+		if (t->traps_here && t->key & JIT_KEY_WINDOW)
+			translate_trap_site(t);
 	}
 	watch_span(t, CODE_EXIT);
 	/* Not ended by a jump: on to what follows. */

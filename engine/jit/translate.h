@@ -77,6 +77,7 @@ struct translation {
 	unsigned misses;
 	uint8_t *place[JIT_MISS_PLACES]; /* free for entries */
 	unsigned places;
+	bool traps_here;             /* the current instruction may trap on its access to memory */
 	bool near_only, unreachable; /* entries go to the next place at once; an entry was out of reach */
 	bool loop_slow;
 	const uint8_t *begin; /* the block's first byte */
@@ -126,6 +127,12 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 struct place operand_place_at(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write);
 /* The same for the linear address in R14. */
 struct place operand_place_linear(struct translation *t, unsigned size, bool write);
+/* Is the displacement perhaps the address of an array, and the base a number? The base's region is not the operand's then. */
+static inline bool operand_far(int64_t disp)
+{
+	return disp >= 1 << 24 || disp < -(1 << 24);
+}
+bool operand_windowed(const struct translation *t, const struct x86_insn *insn);
 /* The place in R14 alone, so that RCX is free. */
 struct place operand_fold(struct translation *t, struct place place);
 /* A scratch register that the place leaves free, after a change of the place if need be. */

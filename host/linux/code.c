@@ -65,7 +65,8 @@ void host_code_settled(struct host_code *code, size_t from, size_t to)
 
 #define RANGES 80
 
-static const int trap_signals[] = {SIGFPE, SIGSEGV, SIGILL};
+/* SIGBUS: #SS, of an address that is not canonical off RBP or RSP; #AC. */
+static const int trap_signals[] = {SIGFPE, SIGSEGV, SIGILL, SIGBUS};
 #define SIGNALS (sizeof(trap_signals) / sizeof(trap_signals[0]))
 
 static struct {
@@ -74,6 +75,7 @@ static struct {
 		_Atomic uintptr_t begin; /* 0: free; published last */
 		uintptr_t end;
 		void (*resume)(void);
+		bool (*fault)(void *rsp, uint64_t address, bool write);
 		bool redirect;
 	} range[RANGES];
 	bool installed;
@@ -106,6 +108,15 @@ static void trap_chain(int number, siginfo_t *info, void *context)
 		raise(number);
 }
 
+#define PAGE_FAULT 14
+#define PAGE_FAULT_WRITE 2
+
+/* 0: no page fault. */
+static uint64_t fault_address(const ucontext_t *user, const siginfo_t *info)
+{
+	return user->uc_mcontext.gregs[REG_TRAPNO] == PAGE_FAULT ? (uint64_t)(uintptr_t)info->si_addr : 0;
+}
+
 static void trap_handle(int number, siginfo_t *info, void *context)
 {
 	ucontext_t *user = context;
@@ -117,6 +128,9 @@ static void trap_handle(int number, siginfo_t *info, void *context)
 
 		if (!begin || rip < begin || rip >= range->end)
 			continue;
+		if (range->fault && range->fault((void *)user->uc_mcontext.gregs[REG_RSP], fault_address(user, info),
+						 user->uc_mcontext.gregs[REG_ERR] & PAGE_FAULT_WRITE))
+			return;
 		if (range->redirect) {
 			user->uc_mcontext.gregs[REG_RCX] = (greg_t)rip;
 		} else {
@@ -147,7 +161,8 @@ static enum status handlers_install(void)
 	return STATUS_OK;
 }
 
-static enum status range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void), bool redirect)
+static enum status range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void), bool redirect,
+			     bool (*fault)(void *rsp, uint64_t address, bool write))
 {
 	enum status status = STATUS_NO_SPACE;
 
@@ -166,6 +181,7 @@ static enum status range_add(const uint8_t *begin, const uint8_t *end, void (*re
 		range->end = (uintptr_t)end;
 		range->resume = resume;
 		range->redirect = redirect;
+		range->fault = fault;
 		atomic_store_explicit(&range->begin, (uintptr_t)begin, memory_order_release);
 		status = STATUS_OK;
 		break;
@@ -177,12 +193,13 @@ unlock:
 
 enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void))
 {
-	return range_add(begin, end, resume, false);
+	return range_add(begin, end, resume, false, NULL);
 }
 
-enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void))
+enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void),
+				   bool (*fault)(void *rsp, uint64_t address, bool write))
 {
-	return range_add(begin, end, resume, true);
+	return range_add(begin, end, resume, true, fault);
 }
 
 void host_trap_range_remove(const uint8_t *begin)

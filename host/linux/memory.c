@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "host/linux/linux.h"
+#include "host/linux/view.h"
 
 #define PAGE 4096u
 #define LARGE_PAGE (UINT64_C(2) << 20)
@@ -101,6 +102,7 @@ enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, bool shared, 
 	}
 	madvise(memory, size, MADV_DONTDUMP);
 	*ram = memory;
+	view_source_set(NULL, memory, size, *fd);
 	return STATUS_OK;
 close_fd:
 	close(*fd);
@@ -110,6 +112,7 @@ close_fd:
 
 void host_ram_destroy(uint8_t *ram, int fd, uint64_t size)
 {
+	view_source_set(ram, NULL, 0, -1);
 	munmap(ram, size);
 	if (fd >= 0)
 		close(fd);

@@ -355,6 +355,28 @@ void host_code_settled(struct host_code *code, size_t from, size_t to)
 }
 
 /* The frames are the guest's by promise, and are promised again. */
+/* Later: here they would cost a page-table entry each. */
+enum status host_view_reserve(uint8_t **base, __attribute__((unused)) uint64_t size)
+{
+	*base = 0;
+	return STATUS_UNSUPPORTED;
+}
+
+void host_view_release(__attribute__((unused)) uint8_t *base, __attribute__((unused)) uint64_t size)
+{
+}
+
+enum status host_view_show(__attribute__((unused)) uint8_t *at, __attribute__((unused)) const uint8_t *ram,
+			   __attribute__((unused)) uint64_t size, __attribute__((unused)) bool writable)
+{
+	return STATUS_UNSUPPORTED;
+}
+
+enum status host_view_hide(__attribute__((unused)) uint8_t *at, __attribute__((unused)) uint64_t size)
+{
+	return STATUS_UNSUPPORTED;
+}
+
 void host_ram_discard(uint8_t *ram, size_t size)
 {
 	for (size_t at = 0; at < size; at += PAGE_SIZE) {

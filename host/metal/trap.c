@@ -207,7 +207,9 @@ enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (
 	return range_add(begin, end, resume, false);
 }
 
-enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void))
+/* Without views there are no page faults to ask about. */
+enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void),
+				   __attribute__((unused)) bool (*fault)(void *rsp, uint64_t address, bool write))
 {
 	return range_add(begin, end, resume, true);
 }

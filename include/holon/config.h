@@ -128,6 +128,9 @@ struct share_config {
 	bool readonly;
 };
 
+/* Who gets a window on the host's MMU (engine/jit/window.h). */
+enum jit_window { JIT_WINDOW_AUTO, JIT_WINDOW_ALWAYS, JIT_WINDOW_NEVER };
+
 struct vm_config {
 	const char *name;
 	const char *engine;    /* "auto", "interp", "jit", "kvm" */
@@ -164,6 +167,7 @@ struct vm_config {
 	uint32_t engine_switch_ms; /* the VM moves to another engine so often (tests); 0: never */
 	uint32_t rebuild_ms;       /* and is rebuilt from its saved state; 0: never */
 	uint64_t jit_cache;        /* bytes; 0: the engine's default */
+	enum jit_window jit_window;
 	const char *jit_dump_path; /* guest and host code of every block; NULL: none */
 };
 

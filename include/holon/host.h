@@ -42,6 +42,16 @@ void host_free(void *memory, size_t size);
 /* Guest RAM, whole pages: what is in them is lost, they cost nothing until they are touched again, and are zero then. Any thread. */
 void host_ram_discard(uint8_t *ram, size_t size);
 
+/*
+ * Views of guest RAM: address space in which nothing is until RAM is shown there too, so that the host's MMU can be a TLB (engine/jit/window.c). Whole
+ * pages. reserve: STATUS_UNSUPPORTED where no such thing is to be had. show and hide fail when the host's count of mappings is used up; to hide
+ * all that was reserved at once cannot fail. Any thread.
+ */
+enum status host_view_reserve(uint8_t **base, uint64_t size) must_check;
+void host_view_release(uint8_t *base, uint64_t size);
+enum status host_view_show(uint8_t *at, const uint8_t *ram, uint64_t size, bool writable) must_check;
+enum status host_view_hide(uint8_t *at, uint64_t size) must_check;
+
 /* Code pages, mapped twice: writable at *write, executable at *execute, never both at one address. */
 struct host_code {
 	uint8_t *write;
@@ -58,12 +68,14 @@ void host_code_settled(struct host_code *code, size_t from, size_t to);
  * whose RIP lies in [begin, end) continues at `resume`, all other registers as they were but for
  *
  * host_trap_range_add:    RAX = the x86 exception vector, RDX = the MXCSR at the trap;
- * host_trap_redirect_add: RCX = the RIP of the trap.
+ * host_trap_redirect_add: RCX = the RIP of the trap. `fault`, if there is one, is asked first, on the signal's stack, with RSP and the address of a page
+ *                         fault (0: another trap): true: the instruction is executed again.
  *
  * At most 80 ranges. Threads that run such code were started by host_thread_start, or have a signal stack of their own. remove takes a range's `begin`.
  */
 enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void)) must_check;
-enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void)) must_check;
+enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void),
+				   bool (*fault)(void *rsp, uint64_t address, bool write)) must_check;
 void host_trap_range_remove(const uint8_t *begin);
 
 /* Monotonic nanoseconds; does not jump, starts anywhere. */

@@ -16,6 +16,7 @@
 #include <holon/host.h>
 #include <holon/vm.h>
 
+#include "host/linux/linux.h"
 #include "test/cpu/fuzz.h"
 #include "x86/cpu.h"
 #include "x86/cpuid.h"
@@ -51,6 +52,7 @@
 #define STEPS_MAX 4096
 
 static uint8_t *ram;
+static int ram_fd;
 static struct guest_memory *memory;
 static struct x86_state base_state;
 static struct x86_cpu_model model;
@@ -221,8 +223,7 @@ static bool ram_make(void)
 {
 	struct reason why = {.text = ""};
 
-	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (ram == MAP_FAILED || x86_cpu_model_find(&model, "host", 1, host_tsc_khz(), &why)) {
+	if (host_ram_create(&ram, &ram_fd, RAM_SIZE, true, &why) || x86_cpu_model_find(&model, "host", 1, host_tsc_khz(), &why)) {
 		fprintf(stderr, "fuzz: no guest: %s\n", why.text);
 		return false;
 	}
@@ -400,6 +401,10 @@ static bool vcpu_init(const char *name)
 				    .memory = RAM_SIZE,
 				    .cmdline = "",
 				    .debug_exit_port = -1};
+	if (!strcmp(name, "jit-window")) {
+		name = config.engine = "jit";
+		config.jit_window = JIT_WINDOW_ALWAYS;
+	}
 	for (i = 0; engines[i] && strcmp(engines[i]->name, name) != 0; i++)
 		continue;
 	if (!engines[i]) {

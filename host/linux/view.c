@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * view.c - views of guest RAM (include/holon/host.h) on Linux: its memfd mapped a second time.
+ */
+#include "host/linux/view.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+
+#include <holon/host.h>
+
+#define PAGE 4096u
+
+/* The memfds of guest RAM, for views of it. */
+#define SOURCES 4
+static struct {
+	pthread_mutex_t lock;
+	struct {
+		const uint8_t *base;
+		uint64_t size;
+		int fd;
+	} source[SOURCES];
+} sources = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Replaces the entry of `old` (NULL: a free one). Without room that RAM has no views. */
+void view_source_set(const uint8_t *old, const uint8_t *base, uint64_t size, int fd)
+{
+	pthread_mutex_lock(&sources.lock);
+	for (unsigned i = 0; i < SOURCES; i++) {
+		if (sources.source[i].base != old)
+			continue;
+		sources.source[i].base = base;
+		sources.source[i].size = size;
+		sources.source[i].fd = fd;
+		break;
+	}
+	pthread_mutex_unlock(&sources.lock);
+}
+
+/* Where in which memfd [ram, ram + size) lies. */
+static bool source_find(const uint8_t *ram, uint64_t size, int *fd, uint64_t *offset)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&sources.lock);
+	for (unsigned i = 0; i < SOURCES && !found; i++) {
+		*offset = (uint64_t)(ram - sources.source[i].base);
+		found = sources.source[i].base && ram >= sources.source[i].base && *offset < sources.source[i].size &&
+			size <= sources.source[i].size - *offset;
+		*fd = sources.source[i].fd;
+	}
+	pthread_mutex_unlock(&sources.lock);
+	return found;
+}
+
+enum status host_view_reserve(uint8_t **base, uint64_t size)
+{
+	void *memory = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	*base = memory == MAP_FAILED ? NULL : memory;
+	if (!*base)
+		return STATUS_UNSUPPORTED;
+	madvise(*base, size, MADV_DONTDUMP);
+	return STATUS_OK;
+}
+
+void host_view_release(uint8_t *base, uint64_t size)
+{
+	munmap(base, size);
+}
+
+enum status host_view_show(uint8_t *at, const uint8_t *ram, uint64_t size, bool writable)
+{
+	int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	uint64_t offset;
+	int fd;
+
+	if (!source_find(ram, size, &fd, &offset))
+		return STATUS_UNSUPPORTED;
+	/* One page is wanted at once; of many, perhaps few. */
+	return mmap(at, size, protection, MAP_SHARED | MAP_FIXED | (size == PAGE ? MAP_POPULATE : 0), fd, (off_t)offset) ==
+			       MAP_FAILED
+		       ? STATUS_NO_MEMORY
+		       : STATUS_OK;
+}
+
+enum status host_view_hide(uint8_t *at, uint64_t size)
+{
+	return mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED
+		       ? STATUS_NO_MEMORY
+		       : STATUS_OK;
+}
