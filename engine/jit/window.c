@@ -1,28 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * window.c - keeps windows (window.h): their spaces, pages, what is dropped, who gets one.
+ * window.c - keeps windows (window.h): their spaces, what is dropped, faults, who gets one. Their pages: window_page.c.
  *
  * All of it runs on the vcpu's thread, in windows_fault's case inside a signal that translated code has raised, when that thread holds no lock; drops of
  * write permission also come while it stands still.
  */
-#include "engine/jit/window.h"
+#include "engine/jit/window_page.h"
 
-#include <holon/host.h>
+#define ROOT_CHANGES 0x60 /* A and D: the processor sets them */
 
-#include "x86/memory.h"
-
-#define REGION_SHIFT 40
-#define REGION_SIZE (UINT64_C(1) << REGION_SHIFT)
-#define GUARD (UINT64_C(4) << 30)
-#define STRIDE (REGION_SIZE + 2 * GUARD)
 #define SPACES_LEAST 4
 #define SPACES_ALL 96   /* of all vcpus */
 #define PAGES_ALL 24000 /* each takes two of the host's mappings at worst; Linux allows 65,530 */
-#define HASH (WINDOW_PAGES * 2)
-#define LARGE_PAGE (UINT64_C(2) << 20)
-#define ROOT_CHANGES 0x60 /* A and D: the processor sets them */
-#define FLAGGED_MOST 16   /* pages of a large one that are hidden one by one */
-#define KERNEL 0          /* the number of CPL 0's window */
 
 /* ns: what things cost, and how much there may be of it */
 #define COST_FILL 20000
@@ -53,136 +42,6 @@ static bool eligible(const struct x86_cpu *cpu, unsigned cpl)
 	       (cpl == 3 || (cpl == 0 && cpu->s.cr4 & X86_CR4_SMAP));
 }
 
-static bool is_kernel(const struct windows *windows, const struct window *window)
-{
-	return window == &windows->window[KERNEL];
-}
-
-static unsigned region_of(uint64_t gva)
-{
-	return (unsigned)(gva >> REGION_SHIFT) & (JIT_REGIONS - 1);
-}
-
-/* Where a region begins, in canonical form. */
-static uint64_t region_begin(unsigned region)
-{
-	return (uint64_t)((int64_t)((uint64_t)region << (64 - 8)) >> (64 - 8 - REGION_SHIFT));
-}
-
-static uint8_t *space_at(const struct windows *windows, unsigned space)
-{
-	return windows->view + space * STRIDE + GUARD;
-}
-
-/* --- pages --- */
-
-static unsigned hash_of(uint64_t gva)
-{
-	return (unsigned)((gva >> GUEST_PAGE_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 40) % HASH;
-}
-
-static void hash_add(struct window *window, unsigned number)
-{
-	unsigned slot = hash_of(window->page[number].gva);
-
-	while (window->hash[slot])
-		slot = (slot + 1) % HASH;
-	window->hash[slot] = (uint16_t)(number + 1);
-}
-
-/* The mapping that begins at gva and has that size. */
-static struct window_page *page_at(const struct window *window, uint64_t gva, uint64_t size)
-{
-	for (unsigned slot = hash_of(gva); window->hash[slot]; slot = (slot + 1) % HASH) {
-		struct window_page *page = &window->page[window->hash[slot] - 1];
-
-		if (page->gva == gva && page->size == size)
-			return page;
-	}
-	return 0;
-}
-
-/* The mappings that have gva in them: a small one may lie over a part of a large one. */
-static struct window_page *small_of(const struct window *window, uint64_t gva)
-{
-	return page_at(window, gva & ~(uint64_t)(GUEST_PAGE_SIZE - 1), GUEST_PAGE_SIZE);
-}
-static struct window_page *large_of(const struct window *window, uint64_t gva)
-{
-	return page_at(window, gva & ~(LARGE_PAGE - 1), LARGE_PAGE);
-}
-
-static uint8_t *place_of(const struct windows *windows, const struct window *window, uint64_t gva)
-{
-	for (unsigned i = 0; i < window->regions; i++)
-		if (window->region[i].region == region_of(gva))
-			return space_at(windows, window->region[i].space) + (gva & (REGION_SIZE - 1));
-	return 0;
-}
-
-static void list_empty(struct window *window)
-{
-	if (window->pages)
-		__builtin_memset(window->hash, 0, HASH * sizeof(*window->hash));
-	window->pages = window->gone = window->drops = 0;
-	window->stale = window->own_stale = false;
-}
-
-/* To cut a mapping takes another one, which the host may not have; to hide the whole view takes none. */
-static void all_forget(struct windows *windows)
-{
-	enum status status = host_view_hide(windows->view, windows->spaces * STRIDE);
-
-	bug_on(status != STATUS_OK);
-	for (unsigned i = 0; i < WINDOWS; i++)
-		list_empty(&windows->window[i]);
-}
-
-/* All pages go. */
-static void pages_forget(struct windows *windows, struct window *window)
-{
-	for (unsigned i = 0; i < window->regions && window->pages; i++)
-		if (host_view_hide(space_at(windows, window->region[i].space) - GUARD, STRIDE) != STATUS_OK) {
-			all_forget(windows);
-			return;
-		}
-	list_empty(window);
-}
-
-static void page_hide(struct windows *windows, struct window *window, struct window_page *page)
-{
-	if (host_view_hide(place_of(windows, window, page->gva), page->size) != STATUS_OK) {
-		pages_forget(windows, window);
-		return;
-	}
-	page->size = 0;
-	window->gone++;
-}
-
-/* Of a large one only the page of that RAM: a small one may take its place. */
-static void page_hide_part(struct windows *windows, struct window *window, struct window_page *page, const uint8_t *ram)
-{
-	if (page->size == GUEST_PAGE_SIZE)
-		page_hide(windows, window, page);
-	else if (host_view_hide(place_of(windows, window, page->gva + (uint64_t)(ram - page->ram)), GUEST_PAGE_SIZE) != STATUS_OK)
-		pages_forget(windows, window);
-}
-
-/* Makes room in the list. */
-static void pages_compact(struct window *window)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < window->pages; i++)
-		if (window->page[i].size)
-			window->page[kept++] = window->page[i];
-	__builtin_memset(window->hash, 0, HASH * sizeof(*window->hash));
-	window->pages = kept;
-	window->gone = 0;
-	for (unsigned i = 0; i < kept; i++)
-		hash_add(window, i);
-}
-
 /* --- windows --- */
 
 static const struct window *window_of(const struct windows *windows, unsigned cpl)
@@ -206,7 +65,7 @@ static struct window *window_find(struct windows *windows)
 
 static void window_free(struct windows *windows, struct window *window)
 {
-	pages_forget(windows, window);
+	window_page_forget(windows, window);
 	for (unsigned i = 0; i < window->regions; i++)
 		windows->space_used &= ~(UINT32_C(1) << window->region[i].space);
 	window->regions = 0;
@@ -236,13 +95,13 @@ static void pages_room(struct windows *windows, struct window *window)
 	unsigned total = 0;
 
 	if (window->pages == WINDOW_PAGES && window->gone > WINDOW_PAGES / 8)
-		pages_compact(window);
+		window_page_compact(window);
 	for (unsigned i = 0; i < WINDOWS; i++)
 		total += windows->window[i].used ? windows->window[i].pages - windows->window[i].gone : 0;
 	if (total >= windows->pages_max && !window_evict(windows, window))
-		pages_forget(windows, window);
+		window_page_forget(windows, window);
 	if (window->pages == WINDOW_PAGES)
-		pages_forget(windows, window);
+		window_page_forget(windows, window);
 }
 
 static bool window_start(struct windows *windows)
@@ -259,12 +118,12 @@ static bool window_start(struct windows *windows)
 	}
 	if (!window->page) {
 		window->page = host_allocate(WINDOW_PAGES * sizeof(*window->page));
-		window->hash = host_allocate(HASH * sizeof(*window->hash));
+		window->hash = host_allocate(WINDOW_HASH * sizeof(*window->hash));
 	}
 	if (!window->page || !window->hash)
 		return false;
 	window->used = true;
-	window->stale = window->own_stale = false;
+	window->stale = window->own_stale = window->hopeless = false;
 	window->cr3 = address_space(windows->cpu);
 	window->pcid = pcid_of(windows->cpu);
 	window->busy = window->filled = window->refused = window->checked = 0;
@@ -310,11 +169,26 @@ static bool region_add(struct windows *windows, struct window *window, unsigned 
 	return true;
 }
 
+/* Refusals are no investment: there may be few. */
+static bool too_dear(const struct window *window)
+{
+	uint64_t refused = window->refused * COST_REFUSED,
+		 all = window->filled * COST_FILL + refused + window->checked * COST_CHECK;
+
+	return refused > REFUSED_FREE + window->busy / REFUSED_SHARE || all > COST_FREE + window->busy / COST_SHARE;
+}
+
+static void refused(struct window *window)
+{
+	window->refused++;
+	window->hopeless = too_dear(window);
+}
+
 /* --- drops --- */
 
 static void page_dropped(struct window *window, uint64_t gva)
 {
-	if (window->stale || (!small_of(window, gva) && !large_of(window, gva)))
+	if (window->stale || (!window_page_small(window, gva) && !window_page_large(window, gva)))
 		return;
 	if (window->drops == WINDOW_DROPS)
 		window->stale = true;
@@ -326,14 +200,14 @@ static void page_dropped(struct window *window, uint64_t gva)
 static void writes_dropped(struct windows *windows, struct window *window, const uint8_t *ram)
 {
 	if (!ram) {
-		pages_forget(windows, window);
+		window_page_forget(windows, window);
 		return;
 	}
 	for (unsigned i = 0; i < window->pages; i++) {
 		struct window_page *page = &window->page[i];
 
 		if (page->size && page->writable && ram >= page->ram && ram < page->ram + page->size)
-			page_hide_part(windows, window, page, ram);
+			window_page_hide_part(windows, window, page, ram);
 	}
 }
 
@@ -365,59 +239,6 @@ static void dropped(struct x86_cpu *cpu, enum x86_drop what, uint64_t which)
 	}
 }
 
-/* Is the large page at one place of the host, and how many of its pages may not be written directly? */
-static bool large_possible(const struct x86_cpu *cpu, uint64_t gpa, const uint8_t *ram, unsigned *flagged)
-{
-	const struct guest_memory *memory = cpu->memory;
-	const uint8_t *first = guest_memory_at(memory, gpa & ~(LARGE_PAGE - 1), LARGE_PAGE);
-	uint64_t number;
-
-	*flagged = 0;
-	if (!first || first != ram - (gpa & (LARGE_PAGE - 1)) || cpu->s.dr7 & 0xff)
-		return false;
-	number = guest_memory_page(memory, first);
-	for (unsigned i = 0; i < LARGE_PAGE / GUEST_PAGE_SIZE; i++)
-		*flagged += atomic_load_explicit(&memory->page_flags[number + i], memory_order_relaxed) != 0;
-	return true;
-}
-
-/* What may be mapped for an access to gva. `flagged`: pages of it that are not to be written directly. */
-static bool page_find(const struct windows *windows, const struct window *window, uint64_t gva, enum x86_access access,
-		      struct window_page *out, unsigned *flagged)
-{
-	struct x86_cpu *cpu = windows->cpu;
-	bool kernel = is_kernel(windows, window);
-	struct x86_translation translation;
-	const uint8_t *ram;
-
-	*flagged = 0;
-	if (!x86_page_find(cpu, gva, access, kernel ? X86_MODE_SUPERVISOR_SMAP : X86_MODE_USER, &translation, &ram) ||
-	    (access == X86_WRITE && !translation.writable))
-		return false;
-	out->global = translation.global;
-	out->size = GUEST_PAGE_SIZE;
-	if (translation.page_size >= LARGE_PAGE && large_possible(cpu, translation.gpa, ram, flagged) &&
-	    (!translation.writable || *flagged <= FLAGGED_MOST))
-		out->size = LARGE_PAGE;
-	out->gva = gva & ~(uint64_t)(out->size - 1);
-	out->ram = ram - (gva - out->gva);
-	out->writable = translation.writable;
-	return true;
-}
-
-static void page_check(struct windows *windows, struct window *window, struct window_page *page)
-{
-	struct window_page now;
-	unsigned flagged;
-
-	window->checked++;
-	if (page_find(windows, window, page->gva, X86_PROBE, &now, &flagged) && now.size >= page->size &&
-	    now.ram + (page->gva - now.gva) == page->ram && now.writable >= page->writable)
-		return;
-	window->refused++;
-	page_hide(windows, window, page);
-}
-
 /* CPL 0 is in another address space than it was. */
 static void kernel_moved(struct windows *windows, struct window *window)
 {
@@ -443,15 +264,16 @@ static void window_refresh(struct windows *windows, struct window *window)
 		window->stale = window->own_stale = false;
 		for (unsigned i = 0; i < window->pages; i++)
 			if (window->page[i].size && (all || !window->page[i].global))
-				page_check(windows, window, &window->page[i]);
+				window_page_check(windows, window, &window->page[i]);
 	}
 	for (unsigned i = 0; i < window->drops; i++) {
-		struct window_page *small = small_of(window, window->drop[i]), *large = large_of(window, window->drop[i]);
+		struct window_page *small = window_page_small(window, window->drop[i]),
+				   *large = window_page_large(window, window->drop[i]);
 
 		if (small)
-			page_check(windows, window, small);
+			window_page_check(windows, window, small);
 		if (large && large->size)
-			page_check(windows, window, large);
+			window_page_check(windows, window, large);
 	}
 	window->drops = 0;
 }
@@ -486,6 +308,8 @@ enum window_state windows_state(const struct windows *windows, const struct jit_
 	window = window_of(windows, cpl);
 	if (!window)
 		return windows->policy == JIT_WINDOW_ALWAYS ? WINDOW_LATER : WINDOW_NONE;
+	if (window->hopeless && windows->policy != JIT_WINDOW_ALWAYS)
+		return WINDOW_NONE;
 	return unready(windows, window, context, cpl == 3) ? WINDOW_LATER : WINDOW_READY;
 }
 
@@ -510,39 +334,16 @@ enum window_state windows_use(struct windows *windows, struct jit_context *conte
 	return WINDOW_READY;
 }
 
-/* A page is shown, but for what of it may not be written directly. false: all of it is hidden. */
-static bool page_show(struct windows *windows, struct window *window, struct window_page *page, unsigned flagged)
-{
-	const struct guest_memory *memory = windows->cpu->memory;
-	uint8_t *place = place_of(windows, window, page->gva);
-	uint64_t number = guest_memory_page(memory, page->ram);
-
-	if (host_view_show(place, page->ram, page->size, page->writable) != STATUS_OK) {
-		/* What is at that place now, is not known. */
-		page_hide(windows, window, page);
-		return false;
-	}
-	for (unsigned i = 0; page->writable && flagged && i < page->size / GUEST_PAGE_SIZE; i++) {
-		if (!atomic_load_explicit(&memory->page_flags[number + i], memory_order_relaxed))
-			continue;
-		if (host_view_hide(place + (uint64_t)i * GUEST_PAGE_SIZE, GUEST_PAGE_SIZE) != STATUS_OK) {
-			pages_forget(windows, window);
-			return false;
-		}
-	}
-	return true;
-}
-
 static bool fill(struct windows *windows, struct window *window, uint64_t gva, bool write)
 {
 	struct window_page page, *old;
 	unsigned flagged;
 
-	if (!page_find(windows, window, gva, write ? X86_WRITE : X86_READ, &page, &flagged)) {
-		window->refused++;
+	if (!window_page_find(windows, window, gva, write ? X86_WRITE : X86_READ, &page, &flagged)) {
+		refused(window);
 		return false;
 	}
-	old = page_at(window, page.gva, page.size);
+	old = window_page_at(window, page.gva, page.size);
 	if (old && page.size == LARGE_PAGE && old->writable >= page.writable) {
 		/* A hole in it: what was hidden one by one. */
 		page.size = GUEST_PAGE_SIZE;
@@ -551,18 +352,16 @@ static bool fill(struct windows *windows, struct window *window, uint64_t gva, b
 		page.writable &= !atomic_load_explicit(
 			&windows->cpu->memory->page_flags[guest_memory_page(windows->cpu->memory, page.ram)], memory_order_relaxed);
 		flagged = 0;
-		old = page_at(window, page.gva, page.size);
+		old = window_page_at(window, page.gva, page.size);
 	}
 	window->filled++;
 	window->refused += flagged;
 	if (!old) {
 		pages_room(windows, window);
-		old = &window->page[window->pages++];
-		*old = page;
-		hash_add(window, window->pages - 1);
+		old = window_page_add(window, &page);
 	}
 	*old = page;
-	return page_show(windows, window, old, flagged);
+	return window_page_show(windows, window, old, flagged);
 }
 
 bool windows_fault(struct windows *windows, uint64_t address, bool write)
@@ -588,7 +387,7 @@ bool windows_extend(struct windows *windows, uint64_t address, const struct x86_
 
 	if (!window || address - (uint64_t)(uintptr_t)windows->view >= STRIDE)
 		return false;
-	window->refused++;
+	refused(window);
 	if (insn->row->traits & X86_MODRM && insn->mod != 3) {
 		uint64_t offset = x86_offset(cpu, insn);
 
@@ -607,8 +406,8 @@ bool windows_extend(struct windows *windows, uint64_t address, const struct x86_
 		struct window_page page;
 		unsigned flagged;
 
-		if (gva != region_begin(region_of(gva)) + (gva & (REGION_SIZE - 1)) || place_of(windows, window, gva) ||
-		    !page_find(windows, window, gva, X86_PROBE, &page, &flagged))
+		if (gva != region_begin(region_of(gva)) + (gva & (REGION_SIZE - 1)) || window_page_place(windows, window, gva) ||
+		    !window_page_find(windows, window, gva, X86_PROBE, &page, &flagged))
 			continue;
 		added |= region_add(windows, window, region_of(gva));
 	}
@@ -635,15 +434,6 @@ static struct window_candidate *candidate_find(struct windows *windows)
 	candidate = &windows->candidate[windows->next_candidate++ % WINDOW_CANDIDATES];
 	*candidate = (struct window_candidate){.cr3 = address_space(cpu), .pcid = pcid_of(cpu), .wanted = BUSY_WANTED};
 	return candidate;
-}
-
-/* Refusals are no investment: there may be few. */
-static bool too_dear(const struct window *window)
-{
-	uint64_t refused = window->refused * COST_REFUSED,
-		 all = window->filled * COST_FILL + refused + window->checked * COST_CHECK;
-
-	return refused > REFUSED_FREE + window->busy / REFUSED_SHARE || all > COST_FREE + window->busy / COST_SHARE;
 }
 
 void windows_tick(struct windows *windows)
@@ -702,7 +492,7 @@ void windows_destroy(struct windows *windows)
 		if (window->page)
 			host_free(window->page, WINDOW_PAGES * sizeof(*window->page));
 		if (window->hash)
-			host_free(window->hash, HASH * sizeof(*window->hash));
+			host_free(window->hash, WINDOW_HASH * sizeof(*window->hash));
 	}
 	if (windows->spaces)
 		host_view_release(windows->view, windows->spaces * STRIDE);

@@ -47,6 +47,7 @@ struct window {
 	bool used;
 	bool stale;     /* no page is known to be right any more, */
 	bool own_stale; /* or none that is not global */
+	bool hopeless;  /* costs too much: not entered any more, and given up at the next tick */
 	struct {
 		uint8_t region, space;
 		uint64_t root[2]; /* CPL 0's: the entries of the top page table that it is under */

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * window_page.h - what is mapped in a window: between window.c and window_page.c. What a window is: window.h.
+ */
+#ifndef HOLON_JIT_WINDOW_PAGE_H
+#define HOLON_JIT_WINDOW_PAGE_H
+
+#include <holon/host.h>
+
+#include "engine/jit/window.h"
+#include "x86/memory.h"
+
+#define REGION_SHIFT 40
+#define REGION_SIZE (UINT64_C(1) << REGION_SHIFT)
+#define GUARD (UINT64_C(4) << 30)
+#define STRIDE (REGION_SIZE + 2 * GUARD)
+#define WINDOW_HASH (WINDOW_PAGES * 2)
+#define LARGE_PAGE (UINT64_C(2) << 20)
+#define KERNEL 0 /* the number of CPL 0's window */
+
+static inline bool is_kernel(const struct windows *windows, const struct window *window)
+{
+	return window == &windows->window[KERNEL];
+}
+
+static inline unsigned region_of(uint64_t gva)
+{
+	return (unsigned)(gva >> REGION_SHIFT) & (JIT_REGIONS - 1);
+}
+
+/* Where a region begins, in canonical form. */
+static inline uint64_t region_begin(unsigned region)
+{
+	return (uint64_t)((int64_t)((uint64_t)region << (64 - 8)) >> (64 - 8 - REGION_SHIFT));
+}
+
+static inline uint8_t *space_at(const struct windows *windows, unsigned space)
+{
+	return windows->view + space * STRIDE + GUARD;
+}
+
+/* The list. A page stays at its place until _compact and _forget. */
+/* The mapping that begins at gva and has that size, or NULL. */
+struct window_page *window_page_at(const struct window *window, uint64_t gva, uint64_t size);
+/* The mappings that have gva in them: a small one may lie over a part of a large one. */
+struct window_page *window_page_small(const struct window *window, uint64_t gva);
+struct window_page *window_page_large(const struct window *window, uint64_t gva);
+/* Where gva lies in the view; NULL: its region has no space. */
+uint8_t *window_page_place(const struct windows *windows, const struct window *window, uint64_t gva);
+/* The list has room. */
+struct window_page *window_page_add(struct window *window, const struct window_page *page);
+/* Makes room in the list. */
+void window_page_compact(struct window *window);
+/* All pages go. */
+void window_page_forget(struct windows *windows, struct window *window);
+void window_page_hide(struct windows *windows, struct window *window, struct window_page *page);
+/* Of a large one only the page of that RAM: a small one may take its place. */
+void window_page_hide_part(struct windows *windows, struct window *window, struct window_page *page, const uint8_t *ram);
+/* What may be mapped for an access to gva. `flagged`: pages of it that are not to be written directly. */
+bool window_page_find(const struct windows *windows, const struct window *window, uint64_t gva, enum x86_access access,
+		      struct window_page *out, unsigned *flagged);
+/* A page is shown, but for what of it may not be written directly. false: all of it is hidden. */
+bool window_page_show(struct windows *windows, struct window *window, struct window_page *page, unsigned flagged);
+/* Hides the page unless its translation is still the same. */
+void window_page_check(struct windows *windows, struct window *window, struct window_page *page);
+
+#endif
