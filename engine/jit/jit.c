@@ -405,8 +405,8 @@ const void *jit_link(struct jit_context *context, const uint32_t *site)
 
 	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed))
 		return 0;
-	block = block_known(self, rip, key_of(cpu));
-	if (!block || self->jump_key[cpu->cpl == 3] != (block->key & ~(JIT_KEY_MODE | JIT_KEY_CROSSING)))
+	block = block_known(self, rip, context->jump_key[cpu->cpl == 3] | cpu->mode);
+	if (!block)
 		return 0;
 	jump_link(self, site, block);
 	cpu->reg[X86_RIP] = rip;

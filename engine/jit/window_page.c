@@ -146,7 +146,8 @@ bool window_page_find(const struct windows *windows, const struct window *window
 	const uint8_t *ram;
 
 	*flagged = 0;
-	if (!x86_page_find(cpu, gva, access, kernel ? X86_MODE_SUPERVISOR_SMAP : X86_MODE_USER, &translation, &ram) ||
+	if (x86_page_find(cpu, gva, access, kernel ? X86_MODE_SUPERVISOR_SMAP : X86_MODE_USER, &translation, &ram) !=
+		    X86_REFILL_DONE ||
 	    (access == X86_WRITE && !translation.writable))
 		return false;
 	out->global = translation.global;
