@@ -25,7 +25,7 @@
 #include "test/engine/machine.h"
 #include "x86/state.h"
 
-#define RUN_NS UINT64_C(1000000000)
+#define RUN_NS UINT64_C(500000000)
 
 struct perturbation {
 	const char *name;

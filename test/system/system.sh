@@ -153,7 +153,7 @@ reboots() {
 	[ $failures = 0 ] || { show "$work/console" 30; show "$work/stderr"; }
 }
 
-# tried WHAT COUNTER LEAST OPTION...: boots from disk with CPUS (2) vcpus within SECONDS_MAX (100); the guest writes, drops its caches, reads back and sleeps meanwhile by its own clock. The stats
+# tried WHAT COUNTER LEAST OPTION...: boots from disk with CPUS (2) vcpus within SECONDS_MAX (250); the guest writes, drops its caches, reads back and sleeps meanwhile by its own clock. The stats
 # must count LEAST trials.
 tried() {
 	local what=$1 counter=$2 least=$3 status=0 script count
@@ -170,7 +170,7 @@ tried() {
 		done
 		[ "$(wc -l </tmp/ticks)" -ge 10 ] && echo "guest: slept"
 		dmesg | grep -i "unstable\|stuck\|lockup\|i/o error\|nobody cared" || echo "guest: nothing to complain of"'
-	linux_disk "${SECONDS_MAX:-100}" "$script" "$work/disk.img" --cpus "${CPUS:-2}" --memory 256M --stats "$work/stats" "$@" || status=$?
+	linux_disk "${SECONDS_MAX:-250}" "$script" "$work/disk.img" --cpus "${CPUS:-2}" --memory 256M --stats "$work/stats" "$@" || status=$?
 	count=$(sed -n "s/.*\"$counter\": \([0-9]*\).*/\1/p" "$work/stats")
 	check "$what: Debian's kernel boots and powers off (status $status)" [ $status = 0 ]
 	check "$what: $count of them, at least $least" [ "${count:-0}" -ge "$least" ]
