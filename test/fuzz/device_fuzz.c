@@ -2,7 +2,8 @@
 /*
  * device_fuzz.c - libFuzzer drives a device: the input is a guest's accesses and what it puts into RAM (test/device/hostile.h).
  *
- * Build with clang: meson setup build-fuzz -Db_sanitize=address,undefined -Db_lundef=false (CC=clang), then run
+ * Build with clang: meson setup build-fuzz -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link (CC=clang; without
+ * the last libFuzzer sees no more of Holon than this file), then run
  * build-fuzz/test/fuzz/virtio_blk_fuzz -max_total_time=60, or another of test/fuzz/meson.build. With another compiler the program replays the files it
  * is given.
  */
