@@ -86,6 +86,7 @@ enum status stats_write(struct vm *vm, const char *path, int exit_status, uint64
 	COUNTER(guest, "unclaimed_mmio_accesses", vm->mmio.unclaimed);
 	COUNTER(guest, "engine_switches", vm->engine_switches);
 	COUNTER(guest, "rebuilds", vm->rebuilds);
+	COUNTER(guest, "dirty_checks", vm->dirty_checks);
 	json_object_set_new(root, "engine_name", json_string(vm->engine->name));
 	json_object_set_new(root, "exit_status", json_integer(exit_status));
 	json_object_set_new(root, "engine", engine_stats_json(&engine));

@@ -86,6 +86,8 @@ static const char help_run[] =
 	"  --engine-switch-every MS, --rebuild-every MS\n"
 	"                      tests: move the running VM to this host's next engine, or save, destroy and\n"
 	"                      rebuild all of it but its RAM, again and again\n"
+	"  --check-dirty-every MS\n"
+	"                      tests: compare RAM with a copy that is kept by what dirty logging says\n"
 	"  --jit-cache SIZE    memory for translated code, from 1M to 2G\n"
 	"  --jit-window WHO    which guest programs have their memory mapped for translated code: auto (busy ones), always, never\n"
 	"  --jit-dump FILE     write the guest's code and what is made of it there, block by block\n"

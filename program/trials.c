@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * trials.c - tries a live VM every so many milliseconds: moves it to the next engine of this host, or rebuilds it from its saved state.
+ * trials.c - tries a live VM every so many milliseconds: moves it to the next engine of this host, rebuilds it from its saved state,
+ * or checks its dirty log (trial_dirty.c).
  *
  * A thread of its own between run.c and vm/rebuild.c. The next trial is due a period after the last one has ended, so that the guest gets on however
  * long they take. One that fails ends the VM: a test must see it.
@@ -14,7 +15,8 @@ struct trials {
 	struct vm *vm;
 	const struct engine *engine[TRIAL_ENGINES]; /* that work here, the table's order */
 	unsigned engines, current;
-	uint64_t switch_due_ns, rebuild_due_ns; /* host time */
+	uint64_t switch_due_ns, rebuild_due_ns, dirty_due_ns; /* host time */
+	struct trial_dirty *dirty;
 	struct host_thread *thread;
 	struct host_event wake;
 	_Atomic bool stopping;
@@ -47,16 +49,18 @@ enum status trials_create(struct trials **made, struct vm *vm, struct reason *wh
 	enum status status = STATUS_OK;
 
 	*made = NULL;
-	if (!config->engine_switch_ms && !config->rebuild_ms)
+	if (!config->engine_switch_ms && !config->rebuild_ms && !config->check_dirty_ms)
 		return STATUS_OK;
 	trials = host_allocate(sizeof(*trials));
 	if (!trials)
-		return reason_give(why, STATUS_NO_MEMORY, "no memory for --engine-switch-every and --rebuild-every; free some");
+		return reason_give(why, STATUS_NO_MEMORY, "no memory for trials of the running VM; free some");
 	trials->vm = vm;
 	if (config->engine_switch_ms)
 		status = engines_find(trials, why);
+	if (!status && config->check_dirty_ms)
+		status = trial_dirty_create(&trials->dirty, vm, why);
 	if (status)
-		host_free(trials, sizeof(*trials));
+		trials_destroy(trials);
 	else
 		*made = trials;
 	return status;
@@ -86,8 +90,18 @@ static enum status trial(struct trials *trials, struct reason *why)
 	} else if (now >= trials->rebuild_due_ns) {
 		status = vm_rebuild(trials->vm, why);
 		trials->rebuild_due_ns = due_after(config->rebuild_ms);
+	} else if (now >= trials->dirty_due_ns) {
+		status = trial_dirty_run(trials->dirty, why);
+		trials->dirty_due_ns = due_after(config->check_dirty_ms);
 	}
 	return status;
+}
+
+static uint64_t next_due(const struct trials *trials)
+{
+	uint64_t due = trials->switch_due_ns < trials->rebuild_due_ns ? trials->switch_due_ns : trials->rebuild_due_ns;
+
+	return due < trials->dirty_due_ns ? due : trials->dirty_due_ns;
 }
 
 static void trials_main(void *argument)
@@ -97,8 +111,7 @@ static void trials_main(void *argument)
 	struct reason why = {""};
 
 	while (!status && !trials->stopping) {
-		host_event_wait(&trials->wake,
-				trials->switch_due_ns < trials->rebuild_due_ns ? trials->switch_due_ns : trials->rebuild_due_ns);
+		host_event_wait(&trials->wake, next_due(trials));
 		if (!trials->stopping)
 			status = trial(trials, &why);
 	}
@@ -116,9 +129,10 @@ void trials_start(struct trials *trials)
 		return;
 	trials->switch_due_ns = due_after(trials->vm->config->engine_switch_ms);
 	trials->rebuild_due_ns = due_after(trials->vm->config->rebuild_ms);
+	trials->dirty_due_ns = due_after(trials->vm->config->check_dirty_ms);
 	status = host_thread_start(&trials->thread, "trials", trials_main, trials);
 	if (status) {
-		host_log(HOST_LOG_ERROR, "--engine-switch-every, --rebuild-every: no thread: %s; raise the limit on threads",
+		host_log(HOST_LOG_ERROR, "trials of the running VM: no thread: %s; raise the limit on threads",
 			 status_name(status));
 		vm_end_request(trials->vm, VM_END_FAILURE);
 	}
@@ -136,6 +150,8 @@ void trials_stop(struct trials *trials)
 
 void trials_destroy(struct trials *trials)
 {
-	if (trials)
-		host_free(trials, sizeof(*trials));
+	if (!trials)
+		return;
+	trial_dirty_destroy(trials->dirty);
+	host_free(trials, sizeof(*trials));
 }

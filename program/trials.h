@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * trials.h - the test switches --engine-switch-every and --rebuild-every, for run.c.
+ * trials.h - the test switches --engine-switch-every, --rebuild-every and --check-dirty-every, for run.c.
  */
 #ifndef HOLON_PROGRAM_TRIALS_H
 #define HOLON_PROGRAM_TRIALS_H
@@ -16,5 +16,11 @@ void trials_start(struct trials *trials);
 /* After vm_wait. What is under way is finished. */
 void trials_stop(struct trials *trials);
 void trials_destroy(struct trials *trials);
+
+/* trial_dirty.c: one check of dirty logging is one run. On failure *made is for destroy. */
+struct trial_dirty;
+enum status trial_dirty_create(struct trial_dirty **made, struct vm *vm, struct reason *why) must_check;
+enum status trial_dirty_run(struct trial_dirty *trial, struct reason *why) must_check;
+void trial_dirty_destroy(struct trial_dirty *trial);
 
 #endif

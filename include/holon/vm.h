@@ -112,7 +112,7 @@ struct vm {
 	/* Held with the machine. Whoever calls into the board from outside takes it: vm_board_lock. Before a device's locks. */
 	struct host_mutex board_lock;
 	struct engine_stats stats_before; /* of engines and vcpus that are gone */
-	_Atomic uint64_t engine_switches, rebuilds;
+	_Atomic uint64_t engine_switches, rebuilds, dirty_checks;
 
 	struct host_mutex exclusive_lock; /* one exclusive section at a time */
 	_Atomic uint32_t exclusive;       /* one is wanted or running */

@@ -73,7 +73,7 @@ static void every_option_lands_in_its_field(void **state)
 	assert_int_equal(parse("--engine interp --kernel=k --initrd i --cmdline=a=b --cpus 64 --memory 2G --cpu max --debug-exit "
 			       "0xf4 --no-reboot "
 			       "--console file=out --overcommit --stats s --deterministic --jit-cache 32M --jit-dump d "
-			       "--engine-switch-every 20 --rebuild-every 3600000"),
+			       "--engine-switch-every 20 --rebuild-every 3600000 --check-dirty-every 7"),
 			 STATUS_OK);
 	assert_string_equal(config.engine, "interp");
 	assert_string_equal(config.kernel, "k");
@@ -91,6 +91,7 @@ static void every_option_lands_in_its_field(void **state)
 	assert_string_equal(config.jit_dump_path, "d");
 	assert_int_equal(config.engine_switch_ms, 20);
 	assert_int_equal(config.rebuild_ms, 3600000);
+	assert_int_equal(config.check_dirty_ms, 7);
 	config_free(&config);
 }
 
