@@ -58,19 +58,30 @@ static enum status map_failed(uint64_t size, struct reason *why)
 			   (unsigned long long)(size >> 20), strerror(errno));
 }
 
-/* Begins at a large page, so that KVM can map it so. A child process must not get it: each page would be copied. */
+/*
+ * Begins at a large page, so that KVM can map it so. A child process must not get it: each page would be copied. A page before and one behind stay empty: they
+ * catch who runs over, and keep what the kernel puts next to it from being aligned as well (a thread's stack would be one large page).
+ */
 static enum status private_create(uint8_t **ram, uint64_t size, struct reason *why)
 {
-	uint8_t *memory = mmap(NULL, size + LARGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	uint64_t before;
+	uint8_t *all = mmap(NULL, size + 2 * LARGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *memory,
+		*end;
 
-	if (memory == MAP_FAILED)
+	if (all == MAP_FAILED)
 		return map_failed(size, why);
-	before = -(uintptr_t)memory & (LARGE_PAGE - 1);
-	if (before)
-		munmap(memory, before);
-	munmap(memory + before + size, LARGE_PAGE - before);
-	*ram = memory + before;
+	memory = all + LARGE_PAGE - ((uintptr_t)all & (LARGE_PAGE - 1));
+	end = all + size + 2 * LARGE_PAGE;
+	if (memory - PAGE > all)
+		munmap(all, (size_t)(memory - PAGE - all));
+	if (end > memory + size + PAGE)
+		munmap(memory + size + PAGE, (size_t)(end - (memory + size + PAGE)));
+	if (mprotect(memory, size, PROT_READ | PROT_WRITE)) {
+		enum status status = map_failed(size, why);
+
+		munmap(memory - PAGE, size + 2 * PAGE);
+		return status;
+	}
+	*ram = memory;
 	madvise(*ram, size, MADV_DONTDUMP);
 	madvise(*ram, size, MADV_DONTFORK);
 	return STATUS_OK;
@@ -113,9 +124,12 @@ close_fd:
 void host_ram_destroy(uint8_t *ram, int fd, uint64_t size)
 {
 	view_source_set(ram, NULL, 0, -1);
+	if (fd < 0) {
+		munmap(ram - PAGE, size + 2 * PAGE);
+		return;
+	}
 	munmap(ram, size);
-	if (fd >= 0)
-		close(fd);
+	close(fd);
 }
 
 /* A cgroup's limit file: a number of bytes, or "max". */

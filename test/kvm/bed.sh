@@ -55,7 +55,7 @@ boots() {
 		echo "guest: $(grep -c ^processor /proc/cpuinfo) processors"
 		head -c 1000000 /dev/urandom >/var/data; sha256sum /var/data >/var/sum; sync; echo 3 >/proc/sys/vm/drop_caches
 		sha256sum -c -s /var/sum && echo "guest: read back"'
-	timeout -k 5 300 holon run --engine "$engine" --memory 256M --net none --kernel /images/vmlinuz --initrd /images/initrd.gz --disk $work/disk.img \
+	timeout -k 5 300 holon run --engine "$engine" --memory "${memory:-256M}" --net none --kernel /images/vmlinuz --initrd /images/initrd.gz --disk $work/disk.img \
 		--cmdline "console=ttyS0 quiet panic=-1 root=/dev/vda holon.exec=$(echo "$script" | base64 -w0)" "$@" \
 		</dev/null >$work/console 2>$work/stderr || status=$?
 	before=$failures
