@@ -8,7 +8,7 @@ WORDS ?= end=off
 GUESTS ?= fault paging syscall debug apic timer io smc storm smp protected task vm86 real paging32
 export DEBIAN_FRONTEND = noninteractive
 
-.PHONY: all run test soak test-kvm test-net iso bench bench-kvm lint fuzz-cpu crash-disk help clean
+.PHONY: all run test soak boot-many test-kvm test-net iso bench bench-kvm lint fuzz-cpu crash-disk help clean
 .DEFAULT_GOAL := all
 
 # Build $(BUILD)/holon, optimized
@@ -46,6 +46,11 @@ iso:
 soak: all
 	@tool/packages guest test
 	@MINUTES=$(MINUTES) test/system/soak
+
+# Boot Debian with systemd to its login BOOTS (50) times under load; the record goes to doc/boot-many.md
+boot-many: all
+	@tool/packages guest bench
+	@BOOTS=$(BOOTS) ENGINE=$(ENGINE) test/system/boot_many
 
 # Measure speed, memory and idle use, printed with the machine they were taken on
 bench: all
