@@ -99,6 +99,14 @@ static void context_move(struct jit_context *from, struct jit_context *to)
 	to->count = from->count;
 }
 
+/* Does the code that runs, in a window, have to be left for windows_use? */
+static bool window_changed(const struct jit_vcpu *self, const struct jit_context *context)
+{
+	bool user = self->cpu.cpl == 3;
+
+	return self->windows.changed[user] && context->jump_key[user] & JIT_KEY_WINDOW;
+}
+
 bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint32_t site)
 {
 	struct x86_cpu *cpu = context->cpu;
@@ -107,7 +115,7 @@ bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint3
 
 	if (jit_context(cpu->tlb) != context)
 		context_move(context, jit_context(cpu->tlb));
-	else if (done && !atomic_load_explicit(&cpu->attention, memory_order_relaxed) && !self->windows.changed[cpu->cpl == 3] &&
+	else if (done && !atomic_load_explicit(&cpu->attention, memory_order_relaxed) && !window_changed(self, context) &&
 		 cpu->reg[X86_RIP] == site_rip(context, site)) {
 		self->undone = 0;
 		return true;

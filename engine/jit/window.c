@@ -17,12 +17,10 @@
 #define COST_FILL 20000
 #define COST_REFUSED 6000
 #define COST_CHECK 300
-#define COST_FREE 60000000 /* a window may cost this, */
-#define COST_SHARE 4       /* and this part of the time that it was used */
-#define REFUSED_FREE 3000000
-#define REFUSED_SHARE 8
+#define COST_FREE 10000000   /* a window may cost this, */
+#define COST_SHARE 6         /* and this part of the time that its program runs, in it or not; */
+#define COST_REST 2000000    /* after a rest it may cost so much before the next */
 #define BUSY_WANTED 25000000 /* before a program gets one */
-#define BUSY_MOST UINT64_C(10000000000)
 #define TICK_MOST 5000000
 
 static uint64_t address_space(const struct x86_cpu *cpu)
@@ -123,7 +121,7 @@ static bool window_start(struct windows *windows)
 	if (!window->page || !window->hash)
 		return false;
 	window->used = true;
-	window->stale = window->own_stale = window->hopeless = false;
+	window->stale = window->own_stale = window->resting = false;
 	window->cr3 = address_space(windows->cpu);
 	window->pcid = pcid_of(windows->cpu);
 	window->busy = window->filled = window->refused = window->checked = 0;
@@ -169,19 +167,15 @@ static bool region_add(struct windows *windows, struct window *window, unsigned 
 	return true;
 }
 
-/* Refusals are no investment: there may be few. */
-static bool too_dear(const struct window *window)
+static uint64_t cost_of(const struct window *window)
 {
-	uint64_t refused = window->refused * COST_REFUSED,
-		 all = window->filled * COST_FILL + refused + window->checked * COST_CHECK;
-
-	return refused > REFUSED_FREE + window->busy / REFUSED_SHARE || all > COST_FREE + window->busy / COST_SHARE;
+	return window->filled * COST_FILL + window->refused * COST_REFUSED + window->checked * COST_CHECK;
 }
 
-static void refused(struct window *window)
+/* A page has cost something: until the program has run for long enough again, it runs without its window, whose pages stay. */
+static void charged(struct window *window)
 {
-	window->refused++;
-	window->hopeless = too_dear(window);
+	window->resting = cost_of(window) > COST_FREE + window->busy / COST_SHARE;
 }
 
 /* --- drops --- */
@@ -308,7 +302,7 @@ enum window_state windows_state(const struct windows *windows, const struct jit_
 	window = window_of(windows, cpl);
 	if (!window)
 		return windows->policy == JIT_WINDOW_ALWAYS ? WINDOW_LATER : WINDOW_NONE;
-	if (window->hopeless && windows->policy != JIT_WINDOW_ALWAYS)
+	if (window->resting && windows->policy != JIT_WINDOW_ALWAYS)
 		return WINDOW_NONE;
 	return unready(windows, window, context, cpl == 3) ? WINDOW_LATER : WINDOW_READY;
 }
@@ -340,7 +334,8 @@ static bool fill(struct windows *windows, struct window *window, uint64_t gva, b
 	unsigned flagged;
 
 	if (!window_page_find(windows, window, gva, write ? X86_WRITE : X86_READ, &page, &flagged)) {
-		refused(window);
+		window->refused++;
+		charged(window);
 		return false;
 	}
 	old = window_page_at(window, page.gva, page.size);
@@ -356,6 +351,7 @@ static bool fill(struct windows *windows, struct window *window, uint64_t gva, b
 	}
 	window->filled++;
 	window->refused += flagged;
+	charged(window);
 	if (!old) {
 		pages_room(windows, window);
 		old = window_page_add(window, &page);
@@ -370,6 +366,9 @@ bool windows_fault(struct windows *windows, uint64_t address, bool write)
 	struct window *window = window_find(windows);
 
 	if (!windows->spaces || at >= windows->spaces * STRIDE || offset >= REGION_SIZE || !window)
+		return false;
+	/* It is left by the way. */
+	if (window->resting && windows->policy != JIT_WINDOW_ALWAYS)
 		return false;
 	for (unsigned i = 0; i < window->regions; i++)
 		if (window->region[i].space == at / STRIDE)
@@ -387,7 +386,8 @@ bool windows_extend(struct windows *windows, uint64_t address, const struct x86_
 
 	if (!window || address - (uint64_t)(uintptr_t)windows->view >= STRIDE)
 		return false;
-	refused(window);
+	window->refused++;
+	charged(window);
 	if (insn->row->traits & X86_MODRM && insn->mod != 3) {
 		uint64_t offset = x86_offset(cpu, insn);
 
@@ -450,22 +450,13 @@ void windows_tick(struct windows *windows)
 	if (!eligible(windows->cpu, windows->cpu->cpl) || windows->cpu->s.activity != X86_RUNNING)
 		return;
 	window = window_find(windows);
-	candidate = candidate_find(windows);
 	if (window) {
 		window->busy += passed;
-		if (windows->policy == JIT_WINDOW_ALWAYS || !too_dear(window))
-			return;
-		host_log(HOST_LOG_DEBUG,
-			 "jit: vcpu %u: window given up after %llu ms: %u pages, %llu filled, %llu refused, %llu "
-			 "checked",
-			 windows->cpu->id, (unsigned long long)window->busy / 1000000, window->pages,
-			 (unsigned long long)window->filled, (unsigned long long)window->refused,
-			 (unsigned long long)window->checked);
-		window_free(windows, window);
-		candidate->busy = 0;
-		candidate->wanted = candidate->wanted < BUSY_MOST ? candidate->wanted * 8 : BUSY_MOST;
+		if (cost_of(window) + COST_REST <= COST_FREE + window->busy / COST_SHARE)
+			window->resting = false;
 		return;
 	}
+	candidate = candidate_find(windows);
 	candidate->busy += passed;
 	if (candidate->busy >= candidate->wanted && !window_start(windows))
 		candidate->busy = 0;

@@ -47,7 +47,7 @@ struct window {
 	bool used;
 	bool stale;     /* no page is known to be right any more, */
 	bool own_stale; /* or none that is not global */
-	bool hopeless;  /* costs too much: not entered any more, and given up at the next tick */
+	bool resting;   /* has cost too much of late: its program runs without it */
 	struct {
 		uint8_t region, space;
 		uint64_t root[2]; /* CPL 0's: the entries of the top page table that it is under */
@@ -59,7 +59,7 @@ struct window {
 	uint64_t drop[WINDOW_DROPS]; /* addresses of pages that may be wrong; more than fit: stale */
 	unsigned drops;
 	uint64_t version;                  /* stepped when its regions change; no two windows' are alike */
-	uint64_t busy;                     /* ns of running in the window */
+	uint64_t busy;                     /* ns that its program has run */
 	uint64_t filled, refused, checked; /* faults that showed a page, those that did not, pages looked up again */
 	uint64_t last_use;
 };
