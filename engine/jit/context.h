@@ -144,7 +144,7 @@ void jit_vector_store(struct x86_state *state);
 void jit_x87_store(struct jit_context *context);
 #define JIT_X87_AREA 576 /* bytes at a multiple of 64; bytes 512 to 575 begin as 0 */
 
-/* jit.c; called by thunks on the thread's own stack, guest vector registers still in the host's. */
+/* run.c, find.c: called by thunks on the thread's own stack, guest vector registers still in the host's. */
 /* kind: enum jit_fill. true: what was looked up is there now. */
 bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsigned kind);
 struct windows;

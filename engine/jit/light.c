@@ -7,7 +7,7 @@
  * with it. Everything else, faults included, returns NULL with nothing done, and the handler does it all.
  *
  * RF, which IRET may set, concerns code breakpoints alone, and under these there is no translated code. It lives until the next instruction is done; no
- * event comes before that (run in jit.c), so it is not kept. Only in counted time can somebody look in between.
+ * event comes before that (run.c), so it is not kept. Only in counted time can somebody look in between.
  */
 #include "engine/jit/context.h"
 #include "x86/execute.h"

@@ -164,45 +164,49 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 	"leaq 8(%%rsp), %%rsp\n\t" \
 	"jmpq *%%rcx\n\t"
 
+/* Flags and the registers that C may destroy, in the context; guest RCX is in saved[7]. RSP = context - 8. Destroys RAX. */
+#define SAVE_VOLATILE                           \
+	"movq %%rax, 8+%c[saved]+0(%%rsp)\n\t"  \
+	"lahf\n\t"                              \
+	"seto %%al\n\t"                         \
+	"movw %%ax, 8+%c[flags](%%rsp)\n\t"     \
+	"movq %%rdx, 8+%c[saved]+8(%%rsp)\n\t"  \
+	"movq %%rsi, 8+%c[saved]+16(%%rsp)\n\t" \
+	"movq %%rdi, 8+%c[saved]+24(%%rsp)\n\t" \
+	"movq %%r8, 8+%c[saved]+32(%%rsp)\n\t"  \
+	"movq %%r9, 8+%c[saved]+40(%%rsp)\n\t"  \
+	"movq %%r10, 8+%c[saved]+48(%%rsp)\n\t" \
+	"movq %%r11, 8+%c[saved]+56(%%rsp)\n\t"
+
+#define LOAD_VOLATILE                           \
+	"movzwl 8+%c[flags](%%rsp), %%eax\n\t"  \
+	"addb $127, %%al\n\t"                   \
+	"sahf\n\t"                              \
+	"movq 8+%c[saved]+0(%%rsp), %%rax\n\t"  \
+	"movq 8+%c[saved]+8(%%rsp), %%rdx\n\t"  \
+	"movq 8+%c[saved]+16(%%rsp), %%rsi\n\t" \
+	"movq 8+%c[saved]+24(%%rsp), %%rdi\n\t" \
+	"movq 8+%c[saved]+32(%%rsp), %%r8\n\t"  \
+	"movq 8+%c[saved]+40(%%rsp), %%r9\n\t"  \
+	"movq 8+%c[saved]+48(%%rsp), %%r10\n\t" \
+	"movq 8+%c[saved]+56(%%rsp), %%r11\n\t"
+
 /* R14 = linear address, or a jump's target. Comes back to where the site says with its entry there and R14 as it was, or leaves with STEP. */
 #define FILL_THUNK(name, kind)                                                                                                    \
 	__attribute__((naked)) void name(void)                                                                                    \
 	{                                                                                                                         \
-		__asm__ volatile("movq %%rax, 8+%c[saved]+0(%%rsp)\n\t"                                                           \
-				 "lahf\n\t"                                                                                       \
-				 "seto %%al\n\t"                                                                                  \
-				 "movw %%ax, 8+%c[flags](%%rsp)\n\t"                                                              \
-				 "movq %%rdx, 8+%c[saved]+8(%%rsp)\n\t"                                                           \
-				 "movq %%rsi, 8+%c[saved]+16(%%rsp)\n\t"                                                          \
-				 "movq %%rdi, 8+%c[saved]+24(%%rsp)\n\t"                                                          \
-				 "movq %%r8, 8+%c[saved]+32(%%rsp)\n\t"                                                           \
-				 "movq %%r9, 8+%c[saved]+40(%%rsp)\n\t"                                                           \
-				 "movq %%r10, 8+%c[saved]+48(%%rsp)\n\t"                                                          \
-				 "movq %%r11, 8+%c[saved]+56(%%rsp)\n\t"                                                          \
-				 "movq %%r14, 8+%c[linear](%%rsp)\n\t"                                                            \
-				 "leaq 8(%%rsp), %%rdi\n\t"                                                                       \
-				 "movq %%r14, %%rsi\n\t"                                                                          \
-				 "movq (%%rsp), %%rax\n\t"                                                                        \
-				 "movl (%%rax), %%edx\n\t"                                                                        \
-				 "movl %[fill], %%ecx\n\t"                                                                        \
-				 "movq %%rsp, %%r14\n\t"                                                                          \
-				 "movq %c[host](%%rdi), %%rsp\n\t"                                                                \
-				 "call jit_fill\n\t"                                                                              \
-				 "movq %%r14, %%rsp\n\t"                                                                          \
-				 "movzbl %%al, %%ecx\n\t"                                                                         \
-				 "movzwl 8+%c[flags](%%rsp), %%eax\n\t"                                                           \
-				 "addb $127, %%al\n\t"                                                                            \
-				 "sahf\n\t"                                                                                       \
-				 "movq 8+%c[saved]+0(%%rsp), %%rax\n\t"                                                           \
-				 "movq 8+%c[saved]+8(%%rsp), %%rdx\n\t"                                                           \
-				 "movq 8+%c[saved]+16(%%rsp), %%rsi\n\t"                                                          \
-				 "movq 8+%c[saved]+24(%%rsp), %%rdi\n\t"                                                          \
-				 "movq 8+%c[saved]+32(%%rsp), %%r8\n\t"                                                           \
-				 "movq 8+%c[saved]+40(%%rsp), %%r9\n\t"                                                           \
-				 "movq 8+%c[saved]+48(%%rsp), %%r10\n\t"                                                          \
-				 "movq 8+%c[saved]+56(%%rsp), %%r11\n\t"                                                          \
-				 "movq 8+%c[linear](%%rsp), %%r14\n\t"                                                            \
-				 "jrcxz 1f\n\t" RETURN_FROM_FILL "1: jmp jit_thunk_exit_step\n\t"                                 \
+		__asm__ volatile(SAVE_VOLATILE "movq %%r14, 8+%c[linear](%%rsp)\n\t"                                              \
+					       "leaq 8(%%rsp), %%rdi\n\t"                                                         \
+					       "movq %%r14, %%rsi\n\t"                                                            \
+					       "movq (%%rsp), %%rax\n\t"                                                          \
+					       "movl (%%rax), %%edx\n\t"                                                          \
+					       "movl %[fill], %%ecx\n\t"                                                          \
+					       "movq %%rsp, %%r14\n\t"                                                            \
+					       "movq %c[host](%%rdi), %%rsp\n\t"                                                  \
+					       "call jit_fill\n\t"                                                                \
+					       "movq %%r14, %%rsp\n\t"                                                            \
+					       "movzbl %%al, %%ecx\n\t" LOAD_VOLATILE "movq 8+%c[linear](%%rsp), %%r14\n\t"       \
+					       "jrcxz 1f\n\t" RETURN_FROM_FILL "1: jmp jit_thunk_exit_step\n\t"                   \
 				 :                                                                                                \
 				 : [saved] C(saved), [flags] C(flags), [linear] C(linear), [host] C(host_rsp), [fill] "i"(kind)); \
 	}
@@ -298,46 +302,23 @@ __attribute__((naked)) void jit_thunk_handler_end(void)
 #define LIGHT_THUNK(name, kind, otherwise)                                                                               \
 	__attribute__((naked)) void name(void)                                                                           \
 	{                                                                                                                \
-		__asm__ volatile("movq %%rax, 8+%c[saved]+0(%%rsp)\n\t"                                                  \
-				 "lahf\n\t"                                                                              \
-				 "seto %%al\n\t"                                                                         \
-				 "movw %%ax, 8+%c[flags](%%rsp)\n\t"                                                     \
-				 "movq 8+%c[cpu](%%rsp), %%r14\n\t"                                                      \
-				 "movq %%rdx, 8+%c[saved]+8(%%rsp)\n\t"                                                  \
-				 "movq %%rsi, 8+%c[saved]+16(%%rsp)\n\t"                                                 \
-				 "movq %%rdi, 8+%c[saved]+24(%%rsp)\n\t"                                                 \
-				 "movq %%r8, 8+%c[saved]+32(%%rsp)\n\t"                                                  \
-				 "movq %%r9, 8+%c[saved]+40(%%rsp)\n\t"                                                  \
-				 "movq %%r10, 8+%c[saved]+48(%%rsp)\n\t"                                                 \
-				 "movq %%r11, 8+%c[saved]+56(%%rsp)\n\t"                                                 \
-				 "movq %%r15, %c[reg]+32(%%r14)\n\t"                                                     \
-				 "leaq 8(%%rsp), %%rdi\n\t"                                                              \
-				 "movq (%%rsp), %%rax\n\t"                                                               \
-				 "movq %%rax, %%rsi\n\t"                                                                 \
-				 "movl %[light], %%edx\n\t"                                                              \
-				 "movq %%rsp, %%r14\n\t"                                                                 \
-				 "movq %c[host](%%rdi), %%rsp\n\t"                                                       \
-				 "call jit_light\n\t"                                                                    \
-				 "movq %%r14, %%rsp\n\t"                                                                 \
-				 "movq %%rax, %%rcx\n\t"                                                                 \
-				 "movzwl 8+%c[flags](%%rsp), %%eax\n\t"                                                  \
-				 "addb $127, %%al\n\t"                                                                   \
-				 "sahf\n\t"                                                                              \
-				 "movq 8+%c[cpu](%%rsp), %%r14\n\t"                                                      \
-				 "movq 8+%c[saved]+0(%%rsp), %%rax\n\t"                                                  \
-				 "movq 8+%c[saved]+8(%%rsp), %%rdx\n\t"                                                  \
-				 "movq 8+%c[saved]+16(%%rsp), %%rsi\n\t"                                                 \
-				 "movq 8+%c[saved]+24(%%rsp), %%rdi\n\t"                                                 \
-				 "movq 8+%c[saved]+32(%%rsp), %%r8\n\t"                                                  \
-				 "movq 8+%c[saved]+40(%%rsp), %%r9\n\t"                                                  \
-				 "movq 8+%c[saved]+48(%%rsp), %%r10\n\t"                                                 \
-				 "movq 8+%c[saved]+56(%%rsp), %%r11\n\t"                                                 \
-				 "movq %c[reg]+32(%%r14), %%r15\n\t"                                                     \
-				 "jrcxz 1f\n\t"                                                                          \
-				 "movq %c[reg]+136(%%r14), %%r14\n\t"                                                    \
-				 "leaq 8(%%rsp), %%rsp\n\t"                                                              \
-				 "jmpq *%%rcx\n\t"                                                                       \
-				 "1:\n\t" otherwise                                                                      \
+		__asm__ volatile(SAVE_VOLATILE "movq 8+%c[cpu](%%rsp), %%r14\n\t"                                        \
+					       "movq %%r15, %c[reg]+32(%%r14)\n\t"                                       \
+					       "leaq 8(%%rsp), %%rdi\n\t"                                                \
+					       "movq (%%rsp), %%rax\n\t"                                                 \
+					       "movq %%rax, %%rsi\n\t"                                                   \
+					       "movl %[light], %%edx\n\t"                                                \
+					       "movq %%rsp, %%r14\n\t"                                                   \
+					       "movq %c[host](%%rdi), %%rsp\n\t"                                         \
+					       "call jit_light\n\t"                                                      \
+					       "movq %%r14, %%rsp\n\t"                                                   \
+					       "movq %%rax, %%rcx\n\t" LOAD_VOLATILE "movq 8+%c[cpu](%%rsp), %%r14\n\t"  \
+					       "movq %c[reg]+32(%%r14), %%r15\n\t"                                       \
+					       "jrcxz 1f\n\t"                                                            \
+					       "movq %c[reg]+136(%%r14), %%r14\n\t"                                      \
+					       "leaq 8(%%rsp), %%rsp\n\t"                                                \
+					       "jmpq *%%rcx\n\t"                                                         \
+					       "1:\n\t" otherwise                                                        \
 				 :                                                                                       \
 				 : [saved] C(saved), [flags] C(flags), [host] C(host_rsp), [cpu] C(cpu), [reg] CPU(reg), \
 				   [light] "i"(kind));                                                                   \

@@ -28,9 +28,16 @@ static uint64_t address_space(const struct x86_cpu *cpu)
 	return cpu->s.cr3 & UINT64_C(0x000ffffffffff000);
 }
 
-static uint16_t pcid_of(const struct x86_cpu *cpu)
+static struct window_owner owner_now(const struct x86_cpu *cpu)
 {
-	return cpu->s.cr4 & X86_CR4_PCIDE ? (uint16_t)(cpu->s.cr3 & 0xfff) : 0;
+	return (struct window_owner){address_space(cpu), cpu->s.cr4 & X86_CR4_PCIDE ? (uint16_t)(cpu->s.cr3 & 0xfff) : 0};
+}
+
+static bool runs_now(const struct x86_cpu *cpu, const struct window_owner *owner)
+{
+	struct window_owner now = owner_now(cpu);
+
+	return owner->cr3 == now.cr3 && owner->pcid == now.pcid;
 }
 
 /* Is code of that privilege ever windowed? */
@@ -49,7 +56,7 @@ static const struct window *window_of(const struct windows *windows, unsigned cp
 	for (unsigned i = KERNEL + 1; i < WINDOWS; i++) {
 		const struct window *window = &windows->window[i];
 
-		if (window->used && window->cr3 == address_space(windows->cpu) && window->pcid == pcid_of(windows->cpu))
+		if (window->used && runs_now(windows->cpu, &window->owner))
 			return window;
 	}
 	return 0;
@@ -122,8 +129,7 @@ static bool window_start(struct windows *windows)
 		return false;
 	window->used = true;
 	window->stale = window->own_stale = window->resting = false;
-	window->cr3 = address_space(windows->cpu);
-	window->pcid = pcid_of(windows->cpu);
+	window->owner = owner_now(windows->cpu);
 	window->busy = window->filled = window->refused = window->checked = 0;
 	window->version = ++windows->version;
 	window->last_use = windows->tick;
@@ -222,7 +228,7 @@ static void dropped(struct x86_cpu *cpu, enum x86_drop what, uint64_t which)
 			if (i == KERNEL)
 				window->own_stale = true;
 			else
-				window->stale |= window->pcid == which;
+				window->stale |= window->owner.pcid == which;
 			break;
 		case X86_DROP_PAGE: page_dropped(window, which); break;
 		case X86_DROP_WRITES:
@@ -245,8 +251,7 @@ static void kernel_moved(struct windows *windows, struct window *window)
 		window->region[i].root[0] = root[0];
 		window->region[i].root[1] = root[1];
 	}
-	window->cr3 = address_space(windows->cpu);
-	window->pcid = pcid_of(windows->cpu);
+	window->owner = owner_now(windows->cpu);
 }
 
 /* What was dropped is looked up again: most of it is as it was. */
@@ -287,10 +292,8 @@ static void distances_set(const struct windows *windows, const struct window *wi
 /* Does something have to be done before it is entered? */
 static bool unready(const struct windows *windows, const struct window *window, const struct jit_context *context, bool user)
 {
-	const struct x86_cpu *cpu = windows->cpu;
-
 	return window->stale || window->own_stale || window->drops || context->window_version[user] != window->version ||
-	       (!user && (window->cr3 != address_space(cpu) || window->pcid != pcid_of(cpu)));
+	       (!user && !runs_now(windows->cpu, &window->owner));
 }
 
 enum window_state windows_state(const struct windows *windows, const struct jit_context *context, unsigned cpl)
@@ -309,15 +312,14 @@ enum window_state windows_state(const struct windows *windows, const struct jit_
 
 enum window_state windows_use(struct windows *windows, struct jit_context *context)
 {
-	struct x86_cpu *cpu = windows->cpu;
 	struct window *window = window_find(windows);
-	bool user = cpu->cpl == 3;
+	bool user = windows->cpu->cpl == 3;
 
 	if (!window && windows->policy == JIT_WINDOW_ALWAYS && window_start(windows))
 		window = window_find(windows);
 	if (!window)
 		return WINDOW_NONE;
-	if (!user && (window->cr3 != address_space(cpu) || window->pcid != pcid_of(cpu)))
+	if (!user && !runs_now(windows->cpu, &window->owner))
 		kernel_moved(windows, window);
 	if (window->stale || window->own_stale || window->drops)
 		window_refresh(windows, window);
@@ -421,18 +423,15 @@ static struct window_candidate *candidate_find(struct windows *windows)
 	struct x86_cpu *cpu = windows->cpu;
 	struct window_candidate *candidate = &windows->kernel;
 
-	if (cpu->cpl != 3) {
-		if (!candidate->wanted)
-			candidate->wanted = BUSY_WANTED;
+	if (cpu->cpl != 3)
 		return candidate;
-	}
 	for (unsigned i = 0; i < WINDOW_CANDIDATES; i++) {
 		candidate = &windows->candidate[i];
-		if (candidate->wanted && candidate->cr3 == address_space(cpu) && candidate->pcid == pcid_of(cpu))
+		if (candidate->busy && runs_now(cpu, &candidate->owner))
 			return candidate;
 	}
 	candidate = &windows->candidate[windows->next_candidate++ % WINDOW_CANDIDATES];
-	*candidate = (struct window_candidate){.cr3 = address_space(cpu), .pcid = pcid_of(cpu), .wanted = BUSY_WANTED};
+	*candidate = (struct window_candidate){.owner = owner_now(cpu)};
 	return candidate;
 }
 
@@ -458,7 +457,7 @@ void windows_tick(struct windows *windows)
 	}
 	candidate = candidate_find(windows);
 	candidate->busy += passed;
-	if (candidate->busy >= candidate->wanted && !window_start(windows))
+	if (candidate->busy >= BUSY_WANTED && !window_start(windows))
 		candidate->busy = 0;
 }
 

@@ -41,9 +41,14 @@ struct window_page {
 	bool writable, global;
 };
 
-struct window {
-	uint64_t cr3; /* the address space, in CPL 0's case the last one: the page tables' address, and the PCID */
+/* An address space: the page tables' address, and the PCID. */
+struct window_owner {
+	uint64_t cr3;
 	uint16_t pcid;
+};
+
+struct window {
+	struct window_owner owner; /* in CPL 0's case the last one */
 	bool used;
 	bool stale;     /* no page is known to be right any more, */
 	bool own_stale; /* or none that is not global */
@@ -66,9 +71,8 @@ struct window {
 
 /* A program that may get a window. */
 struct window_candidate {
-	uint64_t cr3;
-	uint16_t pcid;
-	uint64_t busy, wanted; /* ns */
+	struct window_owner owner;
+	uint64_t busy; /* ns; 0: none */
 };
 
 struct windows {

@@ -39,8 +39,7 @@ static inline uint8_t *space_at(const struct windows *windows, unsigned space)
 	return windows->view + space * STRIDE + GUARD;
 }
 
-/* The list. A page stays at its place until _compact and _forget. */
-/* The mapping that begins at gva and has that size, or NULL. */
+/* The list, in which a page stays at its place until _compact and _forget: the mapping that begins at gva and has that size, or NULL. */
 struct window_page *window_page_at(const struct window *window, uint64_t gva, uint64_t size);
 /* The mappings that have gva in them: a small one may lie over a part of a large one. */
 struct window_page *window_page_small(const struct window *window, uint64_t gva);

@@ -354,8 +354,7 @@ void host_code_settled(struct host_code *code, size_t from, size_t to)
 	(void)to;
 }
 
-/* The frames are the guest's by promise, and are promised again. */
-/* Later: here they would cost a page-table entry each. */
+/* Views, later: here they would cost a page-table entry each. */
 enum status host_view_reserve(uint8_t **base, __attribute__((unused)) uint64_t size)
 {
 	*base = 0;
@@ -377,6 +376,7 @@ enum status host_view_hide(__attribute__((unused)) uint8_t *at, __attribute__((u
 	return STATUS_UNSUPPORTED;
 }
 
+/* The frames are the guest's by promise, and are promised again. */
 void host_ram_discard(uint8_t *ram, size_t size)
 {
 	for (size_t at = 0; at < size; at += PAGE_SIZE) {
