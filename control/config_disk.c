@@ -65,6 +65,14 @@ static enum status property_onerror(struct disk_config *disk, const char *value,
 	return STATUS_OK;
 }
 
+static enum status property_cache(struct disk_config *disk, const char *value, struct reason *why)
+{
+	disk->direct = !strcmp(value, "none");
+	if (!disk->direct && strcmp(value, "host") != 0)
+		return reason_give(why, STATUS_USAGE, "--disk %s: cache=%s is unknown; there are host and none", disk->path, value);
+	return STATUS_OK;
+}
+
 static enum status property_serial(struct disk_config *disk, const char *value, struct reason *why)
 {
 	size_t length = strlen(value), i;
@@ -138,6 +146,7 @@ static const struct property {
 	{"format", true, property_format},
 	{"bus", true, property_bus},
 	{"onerror", true, property_onerror},
+	{"cache", true, property_cache},
 	{"serial", true, property_serial},
 	{"block-size", true, property_block_size},
 	{"iops", true, property_iops},
@@ -180,8 +189,8 @@ static void serial_from_path(struct disk_config *disk)
 /* Another process has the disk: what it is like is said there. */
 static enum status vhost_user_check(const struct disk_config *disk, struct reason *why)
 {
-	if (disk->format || disk->bus != DISK_VIRTIO || disk->readonly || disk->pause_on_error || disk->block_size ||
-	    disk->serial[0] || disk->rate.second || disk->byte_rate.second)
+	if (disk->format || disk->bus != DISK_VIRTIO || disk->readonly || disk->pause_on_error || disk->direct ||
+	    disk->block_size || disk->serial[0] || disk->rate.second || disk->byte_rate.second)
 		return reason_give(why, STATUS_USAGE,
 				   "--disk vhost-user=%s: it takes no properties; give them to the process that serves the socket",
 				   disk->path);
@@ -259,6 +268,9 @@ enum status config_disk_parse(struct vm_config *config, const char *value, struc
 		status = vhost_user_check(disk, why);
 	if (!status && disk->source == DISK_NBD && disk->format)
 		status = reason_give(why, STATUS_USAGE, "--disk %s: the server has the format; leave out format=", path);
+	if (!status && disk->source == DISK_NBD && disk->direct)
+		status = reason_give(why, STATUS_USAGE, "--disk %s: what is cached is the server's matter; leave out cache=none",
+				     path);
 	if (!status)
 		status = disk_check(config, disk, why);
 	if (!disk->serial[0])

@@ -45,11 +45,17 @@ static enum status disk_open(struct block **block, const struct disk_config *con
 
 	if (config->source == DISK_FILE)
 		status = format_find(config, &format, why);
+	if (!status && config->direct && format != IMAGE_RAW)
+		return reason_give(why, STATUS_USAGE, "disk %s: it is %s, and cache=none is for raw disks; leave it out",
+				   config->path, image_format_name(format));
 	if (!status && config->source == DISK_NBD)
 		status = block_nbd_open(block, config->path, config->readonly, why);
+	else if (!status && format == IMAGE_QCOW2)
+		status = block_qcow2_open(block, config->path, config->readonly, why);
+	else if (!status && config->direct)
+		status = block_raw_open_direct(block, config->path, config->readonly, why);
 	else if (!status)
-		status = format == IMAGE_QCOW2 ? block_qcow2_open(block, config->path, config->readonly, why)
-					       : block_raw_open(block, config->path, config->readonly, why);
+		status = block_raw_open(block, config->path, config->readonly, why);
 	if (!status)
 		status = block_size_apply(*block, config, why);
 	if (!status && (config->rate.second || config->byte_rate.second))

@@ -43,6 +43,7 @@ static const char help_run[] =
 	"                      a disk; up to 16 of them. A comma in a path is written ,,\n"
 	"      bus=virtio, nvme or sata, readonly, format=raw or qcow2, serial=TEXT (up to 20 signs), block-size=512 or 4096;\n"
 	"      onerror=report: the guest hears of a full or failing disk (the default), or pause: the VM waits for it;\n"
+	"      cache=none: a raw disk past the host's page cache (O_DIRECT), or host: through it (the default);\n"
 	"      limits: iops=N, iops-burst=N requests, bps=SIZE, bps-burst=SIZE bytes a second\n"
 	"  --net KIND[,PROPERTY]...\n"
 	"                      a network card; up to 4. One on a user network if not given; none: no network\n"

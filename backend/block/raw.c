@@ -24,6 +24,7 @@
 #include "raw_disk.h"
 
 #define RAW_SECTOR 512u
+#define RAW_DIRECT_THREADS 2 /* for what the host would refuse as it is */
 
 static struct raw_disk *raw_of(struct block *block)
 {
@@ -32,6 +33,8 @@ static struct raw_disk *raw_of(struct block *block)
 
 void raw_request_done(struct raw_disk *disk, struct block_request *request, enum status status)
 {
+	if (disk->direct)
+		raw_direct_done(disk, request);
 	request->done(request, status);
 	pthread_mutex_lock(&disk->lock);
 	if (--disk->under_way == 0)
@@ -77,6 +80,10 @@ static enum status block_raw_resize(struct block *block, uint64_t size, struct r
 		now = (uint64_t)stat.st_size;
 	else if (ioctl(disk->fd, BLKGETSIZE64, &now))
 		return reason_give(why, STATUS_IO, "disk %s: does not tell its size: %s", disk->path, strerror(errno));
+	if (disk->direct && size % disk->direct_offset)
+		return reason_give(why, STATUS_USAGE,
+				   "disk %s: cache=none needs whole blocks of the host's, of %u bytes; round the size", disk->path,
+				   disk->direct_offset);
 	if (now < size && !S_ISREG(stat.st_mode))
 		return reason_give(why, STATUS_RANGE, "disk %s: the device has %llu bytes; enlarge it on the host first",
 				   disk->path, (unsigned long long)now);
@@ -256,6 +263,8 @@ static enum status raw_disk_start(struct block **block, struct raw_disk *disk, e
 	if (status == STATUS_OK)
 		status = raw_io_start(disk, why);
 	if (status != STATUS_OK) {
+		if (disk->writer)
+			raw_pool_stop(disk->writer);
 		raw_free(disk);
 		return status;
 	}
@@ -263,7 +272,18 @@ static enum status raw_disk_start(struct block **block, struct raw_disk *disk, e
 	return STATUS_OK;
 }
 
-enum status block_raw_open(struct block **block, const char *path, bool readonly, struct reason *why)
+static enum status direct_start(struct raw_disk *disk, struct reason *why)
+{
+	enum status status = raw_direct_open(disk, why);
+
+	if (!status && raw_pool_start(&disk->writer, disk, RAW_DIRECT_THREADS) != STATUS_OK)
+		return reason_give(why, STATUS_NO_MEMORY,
+				   "disk %s: no thread could be started for it; check the limit on processes (ulimit -u)",
+				   disk->path);
+	return status;
+}
+
+static enum status raw_open(struct block **block, const char *path, bool readonly, bool direct, struct reason *why)
 {
 	struct raw_disk *disk = raw_disk_make(path, readonly);
 	enum status status;
@@ -279,7 +299,19 @@ enum status block_raw_open(struct block **block, const char *path, bool readonly
 	/* Without O_NONBLOCK io_uring may wait in a worker instead of answering EAGAIN. */
 	if (status == STATUS_OK && fcntl(disk->fd, F_SETFL, fcntl(disk->fd, F_GETFL) & ~O_NONBLOCK))
 		status = reason_give(why, STATUS_IO, "disk %s: cannot be set up: %s", path, strerror(errno));
+	if (status == STATUS_OK && direct)
+		status = direct_start(disk, why);
 	return raw_disk_start(block, disk, status, why);
+}
+
+enum status block_raw_open(struct block **block, const char *path, bool readonly, struct reason *why)
+{
+	return raw_open(block, path, readonly, false, why);
+}
+
+enum status block_raw_open_direct(struct block **block, const char *path, bool readonly, struct reason *why)
+{
+	return raw_open(block, path, readonly, true, why);
 }
 
 enum status block_raw_lend(struct block **block, int fd, const char *path, bool readonly, struct reason *why)

@@ -19,6 +19,11 @@
 enum status block_raw_open(struct block **block, const char *path, bool readonly, struct reason *why) must_check;
 
 /*
+ * The same past the host's page cache (O_DIRECT). STATUS_UNSUPPORTED where the file system refuses that. Requests need not be aligned to anything but sectors.
+ */
+enum status block_raw_open_direct(struct block **block, const char *path, bool readonly, struct reason *why) must_check;
+
+/*
  * The same for a file that the backend of another format has opened and locked. It has no bounds: it grows by writes, and reads
  * behind its end are zeroes. `fd` stays the caller's; close it after block->close.
  */

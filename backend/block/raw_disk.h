@@ -3,7 +3,7 @@
  * raw_disk.h - what the files of the raw backend share: the open disk, and a request as a series of system calls.
  *
  * raw.c opens; raw_submit.c says which way a request goes; raw_step.c says which system call a request needs next and what its result means; raw_uring.c and raw_threads.c
- * are the two ways to make those calls.
+ * are the two ways to make those calls; raw_direct.c is what cache=none adds.
  */
 #ifndef HOLON_BLOCK_RAW_DISK_H
 #define HOLON_BLOCK_RAW_DISK_H
@@ -39,10 +39,16 @@ struct raw_disk {
 	bool in_memory;              /* nothing of it is anywhere else: no call waits */
 	atomic_bool no_nowait_read;  /* the file system has no RWF_NOWAIT for it */
 	atomic_bool no_nowait_write; /* likewise; then `writer` does the writes, if there is one */
-	struct raw_pool *writer;
-	pthread_mutex_t lock; /* under_way; a leaf */
+	struct raw_pool *writer;     /* with `direct`: what cannot go as it is */
+	bool direct;                 /* past the page cache; from here to `held` raw_direct.c's */
+	uint32_t direct_offset;      /* what places in the file and lengths must be multiples of */
+	uint32_t direct_memory;      /* and addresses */
+	pthread_mutex_t lock;        /* what follows; a leaf */
 	pthread_cond_t idle;
 	unsigned under_way;
+	unsigned writers; /* the gate: requests that write whole host blocks */
+	bool alone;       /* or one that does not */
+	struct block_request *held, **held_end;
 };
 
 enum raw_call { RAW_READV, RAW_WRITEV, RAW_FDATASYNC, RAW_FALLOCATE };
@@ -71,6 +77,14 @@ void raw_pool_stop(struct raw_pool *pool); /* nothing is under way */
 /* raw_submit.c: requests that have begun, any thread. open: once the file is. */
 void raw_submit(struct raw_disk *disk, struct block_request *list);
 void raw_submit_open(struct raw_disk *disk);
+
+/* raw_direct.c. open: the file and its size are known; fails where the file system refuses. submit, done: any thread, every request; done before it is given back. */
+enum status raw_direct_open(struct raw_disk *disk, struct reason *why) must_check;
+void raw_direct_submit(struct raw_disk *disk, struct block_request *list);
+void raw_direct_done(struct raw_disk *disk, const struct block_request *request);
+/* Of a transfer: can the host do it without a buffer? If not: does a part of it through one; the bytes, or -errno. */
+bool raw_direct_fits(const struct raw_disk *disk, const struct raw_step *step);
+int raw_direct_transfer(struct raw_disk *disk, const struct raw_step *step);
 
 /* Hands the request back to the device. No lock held. */
 void raw_request_done(struct raw_disk *disk, struct block_request *request, enum status status);

@@ -19,7 +19,7 @@
 #define RAW_ZEROES (256u << 10)
 
 /* Never written: the kernel shows its one zero page here, so it costs no memory. */
-static uint8_t raw_zeroes[RAW_ZEROES];
+static uint8_t raw_zeroes[RAW_ZEROES] __attribute__((aligned(4096)));
 
 _Static_assert(sizeof(struct block_segment) == sizeof(struct iovec), "segments are handed to the kernel as they are");
 _Static_assert(offsetof(struct block_segment, length) == offsetof(struct iovec, iov_len), "likewise");

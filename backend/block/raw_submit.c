@@ -88,6 +88,10 @@ void raw_submit(struct raw_disk *disk, struct block_request *list)
 	uint64_t budget = RAW_AT_ONCE_BYTES;
 	struct raw_pool *writer;
 
+	if (disk->direct) { /* nothing is in the host's memory */
+		raw_direct_submit(disk, list);
+		return;
+	}
 	while (list) {
 		struct block_request *request = list;
 		enum status status;

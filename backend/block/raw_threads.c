@@ -25,8 +25,11 @@ struct raw_pool {
 
 static int step_call(struct raw_disk *disk, const struct raw_step *step)
 {
+	bool transfer = step->call == RAW_READV || step->call == RAW_WRITEV;
 	ssize_t result = -1;
 
+	if (disk->direct && transfer && !raw_direct_fits(disk, step))
+		return raw_direct_transfer(disk, step);
 	switch (step->call) {
 	case RAW_READV: result = preadv(disk->fd, step->vector, (int)step->vectors, (off_t)step->offset); break;
 	case RAW_WRITEV: result = pwritev(disk->fd, step->vector, (int)step->vectors, (off_t)step->offset); break;

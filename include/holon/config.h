@@ -34,6 +34,7 @@ struct disk_config {
 	enum disk_bus bus;
 	bool readonly;
 	bool cdrom;            /* an ISO image in a CD-ROM drive: readonly, at DISK_SATA */
+	bool direct;           /* past the host's page cache: raw files and devices */
 	bool pause_on_error;   /* a host's disk that is full or fails pauses the VM; else the guest is told */
 	uint32_t block_size;   /* what the guest sees: 512 or 4096; 0: the backend's */
 	struct disk_rate rate; /* requests a second */

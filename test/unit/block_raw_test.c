@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * block_raw_test.c - raw disks, each test through io_uring (where the host has it) and through threads.
+ * block_raw_test.c - raw disks, each test through io_uring (where the host has it), through threads, and past the page cache (where the file system lets it).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +24,8 @@
 #define SIZE (UINT64_C(8) << 20)
 
 static char folder[64], path[96];
+/* 0: through the page cache; else past it, where the host wants multiples of this many bytes at least. */
+static uint32_t direct_blocks;
 
 /* Requests that one thread waits for. */
 struct waiter {
@@ -75,9 +77,22 @@ static struct block *disk_open(bool readonly)
 {
 	struct block *block;
 	struct reason why = {""};
+	struct raw_disk *disk;
+	enum status status;
 
-	if (block_raw_open(&block, path, readonly, &why) != STATUS_OK)
+	if (!direct_blocks) {
+		if (block_raw_open(&block, path, readonly, &why) != STATUS_OK)
+			fail_msg("%s", why.text);
+		return block;
+	}
+	status = block_raw_open_direct(&block, path, readonly, &why);
+	if (status == STATUS_UNSUPPORTED)
+		skip();
+	if (status)
 		fail_msg("%s", why.text);
+	disk = (struct raw_disk *)block;
+	if (disk->direct_offset < direct_blocks)
+		disk->direct_offset = direct_blocks;
 	return block;
 }
 
@@ -127,14 +142,37 @@ static bool file_holds(uint64_t offset, const uint8_t *bytes, size_t length)
 static int with_io_uring(void **state)
 {
 	(void)state;
+	direct_blocks = 0;
 	unsetenv("HOLON_NO_IO_URING");
 	file_make(SIZE);
+	return 0;
+}
+
+static int past_the_cache(void **state)
+{
+	with_io_uring(state);
+	direct_blocks = 1;
+	return 0;
+}
+
+static int in_large_blocks(void **state)
+{
+	with_io_uring(state);
+	direct_blocks = 4096;
+	return 0;
+}
+
+static int in_large_blocks_by_threads(void **state)
+{
+	in_large_blocks(state);
+	setenv("HOLON_NO_IO_URING", "1", 1);
 	return 0;
 }
 
 static int with_threads(void **state)
 {
 	(void)state;
+	direct_blocks = 0;
 	setenv("HOLON_NO_IO_URING", "1", 1);
 	file_make(SIZE);
 	return 0;
@@ -359,7 +397,7 @@ static void *worker_main(void *argument)
 	struct block_request request[BATCH];
 
 	worker->good = true;
-	for (unsigned round = 0; round < ROUNDS && worker->good; round++) {
+	for (unsigned round = 0; round < (direct_blocks ? ROUNDS / 6 : ROUNDS) && worker->good; round++) {
 		for (unsigned pass = 0; pass < 2; pass++) {
 			for (unsigned i = 0; i < BATCH; i++) {
 				uint64_t slot = (i * 7 + round) % BATCH;
@@ -405,7 +443,7 @@ static void many_threads_share_one_disk(void **state)
 /* More at once than the ring holds; drain returns when all have been answered. */
 static void a_flood_is_served_and_drained(void **state)
 {
-	enum { FLOOD = 1000 };
+	enum { FLOOD = 400 };
 	struct block *block = disk_open(false);
 	struct block_request *request = calloc(FLOOD, sizeof(*request));
 	struct block_segment *segment = calloc(FLOOD, sizeof(*segment));
@@ -594,6 +632,71 @@ static void what_is_cached_is_answered_by_who_asks(void **state)
 	block->close(block);
 }
 
+/* What lies beside a request in the same block of the host's stays as it is, wherever the guest's memory is. */
+static void what_does_not_fit_goes_through_a_buffer(void **state)
+{
+	struct block *block = disk_open(false);
+	uint8_t *model = malloc(1 << 20), *seen = malloc(1 << 20), *memory = malloc((1 << 20) + 4096);
+	uint64_t dice = 1;
+
+	(void)state;
+	pattern_fill(model, 1 << 20, 5);
+	assert_int_equal(run(block, BLOCK_WRITE, 0, 1 << 20, model), STATUS_OK);
+	for (unsigned i = 0; i < 200; i++) {
+		uint64_t offset, length;
+		uint8_t *bytes;
+
+		dice = dice * 6364136223846793005u + 1442695040888963407u;
+		offset = (dice >> 20) % 2000 * 512;
+		length = (1 + (dice >> 40) % (i % 20 ? 20 : 1400)) * 512;
+		if (length > (1 << 20) - offset)
+			length = (1 << 20) - offset;
+		bytes = memory + (i % 3 ? 0 : (dice >> 50) % 4096); /* at any address */
+		if (i % 4 == 3) {
+			assert_int_equal(run(block, BLOCK_READ, offset, length, bytes), STATUS_OK);
+			assert_memory_equal(bytes, model + offset, length);
+			continue;
+		}
+		pattern_fill(bytes, length, i);
+		memcpy(model + offset, bytes, length);
+		assert_int_equal(run(block, BLOCK_WRITE, offset, length, bytes), STATUS_OK);
+	}
+	assert_int_equal(run(block, BLOCK_READ, 0, 1 << 20, seen), STATUS_OK);
+	assert_memory_equal(seen, model, 1 << 20);
+	assert_true(file_holds(0, model, 1 << 20));
+	block->close(block);
+	free(model);
+	free(seen);
+	free(memory);
+}
+
+static void the_page_cache_stays_empty(void **state)
+{
+	struct block *block = disk_open(false);
+
+	(void)state;
+	assert_true(((struct raw_disk *)block)->direct);
+	assert_true(fcntl(((struct raw_disk *)block)->fd, F_GETFL) & O_DIRECT);
+	assert_false(done_by_submitter(block, false)); /* nobody but the disk has it */
+	block->close(block);
+}
+
+static void file_systems_that_refuse_are_named(void **state)
+{
+	static const char file[] = "/sys/kernel/mm/transparent_hugepage/enabled"; /* of 4096 bytes, they say */
+	struct reason why = {""};
+	struct block *block;
+
+	(void)state;
+	if (access(file, R_OK))
+		skip();
+	assert_int_equal(block_raw_open_direct(&block, file, true, &why), STATUS_UNSUPPORTED);
+	assert_null(block);
+	assert_non_null(strstr(why.text, file));
+	assert_non_null(strstr(why.text, "leave out cache=none"));
+	assert_null(strchr(why.text, '\n'));
+}
+
 static int folder_make(void **state)
 {
 	(void)state;
@@ -612,6 +715,9 @@ static int folder_remove(void **state)
 	return rmdir(folder);
 }
 
+#define PAST(test)                                                                                   \
+	cmocka_unit_test_setup(test, past_the_cache), cmocka_unit_test_setup(test, in_large_blocks), \
+		cmocka_unit_test_setup(test, in_large_blocks_by_threads)
 #define BOTH(test) cmocka_unit_test_setup(test, with_io_uring), cmocka_unit_test_setup(test, with_threads)
 
 int main(void)
@@ -633,6 +739,16 @@ int main(void)
 		BOTH(what_cannot_be_a_disk_is_refused_in_one_line),
 		BOTH(a_tail_that_is_no_sector_is_left_alone),
 		BOTH(a_full_disk_is_no_space_and_no_death),
+		PAST(what_does_not_fit_goes_through_a_buffer),
+		PAST(what_is_written_is_read_and_in_the_file),
+		PAST(segments_of_any_length_are_put_together),
+		PAST(discard_makes_holes_and_zeroes_are_zero),
+		PAST(readonly_disks_are_not_written),
+		PAST(many_threads_share_one_disk),
+		PAST(a_flood_is_served_and_drained),
+		PAST(a_file_grows_in_use),
+		cmocka_unit_test_setup(the_page_cache_stays_empty, past_the_cache),
+		cmocka_unit_test(file_systems_that_refuse_are_named),
 	};
 
 	return cmocka_run_group_tests(tests, folder_make, folder_remove);

@@ -225,6 +225,8 @@ static void mistakes_are_one_line_that_names_them(void **state)
 		{"--kernel k --disk a.img,iops=0", "iops=0", "iops=1000"},
 		{"--kernel k --disk a.img,bus=ide", "bus=ide", "nvme"},
 		{"--kernel k --disk a.img,onerror=stop", "onerror=stop", "report"},
+		{"--kernel k --disk a.img,cache=some", "cache=some", "none"},
+		{"--kernel k --disk nbd://host/name,cache=none", "server", "leave out"},
 		{"--kernel k --disk vhost-user=s,readonly", "vhost-user=s", "process"},
 		{"--kernel k --disk nbd://h/e,format=raw", "nbd://h/e", "format="},
 		{"--kernel k --share /srv", "/srv", "DIR:TAG"},
