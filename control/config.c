@@ -214,6 +214,11 @@ static enum status parse_rebuild(struct vm_config *config, const char *value, st
 	return parse_period(&config->rebuild_ms, "--rebuild-every", value, why);
 }
 
+static enum status parse_grow(struct vm_config *config, const char *value, struct reason *why)
+{
+	return parse_period(&config->grow_ms, "--grow-every", value, why);
+}
+
 static enum status parse_check_dirty(struct vm_config *config, const char *value, struct reason *why)
 {
 	return parse_period(&config->check_dirty_ms, "--check-dirty-every", value, why);
@@ -259,6 +264,7 @@ static const struct option {
 	{"--deterministic", false, false, false, parse_deterministic},
 	{"--engine-switch-every", true, false, false, parse_engine_switch},
 	{"--rebuild-every", true, false, false, parse_rebuild},
+	{"--grow-every", true, false, false, parse_grow},
 	{"--check-dirty-every", true, false, false, parse_check_dirty},
 	{"--jit-cache", true, false, false, parse_jit_cache},
 	{"--jit-window", true, false, false, parse_jit_window},

@@ -87,6 +87,7 @@ static const char help_run[] =
 	"  --engine-switch-every MS, --rebuild-every MS\n"
 	"                      tests: move the running VM to this host's next engine, or save, destroy and\n"
 	"                      rebuild all of it but its RAM, again and again\n"
+	"  --grow-every MS     tests: make the running VM's disks 1 MiB longer, again and again\n"
 	"  --check-dirty-every MS\n"
 	"                      tests: compare RAM with a copy that is kept by what dirty logging says\n"
 	"  --jit-cache SIZE    memory for translated code, from 1M to 2G\n"

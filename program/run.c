@@ -241,7 +241,7 @@ static enum status machine_make(struct run *run, struct reason *why)
 	if (!status)
 		status = trouble_start(&run->vm, why);
 	if (!status)
-		status = trials_create(&run->trials, &run->vm, why);
+		status = trials_create(&run->trials, &run->vm, run->backends.disk, why);
 	if (!status)
 		status = vm_start(&run->vm, why);
 	return status;

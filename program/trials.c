@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * trials.c - tries a live VM every so many milliseconds: moves it to the next engine of this host, rebuilds it from its saved state,
- * or checks its dirty log (trial_dirty.c).
+ * makes its disks longer, or checks its dirty log (trial_dirty.c).
  *
  * A thread of its own between run.c and vm/rebuild.c. The next trial is due a period after the last one has ended, so that the guest gets on however
  * long they take. One that fails ends the VM: a test must see it.
  */
 #include "program/trials.h"
 
+#include <holon/block.h>
+
 #define TRIAL_ENGINES 8
 #define MS_NS UINT64_C(1000000)
+#define GROWTH (UINT64_C(1) << 20)
 
 struct trials {
 	struct vm *vm;
 	const struct engine *engine[TRIAL_ENGINES]; /* that work here, the table's order */
 	unsigned engines, current;
-	uint64_t switch_due_ns, rebuild_due_ns, dirty_due_ns; /* host time */
+	struct block **disk;
+	uint64_t switch_due_ns, rebuild_due_ns, grow_due_ns, dirty_due_ns; /* host time */
 	struct trial_dirty *dirty;
 	struct host_thread *thread;
 	struct host_event wake;
@@ -42,19 +46,20 @@ static enum status engines_find(struct trials *trials, struct reason *why)
 			   trials->vm->engine->name);
 }
 
-enum status trials_create(struct trials **made, struct vm *vm, struct reason *why)
+enum status trials_create(struct trials **made, struct vm *vm, struct block **disk, struct reason *why)
 {
 	const struct vm_config *config = vm->config;
 	struct trials *trials;
 	enum status status = STATUS_OK;
 
 	*made = NULL;
-	if (!config->engine_switch_ms && !config->rebuild_ms && !config->check_dirty_ms)
+	if (!config->engine_switch_ms && !config->rebuild_ms && !config->grow_ms && !config->check_dirty_ms)
 		return STATUS_OK;
 	trials = host_allocate(sizeof(*trials));
 	if (!trials)
 		return reason_give(why, STATUS_NO_MEMORY, "no memory for trials of the running VM; free some");
 	trials->vm = vm;
+	trials->disk = disk;
 	if (config->engine_switch_ms)
 		status = engines_find(trials, why);
 	if (!status && config->check_dirty_ms)
@@ -77,6 +82,16 @@ static enum status next_engine(struct trials *trials, struct reason *why)
 	return vm_engine_switch(trials->vm, trials->engine[trials->current], why);
 }
 
+static enum status disks_grow(struct trials *trials, struct reason *why)
+{
+	enum status status = STATUS_OK;
+
+	for (unsigned i = 0; !status && i < trials->vm->config->disks; i++)
+		if (trials->disk[i] && !trials->disk[i]->readonly)
+			status = block_resize(trials->disk[i], trials->disk[i]->size + GROWTH, why);
+	return status;
+}
+
 /* The trial that is due, if one is. */
 static enum status trial(struct trials *trials, struct reason *why)
 {
@@ -90,6 +105,9 @@ static enum status trial(struct trials *trials, struct reason *why)
 	} else if (now >= trials->rebuild_due_ns) {
 		status = vm_rebuild(trials->vm, why);
 		trials->rebuild_due_ns = due_after(config->rebuild_ms);
+	} else if (now >= trials->grow_due_ns) {
+		status = disks_grow(trials, why);
+		trials->grow_due_ns = due_after(config->grow_ms);
 	} else if (now >= trials->dirty_due_ns) {
 		status = trial_dirty_run(trials->dirty, why);
 		trials->dirty_due_ns = due_after(config->check_dirty_ms);
@@ -101,6 +119,7 @@ static uint64_t next_due(const struct trials *trials)
 {
 	uint64_t due = trials->switch_due_ns < trials->rebuild_due_ns ? trials->switch_due_ns : trials->rebuild_due_ns;
 
+	due = due < trials->grow_due_ns ? due : trials->grow_due_ns;
 	return due < trials->dirty_due_ns ? due : trials->dirty_due_ns;
 }
 
@@ -129,6 +148,7 @@ void trials_start(struct trials *trials)
 		return;
 	trials->switch_due_ns = due_after(trials->vm->config->engine_switch_ms);
 	trials->rebuild_due_ns = due_after(trials->vm->config->rebuild_ms);
+	trials->grow_due_ns = due_after(trials->vm->config->grow_ms);
 	trials->dirty_due_ns = due_after(trials->vm->config->check_dirty_ms);
 	status = host_thread_start(&trials->thread, "trials", trials_main, trials);
 	if (status) {

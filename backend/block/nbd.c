@@ -6,6 +6,8 @@
  * socket until their answers come. A request with one segment is one command on the guest's memory (cut where it is longer than the
  * server takes at once); one with several goes through a buffer, piece by piece, so that it does not become a command a segment. When the
  * connection breaks, the thread connects again with the next request; what was under way fails with STATUS_IO.
+ *
+ * NBD cannot change a disk's size, and a client hears of it when it connects: to take over a new size the thread lets what is under way end, and connects anew.
  */
 #include "nbd.h"
 
@@ -58,6 +60,10 @@ struct nbd_disk {
 	struct block_request **waiting_end;
 	unsigned under_way;
 	bool stopping;
+	enum { RENEWAL_NONE, RENEWAL_ASKED, RENEWAL_DONE } renewal; /* of the connection */
+	enum status renewed;                                        /* how that went */
+	struct reason renewed_why;
+	uint64_t renewed_size;
 };
 
 static struct nbd_disk *nbd_of(struct block *block)
@@ -129,6 +135,33 @@ static void nbd_drain(struct block *block)
 	while (disk->under_way)
 		pthread_cond_wait(&disk->idle, &disk->lock);
 	pthread_mutex_unlock(&disk->lock);
+}
+
+/* The server's new size: up to it the disk can grow. */
+static enum status nbd_resize(struct block *block, uint64_t size, struct reason *why)
+{
+	struct nbd_disk *disk = nbd_of(block);
+	enum status status;
+
+	pthread_mutex_lock(&disk->lock);
+	disk->renewal = RENEWAL_ASKED;
+	pthread_mutex_unlock(&disk->lock);
+	eventfd_write(disk->wake, 1);
+	pthread_mutex_lock(&disk->lock);
+	while (disk->renewal != RENEWAL_DONE)
+		pthread_cond_wait(&disk->idle, &disk->lock);
+	disk->renewal = RENEWAL_NONE;
+	status = disk->renewed;
+	pthread_mutex_unlock(&disk->lock);
+	if (status)
+		return reason_give(why, status, "%s", disk->renewed_why.text);
+	if (disk->renewed_size < size)
+		return reason_give(
+			why, STATUS_RANGE,
+			"disk %s: the server has %llu bytes, and NBD cannot ask it for more; enlarge the disk there first",
+			disk->uri, (unsigned long long)disk->renewed_size);
+	block_size_set(block, size);
+	return STATUS_OK;
 }
 
 /* --- the thread --- */
@@ -383,6 +416,48 @@ static void waiting_send(struct nbd_disk *disk)
 	}
 }
 
+static bool renewal_asked(struct nbd_disk *disk)
+{
+	bool asked;
+
+	pthread_mutex_lock(&disk->lock);
+	asked = disk->renewal == RENEWAL_ASKED;
+	pthread_mutex_unlock(&disk->lock);
+	return asked;
+}
+
+static bool server_busy(const struct nbd_disk *disk)
+{
+	for (unsigned i = 0; i < REQUESTS_AT_ONCE; i++)
+		if (disk->work[i].request)
+			return true;
+	return false;
+}
+
+/* Nothing is with the server. */
+static void connection_renew(struct nbd_disk *disk)
+{
+	struct reason why = {""};
+	enum status status;
+	int64_t size = 0;
+
+	if (connection_alive(disk))
+		lib.shutdown(disk->nbd, 0);
+	if (disk->nbd)
+		lib.close(disk->nbd);
+	disk->nbd = NULL;
+	status = connection_make(disk, &why);
+	if (!status)
+		size = lib.get_size(disk->nbd);
+	pthread_mutex_lock(&disk->lock);
+	disk->renewal = RENEWAL_DONE;
+	disk->renewed = status;
+	disk->renewed_why = why;
+	disk->renewed_size = size > 0 ? (uint64_t)size : 0;
+	pthread_cond_broadcast(&disk->idle);
+	pthread_mutex_unlock(&disk->lock);
+}
+
 static bool stopping(struct nbd_disk *disk)
 {
 	bool stop;
@@ -420,7 +495,14 @@ static void *nbd_main(void *argument)
 	struct nbd_disk *disk = argument;
 
 	while (!stopping(disk)) {
-		waiting_send(disk);
+		bool renew = renewal_asked(disk);
+
+		if (renew && !server_busy(disk))
+			connection_renew(disk);
+		else if (!renew)
+			waiting_send(disk);
+		if (renew && !renewal_asked(disk))
+			continue;
 		if (!answered_serve(disk))
 			events_wait(disk);
 	}
@@ -490,8 +572,12 @@ enum status block_nbd_open(struct block **block, const char *uri, bool readonly,
 		disk->work[i].next_free = disk->free;
 		disk->free = &disk->work[i];
 	}
-	disk->block = (struct block){
-		.submit = nbd_submit, .drain = nbd_drain, .close = nbd_disk_close, .readonly = readonly, .path = disk->uri};
+	disk->block = (struct block){.submit = nbd_submit,
+				     .drain = nbd_drain,
+				     .close = nbd_disk_close,
+				     .resize = nbd_resize,
+				     .readonly = readonly,
+				     .path = disk->uri};
 	disk->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	status = disk->wake < 0 ? reason_give(why, STATUS_NO_MEMORY, "disk %s: no eventfd: %s", uri, strerror(errno))
 				: library_load(why);

@@ -426,14 +426,14 @@ static void block_qcow2_drain(struct block *block)
 	pthread_mutex_unlock(&disk->lock);
 }
 
-/* Nobody else is in the cluster where the disk ends: what lies behind its end is zeroed. */
+/* While it grows, L1 has two places: no other request is under way anywhere in the image, and those that come wait. */
 static enum status block_qcow2_resize(struct block *block, uint64_t size, struct reason *why)
 {
 	struct qcow2_disk *disk = disk_of(block);
 	struct qcow2_range range;
 	enum status status;
 
-	qcow2_range_enter(disk->q, &range, disk->q->size ? disk->q->size - 1 : 0, size - disk->q->size + 1, true);
+	qcow2_range_enter(disk->q, &range, 0, INT64_MAX, true);
 	status = qcow2_resize(disk->q, size, why);
 	qcow2_range_leave(disk->q, &range);
 	if (status)

@@ -167,6 +167,7 @@ struct vm_config {
 	bool deterministic;        /* the clock counts instructions (tests) */
 	uint32_t engine_switch_ms; /* the VM moves to another engine so often (tests); 0: never */
 	uint32_t rebuild_ms;       /* and is rebuilt from its saved state; 0: never */
+	uint32_t grow_ms;          /* and its disks become 1 MiB longer; 0: never */
 	uint32_t check_dirty_ms;   /* and its dirty log is checked; 0: never */
 	uint64_t jit_cache;        /* bytes; 0: the engine's default */
 	enum jit_window jit_window;

@@ -30,7 +30,7 @@ look() {
 }
 seen=0
 
-# verifies WHAT DEVICE OPTION...: fio writes at random, flushes now and then, and reads all of it back by its checksums.
+# verifies WHAT DEVICE OPTION...: fio writes VERIFY_SIZE (8M) at random, flushes now and then, and reads all of it back by its checksums.
 verifies() {
 	local what=$1 device=$2 status=0
 
@@ -40,8 +40,9 @@ verifies() {
 			[ -b \$disk ] && [ \$disk != $device ] && mount -t ext4 -o ro \$disk /fio 2>/dev/null && break
 		done
 		mount -o bind /dev /fio/dev && mount -t tmpfs tmpfs /fio/tmp
-		chroot /fio /usr/bin/fio --name=v --filename=$device --size=8M --rw=randwrite --bsrange=4k-64k --iodepth=8 --ioengine=libaio \
+		chroot /fio /usr/bin/fio --name=v --filename=$device --size=${VERIFY_SIZE:-8M} --rw=randwrite --bsrange=4k-64k --iodepth=8 --ioengine=libaio \
 			--direct=1 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=1 --thread && echo 'guest: verified'
+		echo guest: sectors \$(cat /sys/block/${device#/dev/}/size)
 	" "$@" --disk "$fio,readonly" --cpus 2 || status=$?
 	check "$what: fio verifies what it wrote" grep -q '^guest: verified' "$work/console"
 	check "$what: the guest powers off (was $status)" [ $status = 0 ]
