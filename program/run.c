@@ -86,16 +86,24 @@ static enum status image_map(struct board_image *image, const char *path, const 
 	return path ? host_file_map(&image->bytes, &image->length, path, what, why) : STATUS_OK;
 }
 
+/* Any thread. A reset may be waiting for what a disk keeps until its host or its server recovers. */
+static void run_end(struct run *run)
+{
+	vm_end_request(&run->vm, VM_END_POWER_OFF);
+	disks_give_up(run->backends.disk, &run->config);
+	peers_give_up(&run->backends, &run->config);
+}
+
 static void console_leave(void *argument)
 {
 	host_log(HOST_LOG_INFO, "left by Ctrl-] q: the VM is stopped");
-	vm_end_request(argument, VM_END_POWER_OFF);
+	run_end(argument);
 }
 
 static enum status console_open(struct run *run, struct reason *why)
 {
 	switch (run->config.console) {
-	case CONSOLE_STDIO: return console_stdio_open(&run->backends.console, console_leave, &run->vm, why);
+	case CONSOLE_STDIO: return console_stdio_open(&run->backends.console, console_leave, run, why);
 	case CONSOLE_FILE:
 		run->console_was_there = !access(run->config.console_path, F_OK);
 		return console_file_open(&run->backends.console, run->config.console_path, why);
@@ -120,7 +128,7 @@ static void signals_main(void *argument)
 			host_log(HOST_LOG_INFO, "%s: the VM is stopped",
 				 got ? "asked again" : "the guest did not power off in 10 s");
 			deadline = HOST_FOREVER;
-			vm_end_request(&run->vm, VM_END_POWER_OFF);
+			run_end(run);
 		} else if (got != SIGUSR1) {
 			host_log(HOST_LOG_INFO, "asked to stop: pressing the guest's power button; once more stops the VM at once");
 			deadline = host_time_ns() + POWER_OFF_NS;
@@ -305,6 +313,7 @@ static int vm_live(struct run *run)
 	end = vm_wait(&run->vm);
 	status = end >= VM_END_DEBUG_EXIT ? end - VM_END_DEBUG_EXIT : end;
 	disks_give_up(run->backends.disk, &run->config); /* a trial may wait for what a disk keeps */
+	peers_give_up(&run->backends, &run->config);
 	trials_stop(run->trials);
 	if (end_text(end))
 		host_log(end == VM_END_FAILURE ? HOST_LOG_ERROR : HOST_LOG_INFO, "%s", end_text(end));

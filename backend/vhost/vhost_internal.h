@@ -106,10 +106,14 @@ struct vhost_user {
 	int stop; /* eventfd: the thread ends */
 	pthread_t thread;
 	bool started;
+	bool reconnects; /* to whoever serves the path next: a disk's requests can be made again (vhost_ring.c) */
+	int ram_fd;
+	uint64_t ram_size;
 	pthread_mutex_t lock; /* what follows, and the rings; a leaf */
 	pthread_cond_t idle;
 	struct vhost_ring ring[PEER_QUEUES_MAX];
 	unsigned under_way;
+	bool away; /* the other process is, and will be back: what is submitted waits in its slot */
 	bool gone;
 };
 
@@ -126,7 +130,14 @@ enum status vhost_ask(struct vhost_user *vhost, struct vhost_message *message, s
 /* vhost_ring.c */
 enum status vhost_rings_create(struct vhost_user *vhost, struct reason *why) must_check;
 void vhost_rings_destroy(struct vhost_user *vhost);
+/* For another process: rings in new memory, in which all that is under way is offered again. On the thread, while it is away. */
+enum status vhost_rings_renew(struct vhost_user *vhost, struct reason *why) must_check;
+/* It has them: what was submitted meanwhile is in them, and it is told. */
+void vhost_rings_resume(struct vhost_user *vhost);
 void vhost_submit(struct peer *peer, struct peer_request *list);
 void *vhost_main(void *argument);
+
+/* vhost_user.c. Once; on the thread, while the other process is away. */
+enum status vhost_reconnect(struct vhost_user *vhost, struct reason *why) must_check;
 
 #endif

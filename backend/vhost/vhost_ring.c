@@ -5,6 +5,12 @@
  * They are in memory of our own, which the other process maps beside the guest's RAM. Each request has a slot: a descriptor that leads to a table of as many
  * descriptors as the request has segments. The other process is believed no more than a guest: what it hands back is checked, and nonsense ends the
  * connection.
+ *
+ * A process that serves a disk may end and be started again. What it had and had not answered is known here, for the rings are ours and hold nothing but requests that a slot
+ * names: so no record of the other process's (VHOST_USER_GET_INFLIGHT_FD) is needed. The next one gets new rings, which the last one cannot reach
+ * should it still live, and all of those requests. Some may be done a second time. That changes nothing: reads, writes, zeroes, discards and flushes can be repeated, and
+ * a guest that has several under way at once relies on no order among them. A file system's cannot (renames, opens), and its server knows things that no
+ * other one does: when virtiofsd goes, its device is gone.
  */
 #include <errno.h>
 #include <poll.h>
@@ -22,9 +28,11 @@
 #define DESCRIPTOR_WRITE 2u
 #define DESCRIPTOR_INDIRECT 4u
 #define USED_NO_NOTIFY 1u
+#define RECONNECT_MS 100
 #define RINGS_GPA (UINT64_C(1) << 46) /* as the other process sees it: behind any RAM */
 
-enum status vhost_rings_create(struct vhost_user *vhost, struct reason *why)
+/* Memory and events; which slots are free stays as it is. */
+static enum status rings_make(struct vhost_user *vhost, struct reason *why)
 {
 	size_t size = vhost->peer.queues * sizeof(struct vhost_ring_memory);
 	void *memory;
@@ -40,18 +48,28 @@ enum status vhost_rings_create(struct vhost_user *vhost, struct reason *why)
 		struct vhost_ring *ring = &vhost->ring[i];
 
 		ring->memory = &vhost->rings[i];
+		ring->next_available = ring->next_used = 0;
 		ring->gpa = RINGS_GPA + i * sizeof(struct vhost_ring_memory);
 		ring->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		ring->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (ring->kick < 0 || ring->call < 0)
 			return reason_give(why, STATUS_NO_MEMORY, "%s: no eventfd: %s; raise the limit on open files (ulimit -n)",
 					   vhost->path, strerror(errno));
+	}
+	return STATUS_OK;
+}
+
+enum status vhost_rings_create(struct vhost_user *vhost, struct reason *why)
+{
+	for (unsigned i = 0; i < vhost->peer.queues; i++) {
+		struct vhost_ring *ring = &vhost->ring[i];
+
 		while (ring->frees < PEER_QUEUE_SIZE) {
 			ring->free[ring->frees] = (uint16_t)ring->frees;
 			ring->frees++;
 		}
 	}
-	return STATUS_OK;
+	return rings_make(vhost, why);
 }
 
 static void descriptor_close(int fd)
@@ -65,10 +83,13 @@ void vhost_rings_destroy(struct vhost_user *vhost)
 	for (unsigned i = 0; i < PEER_QUEUES_MAX; i++) {
 		descriptor_close(vhost->ring[i].kick);
 		descriptor_close(vhost->ring[i].call);
+		vhost->ring[i].kick = vhost->ring[i].call = -1;
 	}
 	if (vhost->rings)
 		munmap(vhost->rings, vhost->peer.queues * sizeof(struct vhost_ring_memory));
+	vhost->rings = NULL;
 	descriptor_close(vhost->ring_fd);
+	vhost->ring_fd = -1;
 }
 
 /* --- in --- */
@@ -88,7 +109,12 @@ static void slot_fill(const struct vhost_user *vhost, struct vhost_ring *ring, u
 		};
 	ring->memory->descriptor[slot] =
 		(struct vhost_descriptor){at, request->segments * (uint32_t)sizeof(table[0]), DESCRIPTOR_INDIRECT, 0};
-	ring->slot[slot] = (struct peer_request *)request;
+}
+
+static void slot_offer_locked(struct vhost_user *vhost, struct vhost_ring *ring, unsigned slot)
+{
+	slot_fill(vhost, ring, slot, ring->slot[slot]);
+	ring->memory->available.ring[ring->next_available++ % PEER_QUEUE_SIZE] = (uint16_t)slot;
 }
 
 static void request_offer_locked(struct vhost_user *vhost, struct peer_request *request)
@@ -98,9 +124,10 @@ static void request_offer_locked(struct vhost_user *vhost, struct peer_request *
 
 	bug_on(!ring->frees); /* the device has no more requests than a ring has slots */
 	slot = ring->free[--ring->frees];
-	slot_fill(vhost, ring, slot, request);
-	ring->memory->available.ring[ring->next_available++ % PEER_QUEUE_SIZE] = (uint16_t)slot;
+	ring->slot[slot] = request;
 	vhost->under_way++;
+	if (!vhost->away)
+		slot_offer_locked(vhost, ring, slot);
 }
 
 /* The index last, then the look at what the other side asks for, which it writes in the other order. */
@@ -143,7 +170,7 @@ void vhost_submit(struct peer *peer, struct peer_request *list)
 			answered = request;
 		}
 	}
-	if (!gone)
+	if (!gone && !vhost->away)
 		rings_publish_locked(vhost);
 	pthread_mutex_unlock(&vhost->lock);
 	while (answered) {
@@ -152,6 +179,31 @@ void vhost_submit(struct peer *peer, struct peer_request *list)
 		answered = request->next;
 		request->done(request, 0, gone ? STATUS_IO : STATUS_OK);
 	}
+}
+
+enum status vhost_rings_renew(struct vhost_user *vhost, struct reason *why)
+{
+	enum status status;
+
+	pthread_mutex_lock(&vhost->lock);
+	vhost_rings_destroy(vhost);
+	status = rings_make(vhost, why);
+	pthread_mutex_unlock(&vhost->lock);
+	return status;
+}
+
+void vhost_rings_resume(struct vhost_user *vhost)
+{
+	pthread_mutex_lock(&vhost->lock);
+	for (unsigned i = 0; i < vhost->peer.queues; i++)
+		for (unsigned slot = 0; slot < PEER_QUEUE_SIZE; slot++)
+			if (vhost->ring[i].slot[slot])
+				slot_offer_locked(vhost, &vhost->ring[i], slot);
+	host_log(HOST_LOG_WARN, "%s: served again; %u requests that had no answer are made once more", vhost->path,
+		 vhost->under_way);
+	vhost->away = false;
+	rings_publish_locked(vhost);
+	pthread_mutex_unlock(&vhost->lock);
 }
 
 /* --- out --- */
@@ -225,32 +277,76 @@ static void peer_gone(struct vhost_user *vhost)
 	}
 }
 
-/* The thread. Ends when the other process goes, or it is told to; what is under way then is done with STATUS_IO. */
-void *vhost_main(void *argument)
+/* Takes all answers that are there. Returns whether they made sense. */
+static bool rings_serve(struct vhost_user *vhost)
 {
-	struct vhost_user *vhost = argument;
+	bool good = true;
+
+	for (unsigned i = 0; good && i < vhost->peer.queues; i++)
+		good = ring_serve(vhost, &vhost->ring[i]);
+	if (!good)
+		host_log(HOST_LOG_ERROR, "%s: the process behind it answers what nobody asked; it is disconnected", vhost->path);
+	return good;
+}
+
+/* Until an event. Returns false when told to stop; *lost: the other process has ended the connection. */
+static bool events_wait(struct vhost_user *vhost, bool *lost)
+{
 	struct pollfd poll_fd[2 + PEER_QUEUES_MAX] = {{.fd = vhost->stop, .events = POLLIN},
 						      {.fd = vhost->socket, .events = POLLIN}};
-	bool good = true;
 
 	for (unsigned i = 0; i < vhost->peer.queues; i++)
 		poll_fd[2 + i] = (struct pollfd){.fd = vhost->ring[i].call, .events = POLLIN};
-	while (good) {
-		if (poll(poll_fd, 2 + vhost->peer.queues, -1) < 0)
-			continue; /* EINTR */
-		for (unsigned i = 0; good && i < vhost->peer.queues; i++)
-			good = !poll_fd[2 + i].revents || ring_serve(vhost, &vhost->ring[i]);
-		if (!good)
-			host_log(HOST_LOG_ERROR, "%s: the process behind it answers what nobody asked; it is disconnected",
-				 vhost->path);
-		if (poll_fd[0].revents)
+	*lost = false;
+	if (poll(poll_fd, 2 + vhost->peer.queues, -1) < 0)
+		return true; /* EINTR */
+	*lost = poll_fd[1].revents;
+	return !poll_fd[0].revents;
+}
+
+/* The other process has gone: waits for the next one. Returns false when told to stop. */
+static bool peer_await(struct vhost_user *vhost)
+{
+	struct pollfd stop = {.fd = vhost->stop, .events = POLLIN};
+	struct reason why = {""}, said = {""};
+
+	host_log(HOST_LOG_WARN, "%s: the process behind it has gone; requests wait until one serves it again", vhost->path);
+	pthread_mutex_lock(&vhost->lock);
+	vhost->away = true;
+	pthread_mutex_unlock(&vhost->lock);
+	while (poll(&stop, 1, RECONNECT_MS) <= 0) {
+		enum status status = vhost_reconnect(vhost, &why);
+
+		if (!status)
+			return true;
+		/* Nobody there is what we expect; all else is said, once. */
+		if (status != STATUS_NOT_FOUND && strcmp(why.text, said.text) != 0)
+			host_log(HOST_LOG_WARN, "%s", why.text);
+		if (status != STATUS_NOT_FOUND)
+			said = why;
+	}
+	return false;
+}
+
+/* The thread. Ends when it is told to, or the other process goes for good; what is under way then is done with STATUS_IO. */
+void *vhost_main(void *argument)
+{
+	struct vhost_user *vhost = argument;
+	bool lost;
+
+	while (events_wait(vhost, &lost) && rings_serve(vhost)) {
+		if (!lost)
+			continue;
+		if (!rings_serve(vhost)) /* its last answers */
 			break;
-		if (good && poll_fd[1].revents) {
+		if (!vhost->reconnects) {
 			host_log(HOST_LOG_ERROR,
 				 "%s: the process behind it has gone, and with it the guest's device; start it and the VM again",
 				 vhost->path);
-			good = false;
+			break;
 		}
+		if (!peer_await(vhost))
+			break;
 	}
 	peer_gone(vhost);
 	return NULL;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vhost_user.c - finds out what the process behind a socket offers, and starts it on a VM's memory. vhost_ring.c goes on from there.
+ * vhost_user.c - finds out what the process behind a socket offers, and starts it on a VM's memory; the next one too, if it was a disk's and has ended.
+ * vhost_ring.c goes on from there.
  */
+#include <endian.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -60,7 +62,7 @@ void vhost_user_give_up(struct peer *peer)
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += GIVE_UP_SECONDS;
 	pthread_mutex_lock(&vhost->lock);
-	while (vhost->under_way && pthread_cond_timedwait(&vhost->idle, &vhost->lock, &until) == 0)
+	while (vhost->under_way && !vhost->away && pthread_cond_timedwait(&vhost->idle, &vhost->lock, &until) == 0)
 		;
 	pthread_mutex_unlock(&vhost->lock);
 	eventfd_write(vhost->stop, 1);
@@ -70,7 +72,7 @@ static void rings_stop(struct vhost_user *vhost)
 {
 	struct reason ignored;
 
-	for (unsigned i = 0; i < vhost->peer.queues; i++) {
+	for (unsigned i = 0; vhost->socket >= 0 && i < vhost->peer.queues; i++) {
 		struct vhost_message message = {.type = VHOST_GET_VRING_BASE, .ring = {i, 0}};
 
 		if (vhost_ask(vhost, &message, sizeof(message.ring), &ignored))
@@ -98,9 +100,16 @@ static void vhost_close(struct peer *peer)
 	free(vhost);
 }
 
-static struct vhost_user *vhost_make(int socket, const char *path, struct reason *why)
+static void socket_patience_set(int socket)
 {
 	struct timeval timeout = {.tv_sec = ANSWER_SECONDS};
+
+	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+}
+
+static struct vhost_user *vhost_make(int socket, const char *path, struct reason *why)
+{
 	struct vhost_user *vhost = calloc(1, sizeof(*vhost));
 
 	if (!vhost || !(vhost->path = strdup(path))) {
@@ -116,8 +125,7 @@ static struct vhost_user *vhost_make(int socket, const char *path, struct reason
 	vhost->socket = socket;
 	for (unsigned i = 0; i < PEER_QUEUES_MAX; i++)
 		vhost->ring[i].kick = vhost->ring[i].call = -1;
-	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	socket_patience_set(socket);
 	vhost->peer = (struct peer){
 		.path = vhost->path, .config = vhost->config, .submit = vhost_submit, .drain = vhost_drain, .close = vhost_close};
 	return vhost;
@@ -166,7 +174,7 @@ static enum status features_agree(struct vhost_user *vhost, uint64_t *queues, st
 	return status;
 }
 
-static enum status config_get(struct vhost_user *vhost, uint32_t length, struct reason *why)
+static enum status config_get(struct vhost_user *vhost, uint8_t *config, uint32_t length, struct reason *why)
 {
 	struct vhost_message message = {.type = VHOST_GET_CONFIG, .config = {.offset = 0, .size = length}};
 	enum status status;
@@ -180,7 +188,7 @@ static enum status config_get(struct vhost_user *vhost, uint32_t length, struct 
 			reason_give(why, STATUS_INVALID,
 				    "%s: the process behind it gives no whole configuration; is it a vhost-user-blk?", vhost->path);
 	if (!status)
-		memcpy(vhost->config, message.config.bytes, length);
+		memcpy(config, message.config.bytes, length);
 	return status;
 }
 
@@ -194,8 +202,11 @@ static enum status socket_connect(int *out, const char *path, struct reason *why
 				   sizeof(address.sun_path) - 1);
 	strcpy(address.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socket_patience_set(fd);
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
-		enum status status = errno == ENOENT ? STATUS_NOT_FOUND : errno == EACCES ? STATUS_PERMISSION : STATUS_IO;
+		enum status status = errno == ENOENT || errno == ECONNREFUSED ? STATUS_NOT_FOUND
+				     : errno == EACCES                        ? STATUS_PERMISSION
+									      : STATUS_IO;
 
 		reason_give(why, status, "%s: cannot be connected to: %s; start the process that serves it first", path,
 			    strerror(errno));
@@ -224,13 +235,14 @@ enum status vhost_user_disk_connect(struct peer **peer, const char *path, unsign
 		return STATUS_NO_MEMORY;
 	status = features_agree(vhost, &most, why);
 	if (!status)
-		status = config_get(vhost, BLK_CONFIG_LENGTH, why);
+		status = config_get(vhost, vhost->config, BLK_CONFIG_LENGTH, why);
 	if (status) {
 		vhost_close(&vhost->peer);
 		return status;
 	}
 	queues = most < queues ? (most ? (unsigned)most : 1) : queues;
 	queues = queues < PEER_QUEUES_MAX ? queues : PEER_QUEUES_MAX;
+	vhost->reconnects = true;
 	vhost->peer.name = "vhost-user-blk";
 	vhost->peer.type = BLK_TYPE;
 	vhost->peer.class_code = 0x010000;
@@ -273,13 +285,13 @@ enum status vhost_user_share_connect(struct peer **peer, int socket, const char 
 	return STATUS_OK;
 }
 
-static enum status memory_give(struct vhost_user *vhost, int fd, uint64_t size, struct reason *why)
+static enum status memory_give(struct vhost_user *vhost, struct reason *why)
 {
-	int descriptors[2] = {fd, vhost->ring_fd};
+	int descriptors[2] = {vhost->ram_fd, vhost->ring_fd};
 	struct vhost_message message = {.type = VHOST_SET_MEM_TABLE};
 
 	message.memory.regions = 2;
-	message.memory.region[0] = (struct vhost_region){.gpa = 0, .size = size, .user = (uintptr_t)vhost->ram};
+	message.memory.region[0] = (struct vhost_region){.gpa = 0, .size = vhost->ram_size, .user = (uintptr_t)vhost->ram};
 	message.memory.region[1] = (struct vhost_region){.gpa = vhost->ring[0].gpa,
 							 .size = vhost->peer.queues * sizeof(struct vhost_ring_memory),
 							 .user = (uintptr_t)vhost->rings};
@@ -349,18 +361,70 @@ static enum status thread_start(struct vhost_user *vhost, struct reason *why)
 	return STATUS_OK;
 }
 
+/* What was found out goes into force: features, memory, rings. */
+static enum status process_start(struct vhost_user *vhost, struct reason *why)
+{
+	enum status status =
+		number_set(vhost, VHOST_SET_FEATURES, vhost->peer.features | F_INDIRECT | F_VERSION_1 | F_PROTOCOL, why);
+
+	if (!status)
+		status = memory_give(vhost, why);
+	for (unsigned i = 0; !status && i < vhost->peer.queues; i++)
+		status = ring_give(vhost, i, why);
+	return status;
+}
+
 enum status vhost_user_start(struct peer *peer, uint8_t *ram, int fd, uint64_t size, struct reason *why)
 {
 	struct vhost_user *vhost = vhost_of(peer);
 	enum status status;
 
 	vhost->ram = ram;
+	vhost->ram_fd = fd;
+	vhost->ram_size = size;
 	status = vhost_rings_create(vhost, why);
 	if (!status)
-		status = number_set(vhost, VHOST_SET_FEATURES, peer->features | F_INDIRECT | F_VERSION_1 | F_PROTOCOL, why);
-	if (!status)
-		status = memory_give(vhost, fd, size, why);
-	for (unsigned i = 0; !status && i < peer->queues; i++)
-		status = ring_give(vhost, i, why);
+		status = process_start(vhost, why);
 	return status ? status : thread_start(vhost, why);
+}
+
+/* The guest knows its disk: the next process must serve that one. It may have grown. */
+static enum status disk_recognize(struct vhost_user *vhost, uint64_t queues, struct reason *why)
+{
+	uint8_t config[BLK_CONFIG_LENGTH];
+	uint64_t sectors, known;
+	enum status status = config_get(vhost, config, BLK_CONFIG_LENGTH, why);
+
+	if (status)
+		return status;
+	memcpy(&sectors, config, sizeof(sectors));
+	memcpy(&known, vhost->config, sizeof(known));
+	if (le64toh(sectors) >= le64toh(known) && queues >= vhost->peer.queues && !(vhost->peer.features & ~vhost->offered))
+		return STATUS_OK;
+	return reason_give(why, STATUS_INVALID,
+			   "%s: another disk is served there now (%llu sectors, %llu queues); start one as the first was",
+			   vhost->path, (unsigned long long)le64toh(sectors), (unsigned long long)queues);
+}
+
+enum status vhost_reconnect(struct vhost_user *vhost, struct reason *why)
+{
+	uint64_t queues = 0;
+	enum status status;
+
+	if (vhost->socket >= 0)
+		close(vhost->socket);
+	vhost->socket = -1;
+	vhost->protocol = 0;
+	status = socket_connect(&vhost->socket, vhost->path, why);
+	if (!status)
+		status = features_agree(vhost, &queues, why);
+	if (!status)
+		status = disk_recognize(vhost, queues, why);
+	if (!status)
+		status = vhost_rings_renew(vhost, why);
+	if (!status)
+		status = process_start(vhost, why);
+	if (!status)
+		vhost_rings_resume(vhost);
+	return status;
 }
