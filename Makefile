@@ -8,7 +8,7 @@ WORDS ?= end=off
 GUESTS ?= fault paging syscall debug apic timer io smc storm smp protected task vm86 real paging32
 export DEBIAN_FRONTEND = noninteractive
 
-.PHONY: all run test soak boot-many test-kvm test-net iso bench bench-kvm lint fuzz-cpu crash-disk help clean
+.PHONY: all run test soak boot-many test-kvm test-net iso bench bench-kvm lint fuzz-cpu crash-disk crash-fio help clean
 .DEFAULT_GOAL := all
 
 # Build $(BUILD)/holon, optimized
@@ -79,6 +79,11 @@ crash-disk:
 	@tool/build $(BUILD) test/block/qcow2_crash
 	@$(BUILD)/test/block/qcow2_crash kill $(or $(CRASHES),200) $(SEED)
 	@$(BUILD)/test/block/qcow2_crash power $(or $(CRASHES),200)0 $(SEED)
+
+# Kill Holon KILLS=200 times while fio writes to qcow2 in a guest; each next boot verifies what was flushed
+crash-fio: all
+	@tool/packages guest storage
+	@HOLON=$(CURDIR)/$(BUILD)/holon KILLS=$(or $(KILLS),200) SEED=$(SEED) test/system/crash_fio_test
 
 # Show this
 help:
