@@ -30,8 +30,7 @@ void qcow2_finding(struct qcow2_counts *counts, uint64_t *kind, const char *form
 	host_log(HOST_LOG_WARN, "disk %s: %s", counts->q->file.path, text);
 }
 
-/* One more reference on each cluster that [offset, offset + bytes) touches. */
-static void refer(struct qcow2_counts *counts, uint64_t offset, uint64_t bytes, const char *what)
+void qcow2_refer(struct qcow2_counts *counts, uint64_t offset, uint64_t bytes, const char *what)
 {
 	const struct qcow2 *q = counts->q;
 	uint64_t cluster = offset >> q->cluster_bits, end = qcow2_clusters(q, offset + bytes);
@@ -55,7 +54,7 @@ static void refer_alone(struct qcow2_counts *counts, uint64_t offset, uint64_t b
 	const struct qcow2 *q = counts->q;
 	uint64_t first = offset >> q->cluster_bits;
 
-	refer(counts, offset, bytes, what);
+	qcow2_refer(counts, offset, bytes, what);
 	if (bytes)
 		qcow2_frees_add(&counts->alone, first, qcow2_clusters(q, offset + bytes) - first);
 }
@@ -78,21 +77,21 @@ static void alone_check(struct qcow2_counts *counts)
 	counts->alone = (struct qcow2_frees){NULL, 0, 0};
 }
 
-static enum status visited(void *context, const struct qcow2_visit *visit)
+enum status qcow2_visited(void *context, const struct qcow2_visit *visit)
 {
 	struct qcow2_counts *counts = context;
 	struct qcow2_check *check = counts->check;
 
 	switch (visit->kind) {
-	case QCOW2_VISIT_TABLE: refer(counts, visit->offset, visit->bytes, "an L2 table"); break;
+	case QCOW2_VISIT_TABLE: qcow2_refer(counts, visit->offset, visit->bytes, "an L2 table"); break;
 	case QCOW2_VISIT_PACKED:
 		check->packed += counts->active;
 		check->allocated += counts->active;
-		refer(counts, visit->offset, visit->bytes, "a compressed cluster");
+		qcow2_refer(counts, visit->offset, visit->bytes, "a compressed cluster");
 		break;
 	case QCOW2_VISIT_DATA:
 		check->allocated += counts->active;
-		refer(counts, visit->offset, visit->bytes, "data");
+		qcow2_refer(counts, visit->offset, visit->bytes, "data");
 		break;
 	case QCOW2_VISIT_WRONG:
 		counts->hopeless++;
@@ -118,7 +117,7 @@ static enum status snapshots_count(struct qcow2_counts *counts)
 		refer_alone(counts, list.snapshot[i].l1_offset, (uint64_t)list.snapshot[i].l1_size * 8, "a snapshot's L1 table");
 		status = qcow2_snapshot_l1(q, &list.snapshot[i], &l1);
 		if (!status)
-			status = qcow2_walk(q, l1, list.snapshot[i].l1_size, visited, counts);
+			status = qcow2_walk(q, l1, list.snapshot[i].l1_size, qcow2_visited, counts);
 		free(l1);
 	}
 	qcow2_snapshots_free(&list);
@@ -132,11 +131,11 @@ static enum status bitmap_count(struct qcow2_counts *counts, uint64_t table, uin
 	uint8_t entry[8];
 	enum status status = STATUS_OK;
 
-	refer(counts, table, (uint64_t)entries * 8, "a bitmap's table");
+	qcow2_refer(counts, table, (uint64_t)entries * 8, "a bitmap's table");
 	for (uint32_t i = 0; !status && i < entries; i++) {
 		status = image_file_read(&q->file, table + (uint64_t)i * 8, entry, sizeof(entry));
 		if (!status && qcow2_get64(entry) & QCOW2_ENTRY_OFFSET)
-			refer(counts, qcow2_get64(entry) & QCOW2_ENTRY_OFFSET, q->cluster_size, "a bitmap");
+			qcow2_refer(counts, qcow2_get64(entry) & QCOW2_ENTRY_OFFSET, q->cluster_size, "a bitmap");
 	}
 	return status;
 }
@@ -154,7 +153,7 @@ static enum status bitmaps_count(struct qcow2_counts *counts)
 		qcow2_finding(counts, &counts->check->corruptions, "the directory of bitmaps makes no sense");
 		return STATUS_OK;
 	}
-	refer(counts, at, q->bitmaps_bytes, "the directory of bitmaps");
+	qcow2_refer(counts, at, q->bitmaps_bytes, "the directory of bitmaps");
 	for (uint32_t i = 0; !status && i < q->bitmaps && at + sizeof(entry) <= end; i++) {
 		uint64_t table, bytes;
 		uint32_t entries;
@@ -170,8 +169,7 @@ static enum status bitmaps_count(struct qcow2_counts *counts)
 	return status;
 }
 
-/* All but the refcount structure itself. */
-static enum status references_count(struct qcow2_counts *counts)
+enum status qcow2_references_count(struct qcow2_counts *counts)
 {
 	struct qcow2 *q = counts->q;
 	enum status status;
@@ -179,7 +177,7 @@ static enum status references_count(struct qcow2_counts *counts)
 	refer_alone(counts, 0, q->cluster_size, "the header");
 	refer_alone(counts, q->l1_offset, (uint64_t)q->l1_size * 8, "the L1 table");
 	counts->active = true;
-	status = qcow2_walk(q, q->l1, q->l1_size, visited, counts);
+	status = qcow2_walk(q, q->l1, q->l1_size, qcow2_visited, counts);
 	counts->active = false;
 	if (!status)
 		status = snapshots_count(counts);
@@ -189,8 +187,8 @@ static enum status references_count(struct qcow2_counts *counts)
 	return status;
 }
 
-/* What the refcount structure takes, before it is compared; its own flaws mean that it must be made anew. */
-static void structure_count(struct qcow2_counts *counts)
+/* Its own flaws mean that it must be made anew. */
+void qcow2_structure_count(struct qcow2_counts *counts)
 {
 	struct qcow2 *q = counts->q;
 
@@ -199,7 +197,7 @@ static void structure_count(struct qcow2_counts *counts)
 		counts->rebuild = true;
 		qcow2_finding(counts, &counts->check->corruptions, "the refcount table is behind the file's end");
 	} else {
-		refer(counts, q->table_offset, (uint64_t)q->table_clusters << q->cluster_bits, "the refcount table");
+		qcow2_refer(counts, q->table_offset, (uint64_t)q->table_clusters << q->cluster_bits, "the refcount table");
 	}
 	for (uint64_t i = 0; i < q->table_size; i++) {
 		if (!q->table[i])
@@ -210,7 +208,7 @@ static void structure_count(struct qcow2_counts *counts)
 				      (unsigned long long)q->table[i]);
 			continue;
 		}
-		refer(counts, q->table[i], q->cluster_size, "a refcount block");
+		qcow2_refer(counts, q->table[i], q->cluster_size, "a refcount block");
 		if (counts->count[q->table[i] >> q->cluster_bits] > 1) {
 			counts->rebuild = true;
 			qcow2_finding(counts, &counts->check->corruptions,
@@ -271,9 +269,9 @@ static enum status check_run(struct qcow2_counts *counts)
 	struct qcow2_check *check = counts->check;
 	struct qcow2_counter counter = {counter_count, counts};
 	uint64_t wrong = 0;
-	enum status status = references_count(counts);
+	enum status status = qcow2_references_count(counts);
 
-	structure_count(counts);
+	qcow2_structure_count(counts);
 	if (!status)
 		status = counts_compare(counts);
 	if (!status)
@@ -289,25 +287,43 @@ static enum status check_run(struct qcow2_counts *counts)
 	return status;
 }
 
-enum status qcow2_check(struct qcow2 *q, struct qcow2_check *check, struct reason *why)
+enum status qcow2_counts_make(struct qcow2_counts *counts, struct qcow2 *q, struct qcow2_check *check, struct reason *why)
 {
-	struct qcow2_counts counts = {.q = q, .check = check};
 	uint64_t length;
 	enum status status = image_file_length(&q->file, &length);
 
-	if (!status)
-		counts.clusters = qcow2_clusters(q, length);
-	if (!status && counts.clusters > COUNTS_MAX)
-		return reason_give(why, STATUS_UNSUPPORTED, "disk %s: its file has too many clusters to be checked", q->file.path);
-	/* A repair may put new blocks behind the end. Pages that nothing is counted on cost nothing. */
-	counts.room = counts.clusters + counts.clusters / 32 + 4096;
-	if (!status) {
-		counts.count = mmap(NULL, counts.room * sizeof(uint32_t), PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		status = counts.count == MAP_FAILED ? STATUS_NO_MEMORY : check_run(&counts);
-		if (counts.count != MAP_FAILED)
-			munmap(counts.count, counts.room * sizeof(uint32_t));
-	}
+	*counts = (struct qcow2_counts){.q = q, .check = check};
+	if (status)
+		return reason_give(why, status, "disk %s: its length cannot be found", q->file.path);
+	counts->clusters = qcow2_clusters(q, length);
+	if (counts->clusters > COUNTS_MAX)
+		return reason_give(why, STATUS_UNSUPPORTED, "disk %s: its file has too many clusters to be counted", q->file.path);
+	/* New tables and blocks may be put behind the end. Pages that nothing is counted on cost nothing. */
+	counts->room = 2 * counts->clusters + 4096;
+	counts->count = mmap(NULL, counts->room * sizeof(uint32_t), PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (counts->count != MAP_FAILED)
+		return STATUS_OK;
+	counts->count = NULL;
+	return reason_give(why, STATUS_NO_MEMORY, "disk %s: out of memory", q->file.path);
+}
+
+void qcow2_counts_drop(struct qcow2_counts *counts)
+{
+	if (counts->count)
+		munmap(counts->count, counts->room * sizeof(uint32_t));
+	counts->count = NULL;
+}
+
+enum status qcow2_check(struct qcow2 *q, struct qcow2_check *check, struct reason *why)
+{
+	struct qcow2_counts counts;
+	enum status status = qcow2_counts_make(&counts, q, check, why);
+
+	if (status)
+		return status;
+	status = check_run(&counts);
+	qcow2_counts_drop(&counts);
 	if (status)
 		return reason_give(why, status, "disk %s: it cannot be checked: %s", q->file.path, status_name(status));
 	return STATUS_OK;

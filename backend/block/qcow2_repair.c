@@ -10,13 +10,6 @@
 
 #include "qcow2_repair.h"
 
-struct structure {
-	uint64_t *table;   /* offsets of blocks */
-	uint64_t size;     /* entries, whole clusters of them */
-	uint64_t offset;   /* of the table */
-	uint64_t clusters; /* of the table */
-};
-
 /* The old structure's clusters kept the new one away, for it is in use until the header turns; they are not counted there. */
 static void old_structure_forget(struct qcow2_counts *counts)
 {
@@ -31,8 +24,7 @@ static void old_structure_forget(struct qcow2_counts *counts)
 	}
 }
 
-/* `wanted` clusters together that nothing refers to, from *from on. They get a reference. */
-static enum status place_find(struct qcow2_counts *counts, uint64_t *from, uint64_t wanted, uint64_t *offset)
+enum status qcow2_place_find(struct qcow2_counts *counts, uint64_t *from, uint64_t wanted, uint64_t *offset)
 {
 	uint64_t run = 0, at;
 
@@ -63,8 +55,8 @@ static bool block_wanted(const struct qcow2_counts *counts, uint64_t block)
 	return false;
 }
 
-/* Finds places until every block with a count other than zero has one; the places count too. */
-static enum status structure_place(struct qcow2_counts *counts, struct structure *new)
+/* Finds places until every block with a count other than zero has one. */
+enum status qcow2_structure_place(struct qcow2_counts *counts, struct qcow2_structure *new)
 {
 	struct qcow2 *q = counts->q;
 	uint64_t entries = q->cluster_size / 8, blocks = (counts->room >> q->block_bits) + 1, from = 0;
@@ -77,20 +69,20 @@ static enum status structure_place(struct qcow2_counts *counts, struct structure
 	if (new->clusters << q->cluster_bits > QCOW2_REFCOUNT_TABLE_BYTES_MAX)
 		return STATUS_NO_SPACE;
 	new->table = calloc(new->size > blocks ? new->size : blocks, 8);
-	status = new->table ? place_find(counts, &from, new->clusters, &new->offset) : STATUS_NO_MEMORY;
+	status = new->table ? qcow2_place_find(counts, &from, new->clusters, &new->offset) : STATUS_NO_MEMORY;
 	while (!status && more) {
 		more = false;
 		for (uint64_t i = 0; !status && i < blocks && i << q->block_bits < counts->used; i++) {
 			if (new->table[i] || !block_wanted(counts, i))
 				continue;
-			status = i < new->size ? place_find(counts, &from, 1, &new->table[i]) : STATUS_NO_SPACE;
+			status = i < new->size ? qcow2_place_find(counts, &from, 1, &new->table[i]) : STATUS_NO_SPACE;
 			more = true;
 		}
 	}
 	return status;
 }
 
-static enum status structure_write(struct qcow2_counts *counts, const struct structure *new)
+enum status qcow2_structure_write(struct qcow2_counts *counts, const struct qcow2_structure *new)
 {
 	struct qcow2 *q = counts->q;
 	uint8_t *block = malloc(q->cluster_size), *raw = calloc(new->size, 8);
@@ -129,7 +121,7 @@ static void overflows_find(struct qcow2_counts *counts)
 		}
 }
 
-static void structure_take(struct qcow2_counts *counts, struct structure *new)
+void qcow2_structure_take(struct qcow2_counts *counts, struct qcow2_structure *new)
 {
 	struct qcow2 *q = counts->q;
 
@@ -149,16 +141,16 @@ static void structure_take(struct qcow2_counts *counts, struct structure *new)
 
 static enum status rebuild(struct qcow2_counts *counts)
 {
-	struct structure new = {0};
+	struct qcow2_structure new = {0};
 	enum status status;
 
 	overflows_find(counts);
-	status = structure_place(counts, &new);
+	status = qcow2_structure_place(counts, &new);
 	old_structure_forget(counts);
 	if (!status)
-		status = structure_write(counts, &new);
+		status = qcow2_structure_write(counts, &new);
 	if (!status)
-		structure_take(counts, &new);
+		qcow2_structure_take(counts, &new);
 	free(new.table);
 	return status;
 }

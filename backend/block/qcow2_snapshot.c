@@ -9,7 +9,8 @@
 #include <time.h>
 
 #include "qcow2.h"
-#include "qcow2_walk.h"
+#include "qcow2_image.h"
+#include "qcow2_turn.h"
 
 /* Places in a record of the table. */
 #define RECORD_L1_OFFSET 0
@@ -141,126 +142,6 @@ static struct qcow2_snapshot *snapshot_find(struct qcow2_snapshots *list, const 
 	return NULL;
 }
 
-/* Writes the list as a new table and turns the header to it. Under mutate. */
-static enum status table_replace(struct qcow2 *q, const struct qcow2_snapshots *list)
-{
-	uint64_t old = q->snapshots_offset, old_bytes = q->snapshots_bytes, at = 0, bytes = 0;
-	uint32_t old_count = q->snapshots;
-	struct qcow2_run run = {0};
-	enum status status = STATUS_OK;
-	uint8_t *table;
-
-	for (uint32_t i = 0; i < list->count; i++)
-		bytes += (list->snapshot[i].record_bytes + 7) & ~UINT64_C(7);
-	if (bytes > QCOW2_SNAPSHOT_TABLE_BYTES_MAX)
-		return STATUS_NO_SPACE;
-	table = calloc(1, bytes ? bytes : 1);
-	if (!table)
-		return STATUS_NO_MEMORY;
-	for (uint32_t i = 0; i < list->count; i++) {
-		memcpy(table + at, list->snapshot[i].record, list->snapshot[i].record_bytes);
-		at += (list->snapshot[i].record_bytes + 7) & ~UINT64_C(7);
-	}
-	if (bytes)
-		status = qcow2_allocate(q, qcow2_clusters(q, bytes), true, &run);
-	if (!status && bytes)
-		status = image_file_write(&q->file, run.offset, table, bytes);
-	free(table);
-	if (!status) {
-		pthread_mutex_unlock(&q->mutate);
-		status = qcow2_commit(q, true);
-		pthread_mutex_lock(&q->mutate);
-	}
-	if (status)
-		return status;
-	q->snapshots = list->count;
-	q->snapshots_offset = run.offset;
-	q->snapshots_bytes = bytes;
-	status = qcow2_header_update(q);
-	if (status) {
-		q->snapshots = old_count;
-		q->snapshots_offset = old;
-		q->snapshots_bytes = old_bytes;
-		return status;
-	}
-	if (old)
-		qcow2_free_later(q, old, old_bytes);
-	return STATUS_OK;
-}
-
-struct counting {
-	struct qcow2 *q;
-	bool look; /* only whether there is room for one more */
-	int change;
-};
-
-static enum status counted(void *context, const struct qcow2_visit *visit)
-{
-	struct counting *counting = context;
-	struct qcow2 *q = counting->q;
-	uint64_t first = visit->offset >> q->cluster_bits, clusters = qcow2_clusters(q, visit->offset + visit->bytes) - first,
-		 count;
-	enum status status = STATUS_OK;
-
-	if (visit->kind == QCOW2_VISIT_WRONG)
-		return qcow2_corrupt(q, "the entry %llx makes no sense", (unsigned long long)visit->word);
-	if (counting->change < 0) {
-		qcow2_free_later(q, visit->offset, visit->bytes);
-		return STATUS_OK;
-	}
-	if (!counting->look)
-		return qcow2_refcount_add(q, first, clusters, 1);
-	for (uint64_t i = 0; !status && i < clusters; i++) {
-		status = qcow2_refcount_get(q, first + i, &count);
-		/* Compressed clusters share clusters: as many references as there are may come on top. */
-		if (!status && (count == q->refcount_max || (visit->kind == QCOW2_VISIT_PACKED && count > q->refcount_max / 2)))
-			status = STATUS_NO_SPACE;
-	}
-	return status;
-}
-
-/* One reference more, or less, on all that an L1 table refers to; written back and stable. Under mutate. */
-static enum status references_change(struct qcow2 *q, const uint64_t *l1, uint32_t l1_size, int change)
-{
-	struct counting counting = {q, true, change};
-	enum status status = STATUS_OK;
-
-	if (change > 0)
-		status = qcow2_walk(q, l1, l1_size, counted, &counting);
-	counting.look = false;
-	if (!status)
-		status = qcow2_walk(q, l1, l1_size, counted, &counting);
-	pthread_mutex_unlock(&q->mutate);
-	for (unsigned i = 0; !status && i < 2; i++) /* again for what the first set free */
-		status = qcow2_commit(q, true);
-	pthread_mutex_lock(&q->mutate);
-	return status;
-}
-
-static enum status nothing_counted(void *context, uint64_t cluster, uint64_t *count)
-{
-	(void)context, (void)cluster;
-	*count = 2;
-	return STATUS_OK;
-}
-
-/* From here on nothing is written in place. */
-static enum status copied_clear(struct qcow2 *q)
-{
-	struct qcow2_counter counter = {nothing_counted, NULL};
-	uint64_t wrong = 0;
-	enum status status = qcow2_copied_pass(q, &counter, QCOW2_COPIED_CLEAR, &wrong);
-
-	return status ? status : image_file_sync(&q->file);
-}
-
-static enum status copied_set(struct qcow2 *q)
-{
-	enum status status = qcow2_copied_fix(q);
-
-	return status ? status : image_file_sync(&q->file);
-}
-
 static bool record_make(const struct qcow2 *q, struct qcow2_snapshot *snapshot, const char *id, const char *name,
 			uint64_t l1_offset)
 {
@@ -287,40 +168,37 @@ static bool record_make(const struct qcow2 *q, struct qcow2_snapshot *snapshot, 
 	return record_parse(q, snapshot);
 }
 
-/* Adds a snapshot to the list whose L1 table is a copy of the active one. Under mutate. */
+/* Adds a snapshot to the list that has the active L1 table as it is: the active disk gets a new one. */
 static enum status snapshot_add(struct qcow2 *q, struct qcow2_snapshots *list, const char *name)
 {
-	uint64_t bytes = (uint64_t)q->l1_size * 8, highest = 0;
 	struct qcow2_snapshot *grown = realloc(list->snapshot, (list->count + (size_t)1) * sizeof(*grown));
-	uint8_t *raw = malloc(bytes ? bytes : 1);
-	struct qcow2_run run = {0};
+	uint64_t highest = 0;
 	char id[24];
-	enum status status = STATUS_NO_MEMORY;
 
-	if (grown)
-		list->snapshot = grown;
+	if (!grown)
+		return STATUS_NO_MEMORY;
+	list->snapshot = grown;
 	for (uint32_t i = 0; i < list->count; i++) {
 		uint64_t number = strtoull(list->snapshot[i].id, NULL, 10);
 
 		highest = number > highest && number < UINT64_MAX ? number : highest;
 	}
 	snprintf(id, sizeof(id), "%llu", (unsigned long long)highest + 1);
-	for (uint32_t i = 0; raw && i < q->l1_size; i++)
-		qcow2_put64(raw + (uint64_t)i * 8, q->l1[i]);
-	if (grown && raw)
-		status = bytes ? qcow2_allocate(q, qcow2_clusters(q, bytes), true, &run) : STATUS_OK;
-	if (!status && bytes)
-		status = image_file_write(&q->file, run.offset, raw, bytes);
-	if (!status && !record_make(q, &list->snapshot[list->count++], id, name, run.offset))
-		status = STATUS_NO_MEMORY;
-	free(raw);
-	return status;
+	return record_make(q, &list->snapshot[list->count++], id, name, q->l1_offset) ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static enum status active_turn(struct qcow2 *q, const uint64_t *l1, uint32_t l1_size, uint64_t size,
+			       const struct qcow2_snapshots *list, struct reason *why)
+{
+	struct qcow2_next next = {l1, l1_size, size, list};
+
+	return qcow2_turn(q, &next, why);
 }
 
 static enum status snapshot_failed(const struct qcow2 *q, const char *what, enum status status, struct reason *why)
 {
-	if (!status)
-		return STATUS_OK;
+	if (!status || why->text[0])
+		return status;
 	return reason_give(why, status, "disk %s: the snapshot cannot be %s: %s%s", q->file.path, what, status_name(status),
 			   status == STATUS_NO_SPACE && q->refcount_order < 4 ? " (or its refcounts have too few bits)" : "");
 }
@@ -347,22 +225,10 @@ enum status qcow2_snapshot_create(struct qcow2 *q, const char *name, struct reas
 		qcow2_snapshots_free(&list);
 		return status;
 	}
-	status = qcow2_commit(q, true);
-	pthread_mutex_lock(&q->mutate);
+	status = snapshot_add(q, &list, name);
 	if (!status)
-		status = copied_clear(q);
-	if (!status)
-		status = references_change(q, q->l1, q->l1_size, 1);
-	if (!status)
-		status = snapshot_add(q, &list, name);
-	if (!status)
-		status = table_replace(q, &list);
-	if (status && copied_set(q)) /* what failed may have been the disk itself */
-		status = STATUS_IO;
-	pthread_mutex_unlock(&q->mutate);
+		status = active_turn(q, q->l1, q->l1_size, q->size, &list, why);
 	qcow2_snapshots_free(&list);
-	if (!status)
-		status = qcow2_commit(q, true);
 	return snapshot_failed(q, "made", status, why);
 }
 
@@ -370,7 +236,6 @@ enum status qcow2_snapshot_delete(struct qcow2 *q, const char *name, struct reas
 {
 	struct qcow2_snapshots list;
 	struct qcow2_snapshot *found, gone;
-	uint64_t *l1 = NULL;
 	enum status status = qcow2_snapshots_read(q, &list, why);
 
 	if (status)
@@ -383,55 +248,31 @@ enum status qcow2_snapshot_delete(struct qcow2 *q, const char *name, struct reas
 	gone = *found;
 	memmove(found, found + 1, (size_t)(&list.snapshot[list.count] - (found + 1)) * sizeof(*found));
 	list.count--;
-	status = qcow2_snapshot_l1(q, &gone, &l1);
-	if (!status)
-		status = qcow2_commit(q, true);
-	pthread_mutex_lock(&q->mutate);
-	if (!status)
-		status = table_replace(q, &list);
-	if (!status && gone.l1_size)
-		qcow2_free_later(q, gone.l1_offset, (uint64_t)gone.l1_size * 8);
-	if (!status)
-		status = references_change(q, l1, gone.l1_size, -1);
-	if (!status)
-		status = copied_set(q);
-	pthread_mutex_unlock(&q->mutate);
-	free(l1);
+	status = active_turn(q, q->l1, q->l1_size, q->size, &list, why);
 	snapshot_free(&gone);
 	qcow2_snapshots_free(&list);
 	return snapshot_failed(q, "deleted", status, why);
 }
 
-/* The active tables become a snapshot's. Under mutate. */
-static enum status tables_turn(struct qcow2 *q, const struct qcow2_snapshot *snapshot, const uint64_t *l1)
+/* The active tables become a snapshot's, reaching as far as its disk. */
+static enum status snapshot_turn(struct qcow2 *q, const struct qcow2_snapshot *snapshot, const struct qcow2_snapshots *list,
+				 struct reason *why)
 {
-	uint64_t reach = UINT64_C(1) << (q->cluster_bits + q->l2_bits), old_size = q->size;
-	uint64_t needed = snapshot->disk_size / reach + (snapshot->disk_size % reach != 0), old_entries = q->l1_size;
-	uint64_t *old, *entries;
-	enum status status = STATUS_NO_MEMORY;
+	uint64_t reach = UINT64_C(1) << (q->cluster_bits + q->l2_bits), *l1 = NULL, *entries = NULL;
+	uint64_t needed = snapshot->disk_size / reach + (snapshot->disk_size % reach != 0);
+	enum status status = qcow2_snapshot_l1(q, snapshot, &l1);
 
 	if (needed < snapshot->l1_size)
 		needed = snapshot->l1_size;
-	if (needed > QCOW2_L1_BYTES_MAX / 8)
-		return STATUS_INVALID; /* the size that the image claims for it */
-	old = malloc(old_entries * 8 + 1);
-	entries = calloc(needed ? needed : 1, 8);
-	if (old && entries) {
-		memcpy(old, q->l1, old_entries * 8);
-		for (uint32_t i = 0; i < snapshot->l1_size; i++)
-			entries[i] = l1[i] & ~QCOW2_ENTRY_COPIED;
-		status = references_change(q, l1, snapshot->l1_size, 1);
-		if (!status) {
-			q->size = snapshot->disk_size;
-			status = qcow2_l1_move(q, entries, (uint32_t)needed);
-			if (status)
-				q->size = old_size;
-		}
-		qcow2_cache_forget(&q->l2, 0, UINT64_MAX, &q->lock);
-		if (!status)
-			status = references_change(q, old, (uint32_t)old_entries, -1);
+	if (!status && needed > QCOW2_L1_BYTES_MAX / 8)
+		status = STATUS_INVALID; /* the size that the image claims for it */
+	if (!status && !(entries = calloc(needed + 1, 8)))
+		status = STATUS_NO_MEMORY;
+	if (!status) {
+		memcpy(entries, l1, (uint64_t)snapshot->l1_size * 8);
+		status = active_turn(q, entries, (uint32_t)needed, snapshot->disk_size, list, why);
 	}
-	free(old);
+	free(l1);
 	free(entries);
 	return status;
 }
@@ -440,7 +281,6 @@ enum status qcow2_snapshot_apply(struct qcow2 *q, const char *name, struct reaso
 {
 	struct qcow2_snapshots list;
 	struct qcow2_snapshot *found;
-	uint64_t *l1 = NULL;
 	enum status status = qcow2_snapshots_read(q, &list, why);
 
 	if (status)
@@ -450,16 +290,7 @@ enum status qcow2_snapshot_apply(struct qcow2 *q, const char *name, struct reaso
 		qcow2_snapshots_free(&list);
 		return snapshot_missing(q, name, why);
 	}
-	status = qcow2_snapshot_l1(q, found, &l1);
-	if (!status)
-		status = qcow2_commit(q, true);
-	pthread_mutex_lock(&q->mutate);
-	if (!status)
-		status = tables_turn(q, found, l1);
-	if (!status)
-		status = copied_set(q);
-	pthread_mutex_unlock(&q->mutate);
-	free(l1);
+	status = snapshot_turn(q, found, &list, why);
 	qcow2_snapshots_free(&list);
 	return snapshot_failed(q, "applied", status, why);
 }

@@ -144,16 +144,3 @@ enum status qcow2_copied_pass(struct qcow2 *q, const struct qcow2_counter *count
 	free(raw);
 	return status;
 }
-
-static enum status own_count(void *context, uint64_t cluster, uint64_t *count)
-{
-	return qcow2_refcount_get(context, cluster, count);
-}
-
-enum status qcow2_copied_fix(struct qcow2 *q)
-{
-	struct qcow2_counter counter = {own_count, q};
-	uint64_t wrong = 0;
-
-	return qcow2_copied_pass(q, &counter, QCOW2_COPIED_FIX, &wrong);
-}

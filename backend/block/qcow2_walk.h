@@ -34,7 +34,5 @@ enum qcow2_copied { QCOW2_COPIED_LOOK, QCOW2_COPIED_CLEAR, QCOW2_COPIED_FIX };
  */
 enum status qcow2_copied_pass(struct qcow2 *q, const struct qcow2_counter *counter, enum qcow2_copied what,
 			      uint64_t *wrong) must_check;
-/* By the counts that the image has itself. */
-enum status qcow2_copied_fix(struct qcow2 *q) must_check;
 
 #endif

@@ -275,7 +275,7 @@ static void power_rounds(unsigned rounds)
 		}
 		end = crash_log_now();
 		block->close(block);
-		crash_log_end();
+		crash_log_end(100);
 		for (unsigned cut = 0; cut < CUTS; cut++) {
 			uint64_t at = disk_random(&dice, end + 1);
 			unsigned i = 0;

@@ -11,7 +11,8 @@
 
 /* The file as it is now is where every replay begins. */
 void crash_log_begin(const char *path);
-void crash_log_end(void);
+/* At least so many calls must have been seen, or the linker did not put it between. */
+void crash_log_end(unsigned least);
 /* Instants count the beginnings and ends of calls. */
 uint64_t crash_log_now(void);
 /* Makes `path` what the file could be if power failed at the instant `at`. */
