@@ -89,11 +89,12 @@ struct kvm_vcpu {
 	_Atomic int thread;  /* gettid of who runs it */
 	_Atomic bool in_run; /* inside KVM_RUN, or about to: a kick needs a signal */
 	bool completion_due; /* KVM finishes an access at the next KVM_RUN */
+	bool turned_back;    /* the last KVM_RUN ended without an exit */
 	bool shutdown;       /* a triple fault: nothing runs until the next vcpu_set */
 	/* Time: kvm_time.c */
 	uint64_t clock_base; /* guest TSC = host TSC + clock_base + IA32_TSC_ADJUST, as told to KVM */
 	bool clock_told;
-	/* The APIC's timer as of the last set, or of leaving vcpu_run; true: this is the truth and KVM's deadline is disarmed. kvm_state_apic.c */
+	/* The APIC's timer as of the last set, or of leaving vcpu_run; true: this is the truth, whatever KVM does meanwhile. kvm_state_apic.c */
 	bool timer_held;
 	uint64_t timer_start_ns, timer_next_ns, tsc_deadline;
 	/*
@@ -131,6 +132,11 @@ void kvm_memory_dirty_stop(struct vm *vm);
 enum status kvm_irq_attach(struct kvm_vm *self, struct reason *why) must_check;
 void kvm_irq_detach(struct kvm_vm *self);
 bool kvm_irq_extint_serve(struct kvm_vcpu *self);
+/*
+ * Between them no message reaches a local APIC, and none is on its way there. For a moment, on a vcpu's thread, no lock held.
+ */
+void kvm_irq_messages_stop(struct kvm_vm *self);
+void kvm_irq_messages_go(struct kvm_vm *self);
 /* Sends VCPU_INIT, SIPI or UNHALT to the vcpu's own APIC. */
 int kvm_irq_request_send(struct kvm_vcpu *self, uint32_t request);
 
@@ -165,7 +171,7 @@ bool kvm_emulate(struct kvm_vcpu *self);
 /* kvm_dump.c: the vcpu's registers into the log, under a line that says why. WARN, which is rate-limited, for what a guest can bring about again and again. */
 void kvm_dump(struct kvm_vcpu *self, enum host_log_level level, const char *why);
 
-/* kvm_time.c: KVM's TSC follows the VM's clock. Negative errno. */
+/* kvm_time.c: KVM's TSC follows the VM's clock. 1: the clock has stood since it was told last, 0: not; or the negative errno. */
 int kvm_time_tell(struct kvm_vcpu *self);
 
 /* kvm_state.c. APIC and MSRs only where `whole`. Negative errno; *step names the call that failed. */
@@ -183,9 +189,12 @@ int kvm_state_msr_write(struct kvm_vcpu *self, const struct x86_state *in) must_
 void kvm_state_msr_leave(struct kvm_vcpu *self);
 int kvm_state_apic_read(struct kvm_vcpu *self, struct x86_state *out) must_check;
 int kvm_state_apic_write(struct kvm_vcpu *self, const struct x86_state *in) must_check;
-/* The deadline timer stands while the vcpu is not in vcpu_run, as the guest's clock may; and goes on. */
-int kvm_state_timer_hold(struct kvm_vcpu *self) must_check;
-int kvm_state_timer_go(struct kvm_vcpu *self) must_check;
+/*
+ * The APIC's timer stands while the vcpu is not in vcpu_run, as the guest's clock may; and goes on. `stood`: the clock did. hold gives 1 if an
+ * interrupt of the timer may have come since begin_ns (host time), which is in no register before the next KVM_RUN.
+ */
+int kvm_state_timer_hold(struct kvm_vcpu *self, uint64_t begin_ns) must_check;
+int kvm_state_timer_go(struct kvm_vcpu *self, bool stood) must_check;
 /* One MSR. read: 1 if it is there, 0 if not; write: 1 if KVM took it, 0 if not. */
 int kvm_state_msr_get_one(struct kvm_vcpu *self, uint32_t msr, uint64_t *value) must_check;
 int kvm_state_msr_set_one(struct kvm_vcpu *self, uint32_t msr, uint64_t value) must_check;

@@ -136,6 +136,28 @@ static int signal_msi(struct kvm_vm *self, uint64_t address, uint32_t data)
 	return kvm_call_pointer(self->fd, KVM_SIGNAL_MSI, &msi);
 }
 
+/*
+ * An eventfd's interrupt may be left to a worker in the kernel, and taking the eventfd back waits for that. A message that is still frequent soon has one again.
+ */
+void kvm_irq_messages_stop(struct kvm_vm *self)
+{
+	host_mutex_lock(&self->irq_lock);
+	for (unsigned i = 0; i < KVM_MESSAGES; i++) {
+		struct kvm_message *message = &self->message[i];
+
+		if (message->event < 0 || irqfd_set(self, i, KVM_IRQFD_FLAG_DEASSIGN) < 0)
+			continue;
+		event_close(message);
+		message->sent = SENT_HOT / 2;
+		self->routes_stale = true;
+	}
+}
+
+void kvm_irq_messages_go(struct kvm_vm *self)
+{
+	host_mutex_unlock(&self->irq_lock);
+}
+
 /* struct irq's `msi`. A message whose destination is nobody is not an error. */
 static void message_send(void *owner, uint64_t address, uint32_t data)
 {
@@ -155,9 +177,9 @@ static void message_send(void *owner, uint64_t address, uint32_t data)
 
 		sent = event >= 0 && write(event, &one, sizeof(one)) == sizeof(one);
 	}
-	host_mutex_unlock(&self->irq_lock);
 	if (!sent && result >= 0)
 		result = signal_msi(self, address, data);
+	host_mutex_unlock(&self->irq_lock);
 	if (result < 0)
 		host_log(HOST_LOG_WARN, "kvm: an interrupt was lost: KVM answers %d", result);
 }

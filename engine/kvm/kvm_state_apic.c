@@ -3,9 +3,12 @@
  * kvm_state_apic.c - the local APIC's registers and timer from and to the kernel.
  *
  * The page has one layout on both sides. The timer does not: KVM has a count that runs (or a deadline in an MSR), we have two times on the guest's clock. While the vcpu is
- * not in vcpu_run the clock may stand, and the deadline must not pass meanwhile: on the way out it is taken from KVM (hold), on the way in it is given back
- * (go). A count goes on in the kernel: taking it out would mean KVM_SET_LAPIC, which loses interrupts that arrive at that moment. Linux, BSD and Windows
- * use the deadline wherever CPUID has it.
+ * not in vcpu_run the clock may stand, and no timer must run out meanwhile. On the way out both are noted (hold). A deadline is taken from KVM and given back on the way
+ * in (go). A count cannot be stopped in the kernel; it runs on there and is set back on the way in if the clock has stood. What it did in between leaves no
+ * trace: a count that ends becomes an interrupt at the next KVM_RUN only, and setting it drops that.
+ *
+ * Setting a count is KVM_SET_LAPIC of the whole page, and an interrupt that arrived since KVM_GET_LAPIC would be lost. So it is done while no vcpu is in the guest,
+ * whose IPIs need nobody's leave, and no message is under way.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,6 +18,8 @@
 enum { ID = 0x2, LVT_TIMER = 0x32, INITIAL_COUNT = 0x38, CURRENT_COUNT = 0x39, DIVIDE = 0x3e }; /* register numbers: offsets / 16 */
 #define LVT_TIMER_MODE 0x60000u
 #define LVT_TIMER_DEADLINE 0x40000u
+/* A count is never set to less: where the processor delivers interrupts itself (APICv), some kernels lose one that is due before KVM_SET_LAPIC is over. */
+#define COUNT_LEAST_NS UINT64_C(50000)
 
 _Static_assert(KVM_APIC_REG_SIZE == 64 * 16, "64 registers, 16 bytes apart");
 
@@ -64,16 +69,16 @@ static int deadline_hold(struct kvm_vcpu *self)
 	self->tsc_deadline = 0;
 	self->timer_next_ns = UINT64_MAX;
 	if (result <= 0 || !deadline)
-		return result;
+		return result < 0 ? result : 0;
 	result = kvm_state_msr_get_one(self, X86_MSR_TSC_ADJUST, &adjust);
 	if (result >= 0)
 		result = deadline_set(self, 0);
 	self->tsc_deadline = deadline - adjust;
 	self->timer_next_ns = vm_clock_tsc_to_ns(&self->vcpu->vm->clock, self->tsc_deadline);
-	return result;
+	return result < 0 ? result : 0;
 }
 
-static void count_hold(struct kvm_vcpu *self, const struct kvm_lapic_state *lapic)
+static int count_hold(struct kvm_vcpu *self, const struct kvm_lapic_state *lapic, uint64_t begin_ns)
 {
 	uint64_t unit = divisor(reg_get(lapic, DIVIDE)), current = reg_get(lapic, CURRENT_COUNT),
 		 initial = reg_get(lapic, INITIAL_COUNT);
@@ -81,18 +86,17 @@ static void count_hold(struct kvm_vcpu *self, const struct kvm_lapic_state *lapi
 	self->tsc_deadline = 0;
 	self->timer_next_ns = UINT64_MAX;
 	if (!initial || !current)
-		return;
+		return initial != 0;
 	self->timer_next_ns = vm_clock_ns(&self->vcpu->vm->clock) + current * unit;
 	self->timer_start_ns = self->timer_next_ns > initial * unit ? self->timer_next_ns - initial * unit : 0;
+	return (initial - current) * unit <= host_time_ns() - begin_ns;
 }
 
-int kvm_state_timer_hold(struct kvm_vcpu *self)
+int kvm_state_timer_hold(struct kvm_vcpu *self, uint64_t begin_ns)
 {
 	struct kvm_lapic_state lapic;
 	int result;
 
-	if (self->timer_held)
-		return 0;
 	result = kvm_call_pointer(self->fd, KVM_GET_LAPIC, &lapic);
 	if (result < 0)
 		return result;
@@ -100,20 +104,57 @@ int kvm_state_timer_hold(struct kvm_vcpu *self)
 	if (mode_is_deadline(reg_get(&lapic, LVT_TIMER)))
 		result = deadline_hold(self);
 	else
-		count_hold(self, &lapic);
+		result = count_hold(self, &lapic, begin_ns);
 	self->timer_held = true;
 	return result;
 }
 
-int kvm_state_timer_go(struct kvm_vcpu *self)
+/* What is left of a count that ends at next_ns, in its units; 0 is KVM's word for a count that has ended. */
+static uint32_t count_left(const struct kvm_vcpu *self, uint64_t next_ns, uint32_t divide, uint32_t initial)
 {
+	uint64_t unit = divisor(divide), now = vm_clock_ns(&self->vcpu->vm->clock);
+	uint64_t ns = next_ns > now + COUNT_LEAST_NS ? next_ns - now : COUNT_LEAST_NS, left = (ns + unit - 1) / unit;
+
+	return left < initial ? (uint32_t)left : initial;
+}
+
+struct count_set {
+	struct kvm_vcpu *self;
+	int result;
+};
+
+/* In an exclusive section. */
+static void count_set_back(void *argument)
+{
+	struct count_set *set = argument;
+	struct kvm_vcpu *self = set->self;
+	struct kvm_lapic_state lapic;
+
+	kvm_irq_messages_stop(self->vm);
+	set->result = kvm_call_pointer(self->fd, KVM_GET_LAPIC, &lapic);
+	if (set->result >= 0 && !mode_is_deadline(reg_get(&lapic, LVT_TIMER)) && reg_get(&lapic, INITIAL_COUNT)) {
+		reg_set(&lapic, CURRENT_COUNT,
+			count_left(self, self->timer_next_ns, reg_get(&lapic, DIVIDE), reg_get(&lapic, INITIAL_COUNT)));
+		set->result = kvm_call_pointer(self->fd, KVM_SET_LAPIC, &lapic);
+	}
+	kvm_irq_messages_go(self->vm);
+}
+
+int kvm_state_timer_go(struct kvm_vcpu *self, bool stood)
+{
+	struct count_set set = {.self = self};
 	uint64_t adjust = 0;
 	int result = 0;
 
-	if (self->timer_held && self->tsc_deadline) {
+	if (!self->timer_held)
+		return 0;
+	if (self->tsc_deadline) {
 		result = kvm_state_msr_get_one(self, X86_MSR_TSC_ADJUST, &adjust);
 		if (result >= 0)
 			result = deadline_set(self, self->tsc_deadline + adjust);
+	} else if (stood && self->timer_next_ns != UINT64_MAX) {
+		exclusive_run(self->vcpu->vm, self->vcpu, count_set_back, &set);
+		result = set.result;
 	}
 	self->timer_held = false;
 	return result;
@@ -133,14 +174,15 @@ static uint32_t count_held(const struct kvm_vcpu *self, const struct x86_state *
 int kvm_state_apic_read(struct kvm_vcpu *self, struct x86_state *out)
 {
 	struct kvm_lapic_state lapic;
-	int result = kvm_state_timer_hold(self);
+	int result = kvm_call_pointer(self->fd, KVM_GET_LAPIC, &lapic);
 
-	if (result >= 0)
-		result = kvm_call_pointer(self->fd, KVM_GET_LAPIC, &lapic);
 	if (result < 0)
 		return result;
 	for (unsigned i = 0; i < 64; i++)
 		out->apic.reg[i] = reg_get(&lapic, i);
+	/* In the middle of vcpu_run, for kvm_emulate, the timer is KVM's and goes on. */
+	if (!self->timer_held)
+		return 0;
 	out->apic.reg[CURRENT_COUNT] = count_held(self, out);
 	out->apic.tsc_deadline = self->tsc_deadline;
 	out->apic.timer_start_ns = self->timer_start_ns;
@@ -148,21 +190,15 @@ int kvm_state_apic_read(struct kvm_vcpu *self, struct x86_state *out)
 	return 0;
 }
 
-/*
- * KVM starts the count from CURRENT_COUNT, and takes 0 there for a count that ends now: so a one-shot count that has ended is written as none at all. The interrupt
- * that is due now, or was while the clock stood, comes at the next tick.
- */
+/* KVM starts the count from CURRENT_COUNT, and takes 0 there for a count that ends now: so a one-shot count that has ended is written as none at all. */
 static void count_write(struct kvm_vcpu *self, const struct x86_apic_state *in, struct kvm_lapic_state *lapic)
 {
-	uint64_t unit = divisor(in->reg[DIVIDE]), now = vm_clock_ns(&self->vcpu->vm->clock), left;
-
 	if (in->timer_next_ns == UINT64_MAX) {
 		reg_set(lapic, INITIAL_COUNT, 0);
 		reg_set(lapic, CURRENT_COUNT, 0);
 		return;
 	}
-	left = in->timer_next_ns > now ? (in->timer_next_ns - now + unit - 1) / unit : 1;
-	reg_set(lapic, CURRENT_COUNT, left < UINT32_MAX ? (uint32_t)left : UINT32_MAX);
+	reg_set(lapic, CURRENT_COUNT, count_left(self, in->timer_next_ns, in->reg[DIVIDE], in->reg[INITIAL_COUNT]));
 }
 
 int kvm_state_apic_write(struct kvm_vcpu *self, const struct x86_state *in)

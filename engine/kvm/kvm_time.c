@@ -52,5 +52,5 @@ int kvm_time_tell(struct kvm_vcpu *self)
 		self->clock_base = base;
 		self->clock_told = true;
 	}
-	return result;
+	return result < 0 ? result : 1;
 }

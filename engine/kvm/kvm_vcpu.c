@@ -136,7 +136,8 @@ static bool turn(struct kvm_vcpu *self, enum run_end *end)
 {
 	int result = enter(self);
 
-	if (result == -EINTR || result == -EAGAIN) {
+	self->turned_back = result == -EINTR || result == -EAGAIN;
+	if (self->turned_back) {
 		self->completion_due = false;
 		return true;
 	}
@@ -147,20 +148,71 @@ static bool turn(struct kvm_vcpu *self, enum run_end *end)
 	return kvm_exit_serve(self, end);
 }
 
-/* The access that the last exit was about ends: with immediate_exit KVM does that and no more, or comes with its next part. */
-static void accesses_complete(struct kvm_vcpu *self, enum run_end *end)
-{
-	while (self->completion_due) {
-		__atomic_store_n(&self->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-		if (!turn(self, end))
-			return;
-	}
-}
-
 static void call_failed(struct kvm_vcpu *self, const char *what, int result, enum run_end *end)
 {
 	host_log(HOST_LOG_ERROR, "kvm: vcpu %u: %s: %s", self->vcpu->id, what, strerror(-result));
 	*end = RUN_FAILED;
+}
+
+/* Which signals end KVM_RUN instead of those of the thread; NULL: those of the thread again. */
+static int signal_mask_set(struct kvm_vcpu *self, const sigset_t *mask)
+{
+	struct {
+		uint32_t length;
+		uint8_t set[_NSIG / 8]; /* the kernel's set is the beginning of the library's */
+	} argument = {.length = sizeof(argument.set)};
+
+	if (!mask)
+		return kvm_call(self->fd, KVM_SET_SIGNAL_MASK, 0);
+	memcpy(argument.set, mask, sizeof(argument.set));
+	return kvm_call_pointer(self->fd, KVM_SET_SIGNAL_MASK, &argument);
+}
+
+/*
+ * When KVM_RUN returns, some of what the guest has done may still be in the kernel's hands, where no ioctl reads it: the rest of the access that the exit was about, an
+ * interrupt of the APIC's timer, an EOI that the IOAPIC is to hear. KVM_RUN deals with all that before it enters the guest. So the last one is one that finds a signal
+ * waiting, and turns back at the door. (immediate_exit turns it back earlier, after the access alone.)
+ */
+static void settle(struct kvm_vcpu *self, enum run_end *end)
+{
+	sigset_t kick, without;
+	int result;
+
+	sigemptyset(&kick);
+	sigaddset(&kick, KICK_SIGNAL);
+	pthread_sigmask(SIG_BLOCK, &kick, &without);
+	result = signal_mask_set(self, &without);
+	if (result >= 0) {
+		syscall(SYS_tgkill, getpid(), atomic_load(&self->thread), KICK_SIGNAL);
+		do {
+			__atomic_store_n(&self->run->immediate_exit, 0,
+					 __ATOMIC_SEQ_CST); /* who kicks meanwhile has asked before */
+			self->run->request_interrupt_window = 0;
+		} while (turn(self, end) && (!self->turned_back || __atomic_load_n(&self->run->immediate_exit, __ATOMIC_SEQ_CST)));
+		result = signal_mask_set(self, NULL);
+	}
+	pthread_sigmask(SIG_SETMASK, &without, NULL);
+	if (result < 0)
+		call_failed(self, "its way out", result, end);
+}
+
+/* From here on the kernel does nothing for this vcpu but take interrupts in, and what the guest has done is all in its state. */
+static void stand(struct kvm_vcpu *self, enum run_end *end)
+{
+	uint64_t begin;
+	int result;
+
+	/* Twice, if the timer has run out just now. */
+	for (unsigned i = 0; i < 2; i++) {
+		begin = host_time_ns();
+		if (*end == RUN_KICKED)
+			settle(self, end);
+		result = kvm_state_timer_hold(self, begin);
+		if (result <= 0 || *end != RUN_KICKED)
+			break;
+	}
+	if (result < 0)
+		call_failed(self, "its timer", result, end);
 }
 
 enum run_end kvm_vcpu_run(struct vcpu *vcpu)
@@ -172,7 +224,7 @@ enum run_end kvm_vcpu_run(struct vcpu *vcpu)
 	thread_enter(self);
 	result = kvm_time_tell(self);
 	if (result >= 0)
-		result = kvm_state_timer_go(self);
+		result = kvm_state_timer_go(self, result > 0);
 	if (result < 0) {
 		call_failed(self, "its time", result, &end);
 		return end;
@@ -180,13 +232,10 @@ enum run_end kvm_vcpu_run(struct vcpu *vcpu)
 	exclusive_vcpu_enter(vcpu);
 	while (attend(self, &end) && turn(self, &end))
 		;
-	accesses_complete(self, &end);
+	stand(self, &end);
 	exclusive_vcpu_leave(vcpu);
 	kvm_posted_drain(self);
 	kvm_doorbell_drain(self->vm);
-	result = kvm_state_timer_hold(self);
-	if (result < 0)
-		call_failed(self, "its timer", result, &end);
 	return end;
 }
 
@@ -250,6 +299,8 @@ enum status kvm_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	self->vcpu = vcpu;
 	self->vm = kvm_vm_of(vcpu->vm);
 	self->fd = -1;
+	self->timer_held = true;
+	self->timer_next_ns = UINT64_MAX;
 	self->set = host_allocate(sizeof(*self->set));
 	self->echo = host_allocate(sizeof(*self->echo));
 	if (!self->set || !self->echo)

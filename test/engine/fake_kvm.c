@@ -7,6 +7,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -37,6 +38,11 @@ uint64_t *fake_kvm_msr(struct fake_vcpu *vcpu, uint32_t msr)
 			return (uint64_t *)&vcpu->msr[i].data;
 	vcpu->msr[vcpu->msrs].index = msr;
 	return (uint64_t *)&vcpu->msr[vcpu->msrs++].data;
+}
+
+uint32_t *fake_kvm_lapic(struct fake_vcpu *vcpu, unsigned reg)
+{
+	return (uint32_t *)(void *)(vcpu->lapic.regs + reg * 16);
 }
 
 static int msrs_go(struct fake_vcpu *vcpu, struct kvm_msrs *msrs, bool set)
@@ -99,7 +105,12 @@ static bool machine_call(unsigned long request, void *argument, int *result)
 		memcpy(cpuid->entries, fake.supported, sizeof(fake.supported));
 		cpuid->nent = fake.supporteds;
 		break;
-	case KVM_SET_USER_MEMORY_REGION: fake.slot[region->slot] = *region; break;
+	case KVM_SET_USER_MEMORY_REGION:
+		if (region->slot >= sizeof(fake.slot) / sizeof(fake.slot[0]))
+			*result = -EINVAL;
+		else
+			fake.slot[region->slot] = *region;
+		break;
 	case KVM_SET_GSI_ROUTING:
 		memcpy(fake.route, routing->entries, routing->nr * sizeof(fake.route[0]));
 		fake.routes = routing->nr;
@@ -147,10 +158,43 @@ static int vcpu_call(struct fake_vcpu *vcpu, unsigned long request, void *argume
 		break;
 	case KVM_SET_DEVICE_ATTR: vcpu->tsc_offset = *(uint64_t *)(uintptr_t)attr->addr; break;
 	case KVM_NMI: fake.nmis++; break;
+	case KVM_SET_SIGNAL_MASK: vcpu->signals_open = argument; break;
 	case KVM_TRANSLATE: memset((char *)argument + 8, 0, sizeof(struct kvm_translation) - 8); break;
 	default: break;
 	}
 	return 0;
+}
+
+static bool signal_waits(const struct fake_vcpu *vcpu)
+{
+	sigset_t waiting;
+
+	sigpending(&waiting);
+	return vcpu->signals_open && sigismember(&waiting, SIGRTMIN);
+}
+
+/* What KVM does at the door of the guest, before it turns back. */
+static int door(struct fake_vcpu *vcpu)
+{
+	fake.turned_back++;
+	if (vcpu->eoi_due) {
+		vcpu->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+		vcpu->run->eoi.vector = vcpu->eoi_due;
+		vcpu->eoi_due = 0;
+		return 0;
+	}
+	if (vcpu->timer_due)
+		*fake_kvm_lapic(vcpu, 0x20 + vcpu->timer_due / 32) |= 1u << vcpu->timer_due % 32;
+	vcpu->timer_due = 0;
+	return -EINTR;
+}
+
+static int run(struct fake_vcpu *vcpu)
+{
+	if (!vcpu->run->immediate_exit && signal_waits(vcpu))
+		return door(vcpu);
+	fake.runs++;
+	return vcpu->run->immediate_exit ? -EINTR : fake.guest(vcpu, (unsigned)(vcpu - fake.vcpu));
 }
 
 static bool hook(int fd, unsigned long request, unsigned long argument, int *result)
@@ -158,10 +202,7 @@ static bool hook(int fd, unsigned long request, unsigned long argument, int *res
 	int number;
 
 	if (request == KVM_RUN) {
-		struct fake_vcpu *vcpu = vcpu_of(fd);
-
-		fake.runs++;
-		*result = vcpu->run->immediate_exit ? -EINTR : fake.guest(vcpu, (unsigned)(vcpu - fake.vcpu));
+		*result = run(vcpu_of(fd));
 		return true;
 	}
 	number = fake.calls++;

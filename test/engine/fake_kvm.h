@@ -27,6 +27,10 @@ struct fake_vcpu {
 	struct kvm_xsave xsave;
 	struct kvm_xcrs xcrs;
 	struct kvm_lapic_state lapic;
+	/* A waiting signal ends KVM_RUN before the guest, and KVM then deals with these; 0: nothing. */
+	bool signals_open;
+	uint8_t timer_due; /* the vector */
+	uint8_t eoi_due;
 	struct kvm_msr_entry msr[FAKE_MSRS];
 	unsigned msrs;
 	uint64_t tsc_offset;
@@ -50,6 +54,7 @@ struct fake_kvm {
 	/* What it was told. */
 	int calls;
 	unsigned runs, nmis, gsi_routings, msis;
+	unsigned turned_back; /* runs that a waiting signal ended before the guest */
 	struct kvm_msi last_msi;
 	struct kvm_userspace_memory_region slot[8];
 	struct kvm_irq_routing_entry route[128];
@@ -69,5 +74,6 @@ extern struct fake_kvm fake;
 void fake_kvm_on(void);
 void fake_kvm_off(void);
 uint64_t *fake_kvm_msr(struct fake_vcpu *vcpu, uint32_t msr);
+uint32_t *fake_kvm_lapic(struct fake_vcpu *vcpu, unsigned reg); /* offset / 16 */
 
 #endif

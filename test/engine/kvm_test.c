@@ -323,16 +323,118 @@ static void test_the_deadline_timer_stands_while_the_vcpu_does(void **unused)
 	machine_end();
 }
 
+static uint64_t count_at_entry, arrived_at_entry;
+
+/* KVM's count, 1,000 ticks after the entry. */
+static int guest_count(struct fake_vcpu *vcpu, unsigned index)
+{
+	(void)index;
+	count_at_entry = *fake_kvm_lapic(vcpu, 0x39);
+	arrived_at_entry = *fake_kvm_lapic(vcpu, 0x22);
+	*fake_kvm_lapic(vcpu, 0x39) = (uint32_t)count_at_entry - 1000;
+	atomic_fetch_or(&vm.vcpu[0]->requests, VCPU_PAUSE);
+	return -EINTR;
+}
+
+static void count_make(struct x86_state *s, uint32_t mode)
+{
+	state_make(s);
+	s->apic.reg[0x32] = mode | 0xec;
+	s->apic.reg[0x38] = 2000000;
+	s->apic.reg[0x3e] = 0xb; /* by 1: ns */
+	s->apic.tsc_deadline = 0;
+	s->apic.timer_next_ns = vm_clock_ns(&vm.clock) + 1500000;
+}
+
+/* KVM's count runs on while the guest's clock and the vcpu stand. */
+static void test_a_count_goes_on_where_it_stood(void **unused)
+{
+	static const uint32_t modes[] = {0, 0x20000}; /* one-shot, periodic */
+	struct x86_state in, out;
+
+	(void)unused;
+	for (unsigned i = 0; i < 2; i++) {
+		machine_create(1);
+		fake.guest = guest_count;
+		for (unsigned j = 0; j < 100; j++)
+			irq_msi(&vm.irq, 0xfee00000, 0x41);
+		assert_int_equal(fake.irqfds, 1);
+		count_make(&in, modes[i]);
+		state_set(0, &in);
+		*fake_kvm_lapic(&fake.vcpu[0], 0x39) = 3;
+		*fake_kvm_lapic(&fake.vcpu[0], 0x22) = 0x80; /* arrived meanwhile */
+		assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+		assert_int_equal(count_at_entry, 1500000);
+		assert_int_equal(arrived_at_entry, 0x80);
+		/* No message was on its way when the page was written. */
+		assert_int_equal(fake.irqfds, 2);
+		assert_true(fake.irqfd[1].flags & KVM_IRQFD_FLAG_DEASSIGN);
+		assert_int_equal(engine_kvm.vcpu_get(vm.vcpu[0], &out), STATUS_OK);
+		assert_int_equal(out.apic.reg[0x39], 1499000);
+		assert_int_equal(out.apic.timer_next_ns - vm_clock_ns(&vm.clock), 1499000);
+		/* The clock has not stood: KVM's count is right. */
+		*fake_kvm_lapic(&fake.vcpu[0], 0x39) = 1400000;
+		atomic_store(&vm.vcpu[0]->requests, 0);
+		assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+		assert_int_equal(count_at_entry, 1400000);
+		machine_end();
+	}
+}
+
+static void test_a_count_that_is_due_is_not_set_to_nothing(void **unused)
+{
+	struct x86_state in;
+
+	(void)unused;
+	machine_create(1);
+	fake.guest = guest_count;
+	count_make(&in, 0);
+	in.apic.timer_next_ns = 0;
+	state_set(0, &in);
+	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+	assert_int_equal(count_at_entry, 50000);
+	machine_end();
+}
+
+static int guest_ends_count(struct fake_vcpu *vcpu, unsigned index)
+{
+	(void)index;
+	*fake_kvm_lapic(vcpu, 0x39) = 0;
+	vcpu->timer_due = 0xec;
+	atomic_fetch_or(&vm.vcpu[0]->requests, VCPU_PAUSE);
+	return -EINTR;
+}
+
+static void test_an_interrupt_of_the_timer_that_kvm_still_has_is_in_the_state(void **unused)
+{
+	struct x86_state in, out;
+
+	(void)unused;
+	machine_create(1);
+	fake.guest = guest_ends_count;
+	count_make(&in, 0);
+	state_set(0, &in);
+	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+	assert_int_equal(fake.runs, 1);
+	assert_true(fake.turned_back >= 1);
+	assert_int_equal(engine_kvm.vcpu_get(vm.vcpu[0], &out), STATUS_OK);
+	assert_int_equal(out.apic.reg[0x20 + 0xec / 32], 1u << 0xec % 32);
+	assert_true(out.apic.timer_next_ns == UINT64_MAX);
+	machine_end();
+}
+
 /* --- exits --- */
 
 static unsigned exits_left;
 static void (*exit_make)(struct kvm_run *run);
+static uint64_t deadline_at_pause;
 
 /* One exit of the kind that the test wants, then a pause. */
 static int guest_once(struct fake_vcpu *vcpu, unsigned index)
 {
 	(void)index;
 	if (!exits_left) {
+		deadline_at_pause = *fake_kvm_msr(vcpu, X86_MSR_TSC_DEADLINE);
 		atomic_fetch_or(&vm.vcpu[0]->requests, VCPU_PAUSE);
 		return -EINTR;
 	}
@@ -500,6 +602,7 @@ static void test_an_instruction_that_kvm_gave_up_is_executed(void **unused)
 	fake.guest = guest_once;
 	exits_left = 1;
 	exit_make = exit_emulation;
+	deadline_at_pause = 0;
 	state_make(&state);
 	state.interrupt_shadow = 0;
 	state.gpr[X86_RBX] = DEVICE_GPA + 0x20;
@@ -510,6 +613,8 @@ static void test_an_instruction_that_kvm_gave_up_is_executed(void **unused)
 	assert_int_equal(fake.vcpu[0].regs.rip, 0x1003);
 	assert_true(device.writes >= 2);
 	assert_int_equal(device.value[0] & 0xff, 0x11);
+	/* The timer went on meanwhile. */
+	assert_int_equal(deadline_at_pause, state.apic.tsc_deadline);
 	machine_end();
 }
 
@@ -560,6 +665,30 @@ static void test_an_eoi_reaches_the_ioapic(void **unused)
 	state_set(0, &state);
 	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
 	assert_int_equal(eoi_heard, 0x55);
+	machine_end();
+}
+
+static int guest_owes_eoi(struct fake_vcpu *vcpu, unsigned index)
+{
+	(void)index;
+	vcpu->eoi_due = 0x56;
+	atomic_fetch_or(&vm.vcpu[0]->requests, VCPU_PAUSE);
+	return -EINTR;
+}
+
+static void test_an_eoi_that_kvm_still_has_reaches_the_ioapic(void **unused)
+{
+	struct x86_state state;
+
+	(void)unused;
+	machine_create(1);
+	vm.irq.eoi = eoi_hear;
+	fake.guest = guest_owes_eoi;
+	state_make(&state);
+	state_set(0, &state);
+	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+	assert_int_equal(eoi_heard, 0x56);
+	assert_int_equal(fake.turned_back, 2);
 	machine_end();
 }
 
@@ -1019,6 +1148,75 @@ static void test_every_call_of_get_and_set_may_fail(void **unused)
 	machine_end();
 }
 
+/* Between a set and the end of a run: the clock, the timer, the way out. */
+static void test_every_call_of_a_run_may_fail(void **unused)
+{
+	static const uint32_t modes[] = {0x40000, 0x20000}; /* deadline, periodic */
+
+	(void)unused;
+	for (unsigned i = 0; i < 2; i++) {
+		struct x86_state in;
+		int calls = 0;
+
+		for (int at = -1; at < calls; at++) {
+			int before;
+
+			machine_create(1);
+			fake.guest = guest_once;
+			exits_left = 0;
+			if (modes[i] == 0x40000)
+				state_make(&in);
+			else
+				count_make(&in, modes[i]);
+			state_set(0, &in);
+			before = fake.calls;
+			fake.fail_at = at < 0 ? -1 : before + at;
+			assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), at < 0 ? RUN_KICKED : RUN_FAILED);
+			if (at < 0)
+				calls = fake.calls - before;
+			machine_end();
+		}
+		assert_true(calls >= 6);
+	}
+}
+
+/* A lost interrupt is said and costs nothing else; a log that cannot be had is an error. */
+static void test_calls_of_devices_and_of_the_dirty_log_may_fail(void **unused)
+{
+	uint64_t bitmap[RAM_SIZE / 4096 / 64] = {0};
+	int calls;
+
+	(void)unused;
+	machine_create(1);
+	calls = fake.calls;
+	for (unsigned i = 0; i < 100; i++)
+		irq_msi(&vm.irq, 0xfee00000, 0x41);
+	calls = fake.calls - calls;
+	machine_end();
+	for (int at = 0; at < calls; at++) {
+		machine_create(1);
+		fake.fail_at = fake.calls + at;
+		for (unsigned i = 0; i < 100; i++)
+			irq_msi(&vm.irq, 0xfee00000, 0x41);
+		fake.fail_at = -1;
+		machine_end();
+	}
+	machine_create(1);
+	for (int at = 0; at < 2; at++) {
+		fake.fail_at = fake.calls + at;
+		assert_int_equal(engine_kvm.dirty_start(&vm), STATUS_IO);
+		assert_false(vm.memory.logging);
+	}
+	fake.fail_at = -1;
+	assert_int_equal(engine_kvm.dirty_start(&vm), STATUS_OK);
+	for (int at = 0; at < 2; at++) {
+		fake.fail_at = fake.calls + at;
+		assert_int_equal(engine_kvm.dirty_collect(&vm, bitmap), STATUS_IO);
+	}
+	engine_kvm.dirty_stop(&vm);
+	machine_end();
+}
+
 /* The parts of the probe before its guest. */
 static void test_the_probe_says_what_is_missing(void **unused)
 {
@@ -1092,6 +1290,9 @@ int main(void)
 		TEST(events_go_there_and_back),
 		TEST(activities),
 		TEST(the_deadline_timer_stands_while_the_vcpu_does),
+		TEST(a_count_goes_on_where_it_stood),
+		TEST(a_count_that_is_due_is_not_set_to_nothing),
+		TEST(an_interrupt_of_the_timer_that_kvm_still_has_is_in_the_state),
 		TEST(a_string_of_ports_is_written),
 		TEST(a_port_is_read),
 		TEST(memory_is_written_in_parts_where_its_length_is_odd),
@@ -1100,6 +1301,7 @@ int main(void)
 		TEST(an_instruction_that_kvm_gave_up_is_executed),
 		TEST(an_instruction_on_the_apic_page_is_not_executed_halfway),
 		TEST(an_eoi_reaches_the_ioapic),
+		TEST(an_eoi_that_kvm_still_has_reaches_the_ioapic),
 		TEST(the_paravirtual_clock_is_ours),
 		TEST(a_kick_ends_a_run),
 		TEST(requests_become_what_kvm_knows),
@@ -1117,6 +1319,8 @@ int main(void)
 		TEST(every_vcpu_has_its_apic_id_in_cpuid),
 		TEST(every_call_may_fail_and_nothing_is_left),
 		TEST(every_call_of_get_and_set_may_fail),
+		TEST(every_call_of_a_run_may_fail),
+		TEST(calls_of_devices_and_of_the_dirty_log_may_fail),
 		TEST(the_probe_says_what_is_missing),
 		TEST(a_probe_guest_that_never_returns_is_killed_in_time),
 	};
