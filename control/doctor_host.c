@@ -271,29 +271,36 @@ static void look_memory(const struct doctor_host *host, struct doctor_finding *f
 	}
 }
 
-/* Guest RAM is shared memory, so shmem_enabled decides; `enabled` is about private memory. */
+/* Guest RAM is shared memory, about which shmem_enabled decides; under kvm it is private, where no other process serves a device: `enabled` decides. */
 static void look_huge_pages(const struct doctor_host *host, struct doctor_finding *finding)
 {
 	static const char folder[] = "/sys/kernel/mm/transparent_hugepage";
 	char shared[256], private[256], path[128];
-	const char *choice;
+	const char *choice, *alone;
 	long long pool = number_of(host, "/proc/sys/vm/nr_hugepages", "");
 
 	snprintf(path, sizeof(path), "%s/shmem_enabled", folder);
 	choice = bracketed((char *)text_of(host, shared, sizeof(shared), path));
 	snprintf(path, sizeof(path), "%s/enabled", folder);
 	fact(finding, "shared", json_string(choice));
-	fact(finding, "private", json_string(bracketed((char *)text_of(host, private, sizeof(private), path))));
+	alone = bracketed((char *)text_of(host, private, sizeof(private), path));
+	fact(finding, "private", json_string(alone));
 	fact(finding, "pool", json_integer(pool));
-	if (!*choice) {
-		found(finding, DOCTOR_NONE,
-		      "this kernel has no transparent huge pages for shared memory: guest RAM has pages of 4 KiB");
+	if (!*alone) {
+		found(finding, DOCTOR_NONE, "this kernel has no transparent huge pages: guest RAM has pages of 4 KiB");
 		next(finding, "use a kernel with CONFIG_TRANSPARENT_HUGEPAGE");
-	} else if (!strcmp(choice, "never") || !strcmp(choice, "deny")) {
-		found(finding, DOCTOR_POOR, "transparent ones are off for shared memory: guest RAM has pages of 4 KiB");
+	} else if (!strcmp(alone, "never")) {
+		found(finding, DOCTOR_POOR, "transparent ones are off: guest RAM has pages of 4 KiB");
+		next(finding, "echo madvise | sudo tee %s/enabled", folder);
+	} else if (!*choice || !strcmp(choice, "never") || !strcmp(choice, "deny")) {
+		found(finding, DOCTOR_POOR,
+		      "transparent ones: %s for private memory, which is RAM under kvm; off for shared memory, which it is "
+		      "otherwise",
+		      alone);
 		next(finding, "echo advise | sudo tee %s/shmem_enabled", folder);
 	} else {
-		found(finding, DOCTOR_GOOD, "transparent ones for shared memory: %s", choice);
+		found(finding, DOCTOR_GOOD, "transparent ones: %s for private memory (RAM under kvm), %s for shared", alone,
+		      choice);
 	}
 }
 

@@ -14,6 +14,20 @@
 #include "host/linux/linux.h"
 #include "program/run.h"
 
+/* The engine's line ends in the next step, behind the last colon or semicolon: "kvm: WHAT: REASON: NEXT STEP". */
+static void kvm_line_split(struct doctor_finding *finding, const char *line)
+{
+	const char *at = line, *end = NULL;
+
+	for (at = line; *at; at++)
+		if ((at[0] == ':' || at[0] == ';') && at[1] == ' ')
+			end = at;
+	if (finding->grade == DOCTOR_GOOD || !end)
+		end = at;
+	snprintf(finding->found, sizeof(finding->found), "%.*s", (int)(end - line), line);
+	snprintf(finding->next, sizeof(finding->next), "%s", *end ? end + 2 : "");
+}
+
 static void kvm_find(struct doctor_report *report, struct engine_finding *engine)
 {
 	struct doctor_finding *finding = doctor_finding_add(report, "kvm");
@@ -22,8 +36,7 @@ static void kvm_find(struct doctor_report *report, struct engine_finding *engine
 	engine->why.text[0] = 0;
 	engine->status = kvm_probe(&found, &engine->why);
 	finding->grade = engine->status ? DOCTOR_NONE : DOCTOR_GOOD;
-	snprintf(finding->found, sizeof(finding->found), "%s",
-		 engine->why.text + (strncmp(engine->why.text, "kvm: ", 5) ? 0 : 5)); /* the next step is in it */
+	kvm_line_split(finding, engine->why.text + (strncmp(engine->why.text, "kvm: ", 5) ? 0 : 5));
 	finding->facts = json_pack("{s:b, s:b, s:b, s:b, s:i, s:s?, s:i}", "present", found.present, "permitted", found.permitted,
 				   "interface_good", found.interface_good, "runs_64_bit_guest", found.runs, "api_version",
 				   found.api_version, "lacking", found.lacking, "elapsed_ms", (int)found.elapsed_ms);

@@ -382,7 +382,7 @@ static enum status open_failed(struct kvm_probe *found, int error, struct reason
 	if (error == ENOENT || error == ENODEV || error == ENXIO)
 		return reason_give(why, STATUS_NOT_FOUND,
 				   "kvm: no /dev/kvm: load kvm_intel or kvm_amd, and see that virtualization is on in the firmware "
-				   "(in a VM: nested)");
+				   "(in a VM, nested)");
 	found->present = true;
 	if (error == EACCES || error == EPERM)
 		return reason_give(why, STATUS_PERMISSION,

@@ -203,8 +203,12 @@ static void huge_pages_off(void **state)
 {
 	(void)state;
 	file_put("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never] deny force\n");
-	expect("huge pages", DOCTOR_POOR, "off", "shmem_enabled");
+	expect("huge pages", DOCTOR_POOR, "always for private memory, which is RAM under kvm; off for shared", "shmem_enabled");
 	file_drop("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+	expect("huge pages", DOCTOR_POOR, "off for shared", "shmem_enabled");
+	file_put("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+	expect("huge pages", DOCTOR_POOR, "transparent ones are off", "/enabled");
+	file_drop("/sys/kernel/mm/transparent_hugepage/enabled");
 	expect("huge pages", DOCTOR_NONE, "no transparent huge pages", "CONFIG_TRANSPARENT_HUGEPAGE");
 }
 
