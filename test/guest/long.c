@@ -242,22 +242,23 @@ static void application_tables(void *unused)
 	__asm__ volatile("lidt %0; ltr %1" : : "m"(pointer), "r"((uint16_t)(TSS_FIRST + 16 * *number)));
 }
 
-unsigned cpus_expected(void)
+unsigned number_told(const char *word, unsigned untold)
 {
 	const char *text;
+	unsigned i, number = 0;
 
 	if (!multiboot_info || !(*(uint32_t *)(uint64_t)multiboot_info & 4))
-		return 1;
+		return untold;
 	for (text = (const char *)(uint64_t)((uint32_t *)(uint64_t)multiboot_info)[4]; *text; text++) {
-		if (text[0] == 'c' && text[1] == 'p' && text[2] == 'u' && text[3] == 's' && text[4] == '=') {
-			unsigned number = 0;
-
-			for (text += 5; *text >= '0' && *text <= '9'; text++)
-				number = number * 10 + (unsigned)(*text - '0');
-			return number;
-		}
+		for (i = 0; word[i] && text[i] == word[i]; i++)
+			continue;
+		if (word[i])
+			continue;
+		for (text += i; *text >= '0' && *text <= '9'; text++)
+			number = number * 10 + (unsigned)(*text - '0');
+		return number;
 	}
-	return 1;
+	return untold;
 }
 
 static uint64_t spin_until_started(unsigned expected)

@@ -138,8 +138,8 @@ unsigned cpus_start(unsigned expected);
 /* Runs fn(argument) on another processor; cpu_wait until it is done. */
 void cpu_run(unsigned number, void (*fn)(void *), void *argument);
 void cpu_wait(unsigned number);
-/* How many the machine has, from the command line "cpus=N" that the runner gives. */
-unsigned cpus_expected(void);
+/* The number behind a word of the command line, such as the runner's "cpus=N". */
+unsigned number_told(const char *word, unsigned untold);
 
 static inline void interrupts_on(void)
 {

@@ -8,6 +8,7 @@
 #define ROUNDS 20000u
 
 static unsigned cpus_here;
+static unsigned handovers; /* on one processor each costs as long as a vcpu may run at a time */
 static volatile unsigned go;
 static struct {
 	volatile uint64_t plain __attribute__((aligned(64)));
@@ -140,7 +141,7 @@ static void buffer_partner(void *unused)
 	uint64_t i;
 
 	(void)unused;
-	for (i = 1; i <= 5000; i++) {
+	for (i = 1; i <= handovers; i++) {
 		while (phase < i)
 			;
 		left = 1;
@@ -163,7 +164,7 @@ static void ordering(void)
 	cpu_wait(1);
 	check_equal(disorder, 0, "a flag is never seen before the message that it announces");
 	cpu_run(1, buffer_partner, NULL);
-	for (i = 1; i <= 5000; i++) {
+	for (i = 1; i <= handovers; i++) {
 		uint64_t saw_left;
 
 		left = right = 0;
@@ -338,8 +339,9 @@ static void cross_modification(void)
 
 void guest_main(void)
 {
-	unsigned expected = cpus_expected();
+	unsigned expected = number_told("cpus=", 1);
 
+	handovers = number_told("handovers=", 5000);
 	cpus_here = cpus_start(expected);
 	check_equal(cpus_here, expected, "INIT and SIPI start every processor");
 	if (cpus_here < 2) {

@@ -43,18 +43,20 @@ has_engine() {
 	holon version --json | grep -q "\"$1\""
 }
 
-# boots WHAT ENGINE OPTION...: boots Debian's kernel from a disk on ENGINE, has it work there, and checks what it saw.
+# boots WHAT ENGINE OPTION...: boots Debian's kernel from a disk on ENGINE, has it work there, and checks what it saw. $work_first and $watch are what the guest runs
+# before and after.
 boots() {
 	boot=$1
 	engine=$2
 	shift 2
 	status=0
 	cp /images/disk.img $work/disk.img
-	script='
+	script="${work_first:-}"'
 		grep -q "/dev/root\|/dev/vda" /proc/mounts && echo "guest: root on vda"
 		echo "guest: $(grep -c ^processor /proc/cpuinfo) processors"
 		head -c 1000000 /dev/urandom >/var/data; sha256sum /var/data >/var/sum; sync; echo 3 >/proc/sys/vm/drop_caches
-		sha256sum -c -s /var/sum && echo "guest: read back"'
+		sha256sum -c -s /var/sum && echo "guest: read back"
+	'"${watch:-}"
 	timeout -k 5 300 holon run --engine "$engine" --memory "${memory:-256M}" --net none --kernel /images/vmlinuz --initrd /images/initrd.gz --disk $work/disk.img \
 		--cmdline "console=ttyS0 quiet panic=-1 root=/dev/vda holon.exec=$(echo "$script" | base64 -w0)" "$@" \
 		</dev/null >$work/console 2>$work/stderr || status=$?
