@@ -14,9 +14,10 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "backend/unix_listen.h"
 
 #define OUTPUT_SIZE 65536u
 #define INPUT_SIZE 4096u
@@ -215,38 +216,13 @@ static void port_main(void *argument)
 	output_finish(port);
 }
 
-/* A socket that nobody listens on any more is in the way. */
-static void leftover_remove(const struct sockaddr_un *address)
-{
-	struct stat stat;
-	int fd;
-
-	if (lstat(address->sun_path, &stat) || !S_ISSOCK(stat.st_mode))
-		return;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return;
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) && errno == ECONNREFUSED)
-		unlink(address->sun_path);
-	close(fd);
-}
-
 static enum status listener_open(struct port *port, const char *path, struct reason *why)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	enum status status = unix_listen(&port->listener, path, 1, "--console-port", why);
 
-	if (strlen(path) >= sizeof(address.sun_path))
-		return reason_give(why, STATUS_USAGE,
-				   "--console-port %s: a socket's path has at most %zu bytes; choose a shorter one", path,
-				   sizeof(address.sun_path) - 1);
-	strcpy(address.sun_path, path);
-	leftover_remove(&address);
-	port->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (port->listener < 0 || bind(port->listener, (struct sockaddr *)&address, sizeof(address)) || listen(port->listener, 1))
-		return reason_give(why, STATUS_USAGE, "--console-port %s: %s; name a place where a new socket can be made", path,
-				   errno == EADDRINUSE ? "something is there already" : strerror(errno));
-	strcpy(port->path, path); /* it is ours to remove */
-	return STATUS_OK;
+	if (!status)
+		strcpy(port->path, path); /* it is ours to remove */
+	return status;
 }
 
 enum status port_unix_open(struct chardev **chardev, const char *path, struct reason *why)

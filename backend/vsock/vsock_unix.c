@@ -18,9 +18,10 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "backend/unix_listen.h"
 
 #define CONNECTIONS 256u
 #define BUFFER_SIZE 65536u /* the guest's credit */
@@ -631,44 +632,16 @@ static void unix_close(struct vsock *vsock)
 	free(unix_vsock);
 }
 
-/* What a Holon that was killed left behind may go; anything else stays. */
-static void leftover_remove(const struct sockaddr_un *address)
-{
-	struct stat stat;
-	int fd;
-
-	if (lstat(address->sun_path, &stat) || !S_ISSOCK(stat.st_mode))
-		return;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return;
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) && errno == ECONNREFUSED)
-		unlink(address->sun_path);
-	close(fd);
-}
-
 static enum status listener_open(struct vsock_unix *unix_vsock, const char *path, struct reason *why)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	/* The guest's ports, up to 10 digits, are put behind it. */
-	size_t room = sizeof(address.sun_path) - sizeof("_4294967295");
+	size_t room = sizeof(unix_vsock->path) - sizeof("_4294967295");
 
 	if (strlen(path) > room)
 		return reason_give(why, STATUS_USAGE,
 				   "--vsock %s: a socket's path has at most %zu bytes here; choose a shorter one", path, room);
-	strcpy(address.sun_path, path);
 	strcpy(unix_vsock->path, path);
-	leftover_remove(&address);
-	unix_vsock->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (unix_vsock->listener >= 0 && !bind(unix_vsock->listener, (struct sockaddr *)&address, sizeof(address)) &&
-	    !listen(unix_vsock->listener, BACKLOG))
-		return STATUS_OK;
-	reason_give(why, STATUS_USAGE, "--vsock %s: %s; name a place where a new socket can be made", path,
-		    errno == EADDRINUSE ? "something is there already" : strerror(errno));
-	if (unix_vsock->listener >= 0)
-		close(unix_vsock->listener);
-	unix_vsock->listener = -1;
-	return STATUS_USAGE;
+	return unix_listen(&unix_vsock->listener, path, BACKLOG, "--vsock", why);
 }
 
 enum status vsock_unix_open(struct vsock **out, const char *path, uint64_t guest_cid, struct reason *why)

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hostile.h"
-#include "machine.h"
+#include "hostile_rings.h"
 #include "test_net.h"
 
 #include "device/virtio/virtio_net.h"
@@ -17,10 +16,6 @@
 #define PAIRS 2
 #define QUEUES (2 * PAIRS + 1)
 #define CONTROL (2 * PAIRS)
-#define QUEUE_SIZE 16
-#define RINGS 0x10000
-#define RING(queue) (RINGS + 0x1000 * (uint64_t)(queue))
-#define TABLE 0x3000
 #define HEADER 0x1000
 /* All that it offers, EVENT_IDX by a step's choice. */
 #define FEATURES (UINT64_C(0x130628baf) | UINT64_C(1) << 22)
@@ -31,44 +26,15 @@ struct bench {
 	struct vm_clock clock;
 	struct test_net net;
 	struct virtio_net *card;
-	struct driver driver;
+	struct hostile_rings rings;
 	bool entered[PAIRS];
 	uint8_t frame[NET_FRAME_MAX], got[NET_FRAME_MAX];
 };
 
 static const uint64_t places[] = {
-	HEADER,  0x2000,  0x4000,  MACHINE_SEAM - 700, MACHINE_RAM - 100, MACHINE_ROM, TABLE,  UINT64_MAX - 10,
-	RING(0), RING(1), RING(4), MACHINE_RAM,        0xc0001000,        0,           0x8000, 0x8001};
-
-static void up(struct bench *bench, uint64_t features)
-{
-	driver_attach(&bench->driver, &bench->machine, 0, DEVFN, 0xc0000000, true);
-	assert_true(driver_negotiate(&bench->driver, features));
-	for (unsigned i = 0; i < QUEUES; i++)
-		driver_queue_enable(&bench->driver, i, QUEUE_SIZE, RING(i));
-	driver_go(&bench->driver);
-}
-
-static void descriptor_put(struct bench *bench, const struct hostile_step *step)
-{
-	unsigned queue = (step->where >> 4) % QUEUES;
-	uint64_t gpa = step->size & 0xe0 ? places[step->size & 15] : step->value;
-	uint16_t flags = step->more & 0x1c0000 ? (uint16_t)(step->more >> 16 & 3) : (uint16_t)(step->more >> 16 & 7);
-	uint32_t length = step->more & 0x1000000 ? (step->more & 31) * 64 : step->more & 0x1ffff;
-
-	if (step->kind & 0x40) {
-		struct {
-			uint64_t gpa;
-			uint32_t length;
-			uint16_t flags, next;
-		} descriptor = {gpa, length, flags, step->where >> 8 & 15};
-
-		assert_int_equal(guest_memory_write(&bench->machine.memory, TABLE + 16 * (step->where & 15), &descriptor, 16),
-				 STATUS_OK);
-		return;
-	}
-	driver_descriptor(&bench->driver, queue, step->where & 15, gpa, length, flags, step->where >> 8 & 31);
-}
+	HEADER,          0x2000,          0x4000,          MACHINE_SEAM - 700, MACHINE_RAM - 100, MACHINE_ROM, HOSTILE_TABLE,
+	UINT64_MAX - 10, HOSTILE_RING(0), HOSTILE_RING(1), HOSTILE_RING(4),    MACHINE_RAM,       0xc0001000,  0,
+	0x8000,          0x8001};
 
 /* A frame to send, a buffer to receive in, or a command, that would be right but for what the step adds to it. */
 static void chain_offer(struct bench *bench, const struct hostile_step *step)
@@ -85,17 +51,19 @@ static void chain_offer(struct bench *bench, const struct hostile_step *step)
 
 	if (queue == CONTROL) {
 		assert_int_equal(guest_memory_write(&bench->machine.memory, HEADER, command, sizeof(command)), STATUS_OK);
-		driver_descriptor(&bench->driver, queue, 0, HEADER, 2 + (step->more & 15), DESC_NEXT, 1);
-		driver_descriptor(&bench->driver, queue, 1, places[step->more >> 8 & 15], 1, DESC_WRITE, 0);
-		driver_offer(&bench->driver, queue, 0);
+		driver_descriptor(&bench->rings.driver, queue, 0, HEADER, 2 + (step->more & 15), DESC_NEXT, 1);
+		driver_descriptor(&bench->rings.driver, queue, 1, places[step->more >> 8 & 15], 1, DESC_WRITE, 0);
+		driver_offer(&bench->rings.driver, queue, 0);
 	} else if (queue & 1) {
 		assert_int_equal(guest_memory_write(&bench->machine.memory, HEADER, &header, sizeof(header)), STATUS_OK);
-		driver_descriptor(&bench->driver, queue, head, HEADER, 12, DESC_NEXT, (head + 1) & 15);
-		driver_descriptor(&bench->driver, queue, (head + 1) & 15, places[step->more & 15], step->more >> 16 & 0x7ff, 0, 0);
-		driver_offer(&bench->driver, queue, (uint16_t)head);
+		driver_descriptor(&bench->rings.driver, queue, head, HEADER, 12, DESC_NEXT, (head + 1) & 15);
+		driver_descriptor(&bench->rings.driver, queue, (head + 1) & 15, places[step->more & 15], step->more >> 16 & 0x7ff,
+				  0, 0);
+		driver_offer(&bench->rings.driver, queue, (uint16_t)head);
 	} else {
-		driver_descriptor(&bench->driver, queue, head, places[step->more & 15], step->more >> 16 & 0xfff, DESC_WRITE, 0);
-		driver_offer(&bench->driver, queue, (uint16_t)head);
+		driver_descriptor(&bench->rings.driver, queue, head, places[step->more & 15], step->more >> 16 & 0xfff, DESC_WRITE,
+				  0);
+		driver_offer(&bench->rings.driver, queue, (uint16_t)head);
 	}
 }
 
@@ -141,7 +109,7 @@ static void batches_end(struct bench *bench)
 static void step_do(struct bench *bench, const struct hostile_step *step)
 {
 	struct machine *machine = &bench->machine;
-	struct driver *driver = &bench->driver;
+	struct driver *driver = &bench->rings.driver;
 	unsigned size = 1u << (step->size & 3);
 
 	switch (step->kind & 15) {
@@ -149,16 +117,17 @@ static void step_do(struct bench *bench, const struct hostile_step *step)
 	case 1: mmio_write(machine, driver->common + (step->where & 0x3fff), size, step->value); break;
 	case 2: mmio_read(machine, driver->common + (step->where & 0x3fff), size); break;
 	case 3: /* into the rings and the memory around them */
-		assert_int_equal(guest_memory_write(&machine->memory, RINGS + (step->where & 0x7ff8), &step->value, 8), STATUS_OK);
+		assert_int_equal(guest_memory_write(&machine->memory, HOSTILE_RINGS + (step->where & 0x7ff8), &step->value, 8),
+				 STATUS_OK);
 		break;
 	case 4:
-	case 5: descriptor_put(bench, step); break;
+	case 5: hostile_descriptor(&bench->rings, machine, step); break;
 	case 6: driver_offer(driver, (step->where >> 4) % QUEUES, step->where & 31); break;
 	case 7:
 		if (step->size & 3)
 			driver_status_set(driver, (uint8_t)step->where & (step->size & 4 ? 0xff : 0));
 		else if (driver_status(driver) == 0)
-			up(bench, FEATURES | (step->size & 8 ? EVENT_IDX : 0));
+			hostile_up(&bench->rings, machine, FEATURES | (step->size & 8 ? EVENT_IDX : 0));
 		break;
 	case 8: batch_toggle(bench, step->where & (PAIRS - 1)); break;
 	case 9: vm_clock_count(&bench->clock, step->more & 0xfffff); break;
@@ -175,6 +144,7 @@ static void run(const struct hostile_step *step, size_t steps)
 	struct net_header header;
 
 	machine_create(&bench.machine);
+	bench.rings = (struct hostile_rings){.devfn = DEVFN, .queues = QUEUES, .places = places};
 	assert_int_equal(vm_clock_init(&bench.clock, 1000000), STATUS_OK);
 	vm_clock_mode_set(&bench.clock, CLOCK_COUNTED);
 	test_net_create(&bench.net, PAIRS, TEST_NET_OFFLOADS);
@@ -182,14 +152,14 @@ static void run(const struct hostile_step *step, size_t steps)
 					   &bench.clock, &setup),
 			 STATUS_OK);
 	virtio_net_device(bench.card)->resume(bench.card);
-	up(&bench, FEATURES);
+	hostile_up(&bench.rings, &bench.machine, FEATURES);
 	while (steps--)
 		step_do(&bench, step++);
 	batches_end(&bench);
 	bus_check(&bench.machine.mmio);
 	/* Whatever was begun has ended: a reset is done at once, and a driver that behaves is served. */
 	virtio_net_device(bench.card)->reset(bench.card);
-	up(&bench, FEATURES);
+	hostile_up(&bench.rings, &bench.machine, FEATURES);
 	vm_clock_count(&bench.clock, 1000000000);
 	chain_offer(&bench, &(struct hostile_step){.where = 1, .more = 2 | 60 << 16});
 	assert_int_equal(test_net_take(&bench.net, 0, &header, bench.got), 60);

@@ -4,18 +4,13 @@
  */
 #include <string.h>
 
-#include "hostile.h"
-#include "machine.h"
+#include "hostile_rings.h"
 #include "test_port.h"
 
 #include "device/virtio/virtio_port.h"
 
 #define DEVFN PCI_DEVFN(3, 0)
 #define QUEUES 4
-#define QUEUE_SIZE 16
-#define RINGS 0x10000
-#define RING(queue) (RINGS + 0x1000 * (uint64_t)(queue))
-#define TABLE 0x3000
 #define CONTROL 0x1000
 #define FEATURES (UINT64_C(0x130000002))
 #define EVENT_IDX (UINT64_C(1) << 29)
@@ -25,42 +20,13 @@ struct bench {
 	struct machine machine;
 	struct test_port host;
 	struct virtio_port *port;
-	struct driver driver;
+	struct hostile_rings rings;
 };
 
 static const uint64_t places[] = {
-	CONTROL, 0x2000,  0x4000,  MACHINE_SEAM - 700, MACHINE_RAM - 100, MACHINE_ROM, TABLE,  UINT64_MAX - 10,
-	RING(0), RING(1), RING(3), MACHINE_RAM,        0xc0001000,        0,           0x8000, 0x8001};
-
-static void up(struct bench *bench, uint64_t features)
-{
-	driver_attach(&bench->driver, &bench->machine, 0, DEVFN, 0xc0000000, true);
-	assert_true(driver_negotiate(&bench->driver, features));
-	for (unsigned i = 0; i < QUEUES; i++)
-		driver_queue_enable(&bench->driver, i, QUEUE_SIZE, RING(i));
-	driver_go(&bench->driver);
-}
-
-static void descriptor_put(struct bench *bench, const struct hostile_step *step)
-{
-	unsigned queue = (step->where >> 4) % QUEUES;
-	uint64_t gpa = step->size & 0xe0 ? places[step->size & 15] : step->value;
-	uint16_t flags = step->more & 0x1c0000 ? (uint16_t)(step->more >> 16 & 3) : (uint16_t)(step->more >> 16 & 7);
-	uint32_t length = step->more & 0x1000000 ? (step->more & 31) * 64 : step->more & 0x1ffff;
-
-	if (step->kind & 0x40) {
-		struct {
-			uint64_t gpa;
-			uint32_t length;
-			uint16_t flags, next;
-		} descriptor = {gpa, length, flags, step->where >> 8 & 15};
-
-		assert_int_equal(guest_memory_write(&bench->machine.memory, TABLE + 16 * (step->where & 15), &descriptor, 16),
-				 STATUS_OK);
-		return;
-	}
-	driver_descriptor(&bench->driver, queue, step->where & 15, gpa, length, flags, step->where >> 8 & 31);
-}
+	CONTROL,         0x2000,          0x4000,          MACHINE_SEAM - 700, MACHINE_RAM - 100, MACHINE_ROM, HOSTILE_TABLE,
+	UINT64_MAX - 10, HOSTILE_RING(0), HOSTILE_RING(1), HOSTILE_RING(3),    MACHINE_RAM,       0xc0001000,  0,
+	0x8000,          0x8001};
 
 /* A chain that would be right for its queue, but for what the step adds to it. */
 static void chain_offer(struct bench *bench, const struct hostile_step *step)
@@ -73,12 +39,12 @@ static void chain_offer(struct bench *bench, const struct hostile_step *step)
 
 	if (queue == 3) {
 		assert_int_equal(guest_memory_write(&bench->machine.memory, CONTROL, &control, sizeof(control)), STATUS_OK);
-		driver_descriptor(&bench->driver, queue, head, CONTROL, step->more & 0xf0 ? 8 : step->more & 15, 0, 0);
+		driver_descriptor(&bench->rings.driver, queue, head, CONTROL, step->more & 0xf0 ? 8 : step->more & 15, 0, 0);
 	} else {
-		driver_descriptor(&bench->driver, queue, head, places[step->more & 15], step->more >> 16 & 0xfff,
+		driver_descriptor(&bench->rings.driver, queue, head, places[step->more & 15], step->more >> 16 & 0xfff,
 				  queue == 1 ? 0 : DESC_WRITE, 0);
 	}
-	driver_offer(&bench->driver, queue, (uint16_t)head);
+	driver_offer(&bench->rings.driver, queue, (uint16_t)head);
 }
 
 static void host_turn(struct bench *bench, const struct hostile_step *step)
@@ -97,7 +63,7 @@ static void host_turn(struct bench *bench, const struct hostile_step *step)
 static void step_do(struct bench *bench, const struct hostile_step *step)
 {
 	struct machine *machine = &bench->machine;
-	struct driver *driver = &bench->driver;
+	struct driver *driver = &bench->rings.driver;
 	unsigned size = 1u << (step->size & 3);
 
 	switch (step->kind & 15) {
@@ -105,16 +71,18 @@ static void step_do(struct bench *bench, const struct hostile_step *step)
 	case 1: mmio_write(machine, driver->common + (step->where & 0x3fff), size, step->value); break;
 	case 2: mmio_read(machine, driver->common + (step->where & 0x3fff), size); break;
 	case 3: /* into the rings and the memory around them */
-		assert_int_equal(guest_memory_write(&machine->memory, RINGS + (step->where & 0x7ff8), &step->value, 8), STATUS_OK);
+		assert_int_equal(guest_memory_write(&machine->memory, HOSTILE_RINGS + (step->where & 0x7ff8), &step->value, 8),
+				 STATUS_OK);
 		break;
 	case 4:
-	case 5: descriptor_put(bench, step); break;
+	case 5: hostile_descriptor(&bench->rings, machine, step); break;
 	case 6: driver_offer(driver, (step->where >> 4) % QUEUES, step->where & 31); break;
 	case 7:
 		if (step->size & 3)
 			driver_status_set(driver, (uint8_t)step->where & (step->size & 4 ? 0xff : 0));
 		else if (driver_status(driver) == 0)
-			up(bench, (FEATURES & (step->size & 4 ? ~UINT64_C(0) : ~MULTIPORT)) | (step->size & 8 ? EVENT_IDX : 0));
+			hostile_up(&bench->rings, machine,
+				   (FEATURES & (step->size & 4 ? ~UINT64_C(0) : ~MULTIPORT)) | (step->size & 8 ? EVENT_IDX : 0));
 		break;
 	case 8:
 	case 9:
@@ -129,21 +97,22 @@ static void run(const struct hostile_step *step, size_t steps)
 	uint32_t id, length;
 
 	machine_create(&bench.machine);
+	bench.rings = (struct hostile_rings){.devfn = DEVFN, .queues = QUEUES, .places = places};
 	test_port_create(&bench.host);
 	assert_int_equal(virtio_port_create(&bench.port, &bench.machine.host->root, DEVFN, &bench.machine.memory,
 					    &bench.machine.irq, &bench.host.chardev, "hostile"),
 			 STATUS_OK);
 	virtio_port_device(bench.port)->resume(bench.port);
-	up(&bench, FEATURES);
+	hostile_up(&bench.rings, &bench.machine, FEATURES);
 	while (steps--)
 		step_do(&bench, step++);
 	bus_check(&bench.machine.mmio);
 	virtio_port_device(bench.port)->reset(bench.port);
-	up(&bench, FEATURES & ~MULTIPORT);
+	hostile_up(&bench.rings, &bench.machine, FEATURES & ~MULTIPORT);
 	bench.host.room = 65536;
 	bench.host.written = 0;
 	chain_offer(&bench, &(struct hostile_step){.where = 1, .more = 2 | 60 << 16});
-	assert_true(driver_take(&bench.driver, 1, &id, &length));
+	assert_true(driver_take(&bench.rings.driver, 1, &id, &length));
 	assert_int_equal(bench.host.written, 60);
 	virtio_port_destroy(bench.port);
 	machine_destroy(&bench.machine);
