@@ -122,8 +122,13 @@ static enum status child_check(int failed, const struct launch *launch, struct r
 
 	if (read(failed, &error, sizeof(error)) != sizeof(error))
 		return STATUS_OK;
-	return reason_give(why, STATUS_UNSUPPORTED, "--share %s: virtiofsd cannot be started%s: %s%s", launch->folder,
-			   launch->own_user ? " in a user namespace" : "", strerror(error),
+	if (launch->own_user)
+		return reason_give(why, STATUS_UNSUPPORTED,
+				   "--share %s: virtiofsd cannot be started in a user namespace: %s; start the VM as root, or let "
+				   "users have namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)",
+				   launch->folder, strerror(error));
+	return reason_give(why, STATUS_UNSUPPORTED, "--share %s: virtiofsd cannot be started: %s%s", launch->folder,
+			   strerror(error),
 			   launch->readonly ? "; this host may forbid what a read-only share needs: try without ,readonly" : "");
 }
 
