@@ -74,8 +74,10 @@ struct x86_cpu {
 	bool unfinished; /* a string instruction was left with RIP on itself: counted when it is done. See x86_executed */
 	/* --- the rest --- */
 	struct x86_state s; /* canonical but for: gpr, rip (reg), status flags in rflags (flags), apic (the APIC's own) */
-	struct x86_tlb *
-		tlb_contexts; /* X86_TLB_CONTEXTS of them and one that stays empty: in use while #AC is armed, so that every access is checked */
+	/* X86_TLB_CONTEXTS of them and one that stays empty: in use while #AC is armed, so that every access is checked. `tlb_stride` bytes apart */
+	struct x86_tlb *tlb_contexts;
+	uint64_t tlb_stride;
+	bool tlb_own; /* allocated by x86_tlb_create */
 	uint16_t tlb_pcid[X86_TLB_CONTEXTS];
 	uint64_t tlb_turn, tlb_taken[X86_TLB_CONTEXTS]; /* counts changes of CR3; the turn at which a context was taken last */
 	uint8_t tlb_current;                            /* CR3's context */
@@ -111,6 +113,7 @@ struct x86_cpu {
 };
 
 /* Creation: `memory`, `platform`, `machine`, `apic*`, `model` are set by the caller before. Allocates the TLB. */
+/* Its TLB is at tlb_contexts if that is set already: zeroed memory that the caller gives and takes back. */
 enum status x86_cpu_create(struct x86_cpu *cpu) must_check;
 void x86_cpu_destroy(struct x86_cpu *cpu);
 /* Power-on or RESET state (SDM vol. 3, table 10-1); INIT keeps what INIT keeps. bsp: starts at 0xfffffff0, else waits for SIPI. */
@@ -122,6 +125,11 @@ void x86_cpu_get(const struct x86_cpu *cpu, struct x86_state *out);
 enum status x86_cpu_set(struct x86_cpu *cpu, const struct x86_state *in) must_check;
 /* After any change of CR0, CR4, EFER, CPL, segments or AC: recomputes cpl, code_size, stack_size, flat, mode; sets ATTENTION_MODE. */
 void x86_cpu_mode_changed(struct x86_cpu *cpu);
+
+static inline struct x86_tlb *x86_tlb_context(const struct x86_cpu *cpu, unsigned context)
+{
+	return (struct x86_tlb *)((uint8_t *)cpu->tlb_contexts + context * cpu->tlb_stride);
+}
 
 static inline uint64_t x86_status_to_rflags(uint16_t flags)
 {

@@ -377,7 +377,7 @@ void x86_read_bytes(struct x86_cpu *cpu, uint64_t linear, void *buffer, unsigned
 		return;
 	}
 	linear = linear_of(cpu, linear, size);
-	if (__builtin_expect(cpu->tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS], 0)) {
+	if (__builtin_expect(cpu->tlb == x86_tlb_context(cpu, X86_TLB_CONTEXTS), 0)) {
 		x86_read_check(cpu, linear, size);
 		long_alignment_check(cpu, linear, size);
 	}

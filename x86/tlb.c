@@ -85,7 +85,7 @@ void x86_tlb_jumps_flush(struct x86_cpu *cpu)
 {
 	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++)
 		for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
-			x86_tlb_jumps_flush_mode(&cpu->tlb_contexts[context], mode);
+			x86_tlb_jumps_flush_mode(x86_tlb_context(cpu, context), mode);
 }
 
 static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
@@ -102,14 +102,14 @@ void x86_tlb_jumps_flush_page(struct x86_cpu *cpu, uint64_t page)
 {
 	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++)
 		for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
-			jump_flush_page(&cpu->tlb_contexts[context].jump[mode], page);
-			jump_flush_page(&cpu->tlb_contexts[context].ret[mode], page);
+			jump_flush_page(&x86_tlb_context(cpu, context)->jump[mode], page);
+			jump_flush_page(&x86_tlb_context(cpu, context)->ret[mode], page);
 		}
 }
 
 static void context_start(struct x86_cpu *cpu, unsigned context, uint16_t pcid)
 {
-	struct x86_tlb *tlb = &cpu->tlb_contexts[context];
+	struct x86_tlb *tlb = x86_tlb_context(cpu, context);
 
 	if (cpu->tlb_pcid[context] == PCID_UNUSED) {
 		index_clear(tlb, 0, true);
@@ -120,14 +120,18 @@ static void context_start(struct x86_cpu *cpu, unsigned context, uint16_t pcid)
 
 enum status x86_tlb_create(struct x86_cpu *cpu)
 {
-	cpu->tlb_contexts = host_allocate((X86_TLB_CONTEXTS + 1) * sizeof(struct x86_tlb));
+	if (!cpu->tlb_contexts) {
+		cpu->tlb_contexts = host_allocate((X86_TLB_CONTEXTS + 1) * sizeof(struct x86_tlb));
+		cpu->tlb_stride = sizeof(struct x86_tlb);
+		cpu->tlb_own = true;
+	}
 	if (!cpu->tlb_contexts)
 		return STATUS_NO_MEMORY;
 	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
 		cpu->tlb_pcid[context] = PCID_UNUSED;
 	context_start(cpu, 0, 0);
-	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], 0, true);
-	index_clear(&cpu->tlb_contexts[X86_TLB_CONTEXTS], 1, true);
+	index_clear(x86_tlb_context(cpu, X86_TLB_CONTEXTS), 0, true);
+	index_clear(x86_tlb_context(cpu, X86_TLB_CONTEXTS), 1, true);
 	cpu->tlb_current = 0;
 	cpu->tlb_turn = 0;
 	cpu->tlb = cpu->tlb_contexts;
@@ -136,9 +140,10 @@ enum status x86_tlb_create(struct x86_cpu *cpu)
 
 void x86_tlb_destroy(struct x86_cpu *cpu)
 {
-	if (cpu->tlb_contexts)
+	if (cpu->tlb_own)
 		host_free(cpu->tlb_contexts, (X86_TLB_CONTEXTS + 1) * sizeof(struct x86_tlb));
 	cpu->tlb_contexts = 0;
+	cpu->tlb_own = false;
 	cpu->tlb = 0;
 }
 
@@ -146,7 +151,7 @@ void x86_tlb_select(struct x86_cpu *cpu)
 {
 	bool armed = cpu->cpl == 3 && (cpu->s.cr0 & X86_CR0_AM) && (cpu->s.rflags & X86_FLAG_AC);
 
-	cpu->tlb = &cpu->tlb_contexts[armed ? X86_TLB_CONTEXTS : cpu->tlb_current];
+	cpu->tlb = x86_tlb_context(cpu, armed ? X86_TLB_CONTEXTS : cpu->tlb_current);
 }
 
 static void context_flush(struct x86_tlb *tlb, bool global)
@@ -175,7 +180,7 @@ void x86_tlb_flush_all(struct x86_cpu *cpu)
 	dropped(cpu, X86_DROP_ALL, 0);
 	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
 		if (cpu->tlb_pcid[context] != PCID_UNUSED)
-			context_flush(&cpu->tlb_contexts[context], true);
+			context_flush(x86_tlb_context(cpu, context), true);
 }
 
 void x86_tlb_flush_context(struct x86_cpu *cpu, unsigned context)
@@ -183,7 +188,7 @@ void x86_tlb_flush_context(struct x86_cpu *cpu, unsigned context)
 	if (cpu->tlb_pcid[context] == PCID_UNUSED)
 		return;
 	dropped(cpu, X86_DROP_PCID, cpu->tlb_pcid[context]);
-	context_flush(&cpu->tlb_contexts[context], false);
+	context_flush(x86_tlb_context(cpu, context), false);
 }
 
 void x86_tlb_pkru_written(struct x86_cpu *cpu)
@@ -257,7 +262,7 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 
 	dropped(cpu, X86_DROP_PAGE, gva);
 	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++) {
-		struct x86_tlb *tlb = &cpu->tlb_contexts[context];
+		struct x86_tlb *tlb = x86_tlb_context(cpu, context);
 
 		if (cpu->tlb_pcid[context] == PCID_UNUSED)
 			continue;
@@ -295,7 +300,7 @@ void x86_tlb_protect_page(struct x86_cpu *cpu, const uint8_t *hva)
 	dropped(cpu, X86_DROP_WRITES, (uintptr_t)hva);
 	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
 		if (cpu->tlb_pcid[context] != PCID_UNUSED)
-			write_entries_drop(&cpu->tlb_contexts[context], hva);
+			write_entries_drop(x86_tlb_context(cpu, context), hva);
 }
 
 void x86_tlb_protect_all(struct x86_cpu *cpu)
@@ -322,7 +327,7 @@ void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep)
 	}
 	if (!keep) {
 		dropped(cpu, X86_DROP_PCID, pcid);
-		context_flush(&cpu->tlb_contexts[context], false);
+		context_flush(x86_tlb_context(cpu, context), false);
 	}
 	cpu->tlb_current = (uint8_t)context;
 	cpu->tlb_taken[context] = ++cpu->tlb_turn;
@@ -371,7 +376,7 @@ void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, bool
 {
 	struct x86_tlb *tlb = cpu->tlb;
 
-	if (tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS])
+	if (tlb == x86_tlb_context(cpu, X86_TLB_CONTEXTS))
 		return;
 	index_use(tlb, tlb->nonglobal, linear, translation);
 	if (write && writable) {
@@ -391,7 +396,7 @@ void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva
 	uint64_t old;
 	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
 
-	if (tlb == &cpu->tlb_contexts[X86_TLB_CONTEXTS])
+	if (tlb == x86_tlb_context(cpu, X86_TLB_CONTEXTS))
 		return;
 	index_use(tlb, user ? tlb->nonglobal : tlb->nonglobal_fetch, linear, translation);
 	old = tlb->fetch[user].tag[index];

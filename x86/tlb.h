@@ -62,7 +62,7 @@ struct x86_tlb_copy {
 };
 #define X86_TLB_COPY_MASK (~UINT64_C(0xfff) | 7)
 
-#define X86_TLB_ENGINE 5056 /* bytes of the engine's own, reached from one base register with the arrays */
+#define X86_TLB_ENGINE 1536 /* bytes of the engine's own, reached from one base register with the arrays */
 
 struct x86_tlb {
 	struct x86_tlb_copy stack[X86_TLB_MODES][2]; /* for reads, for writes */

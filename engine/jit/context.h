@@ -41,8 +41,14 @@ enum jit_exit {
 #define JIT_SITE(offset, size, undone) ((uint32_t)(offset) | ((uint32_t)(size)-1) << 13 | (uint32_t)(undone) << 22)
 
 #define JIT_GROUP_SLOTS 4
-#define JIT_REGIONS 256
-#define JIT_REGION_MASK (UINT64_C(0xff) << 40)
+
+/* Windows (window.h): guest addresses in blocks of 1 GiB, and where a context's guard has a page for each, from the TLB and from RSP. */
+#define JIT_BLOCK_SHIFT 30
+#define JIT_GUARD_BLOCKS 64                         /* that may be open at once */
+#define JIT_GUARD_MASK (UINT64_C(0x3fffffff) << 18) /* bits 30-47 choose the page, the 12 below them a byte of it */
+#define JIT_GUARD_SIZE (UINT64_C(3) << 29)          /* CPL 0's is half of it behind CPL 3's: neither opens what lies in both */
+#define JIT_GUARD_OF(user) ((user) ? -(INT64_C(3) << 29) : -(INT64_C(1) << 30))
+#define JIT_GUARD(user) ((int32_t)(JIT_GUARD_OF(user) - (int64_t)offsetof(struct x86_tlb, engine)))
 
 struct jit_context {
 	/* Flag-free constants for PEXT. */
@@ -53,8 +59,8 @@ struct jit_context {
 	uint64_t code_base;     /* guest-virtual address of the page that runs */
 	uint64_t r11, r14, r15; /* the guest's */
 	uint64_t fs_base, gs_base;
-	uint64_t vector_out;  /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
-	uint64_t region_mask; /* bits 40-47 */
+	uint64_t vector_out; /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
+	uint64_t guard_mask; /* JIT_GUARD_MASK */
 	uint64_t group[JIT_GROUP_SLOTS]; /* addends */
 	/* thunks: call [rsp + x] */
 	void (*fill_read)(void);
@@ -92,8 +98,10 @@ struct jit_context {
 	uint64_t canonical, not_canonical; /* bits 47-63; 1-16 */
 	uint16_t jump_key[2];       /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
 	uint64_t window_version[2]; /* of the windows that `distance` is for */
-	uint64_t trap_address;      /* of a page fault; 0: another trap */
-	uint64_t distance[2][JIT_REGIONS]; /* from guest-virtual to host addresses, a region of 1 TiB (window.h): at CPL 0 and 3 */
+	uint64_t distance[2];       /* from guest-virtual to host addresses (window.h): at CPL 0 and 3 */
+	uint32_t open[2][JIT_GUARD_BLOCKS]; /* blocks whose page of the guard can be read */
+	unsigned opens[2];
+	uint64_t trap_address; /* of a page fault; 0: another trap */
 };
 _Static_assert(sizeof(struct jit_context) <= X86_TLB_ENGINE, "the TLB reserves this much");
 

@@ -100,6 +100,14 @@ void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, int32_t dis
 	emit_address(e, to, base, HOST_NONE, 0, disp);
 }
 
+void emit_load_byte(struct emitter *e, unsigned to, unsigned index, int32_t disp)
+{
+	emit8(e, rex(false, to, index, HOST_RSP));
+	emit8(e, 0x0f);
+	emit8(e, 0xb6);
+	emit_address(e, to, HOST_RSP, index, 0, disp);
+}
+
 void emit_call(struct emitter *e, int32_t disp)
 {
 	emit8(e, 0xff);

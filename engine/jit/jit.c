@@ -20,7 +20,7 @@ static void interrupt(struct jit_vcpu *self, uint32_t why)
 {
 	x86_attention(&self->cpu, why);
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++) {
-		struct jit_context *context = jit_context(&self->cpu.tlb_contexts[i]);
+		struct jit_context *context = jit_context(x86_tlb_context(&self->cpu, i));
 
 		__atomic_store_n(&context->return_mask, 0, __ATOMIC_RELEASE);
 		__atomic_store_n(&context->jump_mask, 0, __ATOMIC_SEQ_CST);
@@ -112,7 +112,7 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 
 	*context = (struct jit_context){
 		.page_mask = PAGE_MASK,
-		.region_mask = JIT_REGION_MASK,
+		.guard_mask = JIT_GUARD_MASK,
 		.high_mask = HIGH_MASK,
 		.jump_mask = X86_JUMP_MASK,
 		.vector_out = 1,
@@ -163,9 +163,9 @@ static void jit_vcpu_destroy(struct vcpu *vcpu)
 		return;
 	if (self->cache.code.execute)
 		host_trap_range_remove(self->cache.code.execute);
-	windows_destroy(&self->windows);
 	jit_cache_destroy(&self->cache);
 	x86_cpu_destroy(&self->cpu);
+	windows_destroy(&self->windows);
 	host_free(self, sizeof(*self));
 	vcpu->engine = 0;
 }
@@ -193,6 +193,7 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	self->cpu.machine = vcpu;
 	self->cpu.model = vm->cpu_model;
 	self->cpu.engine = self;
+	windows_create(&self->windows, &self->cpu, vm->config->jit_window, vm->vcpus);
 	if (x86_cpu_create(&self->cpu) != STATUS_OK || jit_cache_create(&self->cache, cache_size(vm)) != STATUS_OK)
 		goto no_memory;
 	if (host_trap_redirect_add(self->cache.code.execute, self->cache.code.execute + self->cache.code.size, jit_thunk_trap,
@@ -206,8 +207,7 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	self->translation.counted = vm->config->stats_path || vm->config->deterministic;
 	self->translation.limited = vm->config->deterministic;
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
-		context_init(self, &self->cpu.tlb_contexts[i]);
-	windows_create(&self->windows, &self->cpu, vm->config->jit_window, vm->vcpus);
+		context_init(self, x86_tlb_context(&self->cpu, i));
 	x86_code_pages_cpu_add(&self->vm->pages, &self->cpu);
 	return STATUS_OK;
 no_memory:

@@ -50,7 +50,7 @@ static const void *target_find(struct jit_context *context, const struct arrival
 
 	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed) || to->rflags & (X86_FLAG_TF | X86_FLAG_VM) ||
 	    cpu->s.dr7 & 0xff || cpu->s.interrupt_shadow || cpu->s.pending_debug || cpu->s.nmi_masked ||
-	    cpu->tlb != &cpu->tlb_contexts[cpu->tlb_current])
+	    cpu->tlb != x86_tlb_context(cpu, cpu->tlb_current))
 		return 0;
 	/* An interrupt waited for IF. */
 	if (cpu->event_waiting && to->rflags & X86_FLAG_IF)

@@ -184,12 +184,14 @@ bool operand_windowed(const struct translation *t, const struct x86_insn *insn)
 	       !(insn->row->traits & X86_X87);
 }
 
-/* RCX = the distance to host addresses of the region where the host register `base` points (window.h). What is not there traps. */
+/* RCX = the distance to host addresses, if the window has the block where `base`, a host register, points. What it does not have traps. */
 static void window_distance(struct translation *t, unsigned base)
 {
-	emit_pext(&t->e, HOST_RCX, base, JIT_OFFSET(region_mask));
-	emit_memory(&t->e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3,
-		    JIT_OFFSET(distance) + (t->mode == X86_MODE_USER ? (int32_t)(JIT_REGIONS * sizeof(uint64_t)) : 0));
+	bool user = t->mode == X86_MODE_USER;
+
+	emit_pext(&t->e, HOST_RCX, base, JIT_OFFSET(guard_mask));
+	emit_load_byte(&t->e, HOST_RCX, HOST_RCX, JIT_GUARD(user));
+	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(distance) + (user ? (int32_t)sizeof(uint64_t) : 0));
 	t->traps_here = true;
 }
 
@@ -245,13 +247,16 @@ static void group_addend(struct translation *t, unsigned base)
 	int32_t slot = JIT_OFFSET(group) + group->slot * 8;
 
 	t->traps_here = true;
+	if (operand_windowed(t, &t->insn[t->index]))
+		slot = JIT_OFFSET(distance) + (t->mode == X86_MODE_USER ? (int32_t)sizeof(uint64_t) : 0);
 	if (group->checked) {
 		emit_load(&t->e, HOST_RCX, HOST_RSP, slot);
 		return;
 	}
 	group->checked = true;
 	checked(t, base, (int32_t)(group->low - plan->moved), (unsigned)(group->high - group->low), group->write, JIT_SITE_GROUP);
-	emit_store(&t->e, HOST_RCX, HOST_RSP, slot);
+	if (!operand_windowed(t, &t->insn[t->index]))
+		emit_store(&t->e, HOST_RCX, HOST_RSP, slot);
 }
 
 struct place operand_place_at(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write)

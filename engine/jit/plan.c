@@ -13,8 +13,8 @@
 #include "engine/jit/translate.h"
 
 #define SPAN 256 /* bytes; a group of them crosses a page one time in sixteen at worst */
-/* In a window a group is about a region (window.h), for reads and writes alike. This leaves room for displacements. */
-#define WINDOW_SPAN (INT64_C(1) << 30)
+/* In a window a group is about a block (window.h), for reads and writes alike. With a displacement this stays in what lies around the block. */
+#define WINDOW_SPAN (INT64_C(1) << 24)
 
 static bool windowed(const struct translation *t)
 {
@@ -262,7 +262,9 @@ void plan_groups(struct translation *t)
 
 		if (t->plan[i].group < 0)
 			continue;
-		if (group->slot < 0 && group->members > 1 && slots < JIT_GROUP_SLOTS)
+		if (windowed(t)) /* needs no slot */
+			group->slot = group->members > 1 ? 0 : -1;
+		else if (group->slot < 0 && group->members > 1 && slots < JIT_GROUP_SLOTS)
 			group->slot = (int8_t)slots++;
 		if (group->slot < 0)
 			t->plan[i].group = -1;

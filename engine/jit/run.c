@@ -339,7 +339,7 @@ static void tsc_set(struct jit_vcpu *self)
 		    (int64_t)(host_tsc() - clock->tsc_base) < TSC_SETTLED;
 
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++) {
-		struct jit_context *context = jit_context(&self->cpu.tlb_contexts[i]);
+		struct jit_context *context = jit_context(x86_tlb_context(&self->cpu, i));
 
 		context->tsc_slow = slow;
 		context->tsc_offset = clock->stopped_tsc - clock->tsc_base;

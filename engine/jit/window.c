@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * window.c - keeps windows (window.h): their spaces, what is dropped, faults, who gets one. Their pages: window_page.c.
+ * window.c - keeps windows (window.h): their places, what is dropped, faults, who gets one. Their pages: window_page.c.
  *
  * All of it runs on the vcpu's thread, in windows_fault's case inside a signal that translated code has raised, when that thread holds no lock; drops of
  * write permission also come while it stands still.
@@ -9,8 +9,12 @@
 
 #define ROOT_CHANGES 0x60 /* A and D: the processor sets them */
 
-#define SPACES_LEAST 4
-#define SPACES_ALL 96   /* of all vcpus */
+#define PLACES 48 /* how many to try for a window */
+#define PLACE_STEP (BLOCK_SIZE + 2 * GUARD)
+#define PLACE_MANY (INT64_C(1) << 40) /* so much room for it: anywhere; less: from one end */
+#define HOST_SIZE ((INT64_C(1) << 47) - 4096)
+#define STACK_ABOVE (UINT64_C(4) << 20) /* RSP may rise by this in a program */
+
 #define PAGES_ALL 24000 /* each takes two of the host's mappings at worst; Linux allows 65,530 */
 
 /* ns: what things cost, and how much there may be of it */
@@ -43,7 +47,7 @@ static bool runs_now(const struct x86_cpu *cpu, const struct window_owner *owner
 /* Is code of that privilege ever windowed? */
 static bool eligible(const struct x86_cpu *cpu, unsigned cpl)
 {
-	return cpu->code_size == 8 && cpu->tlb != &cpu->tlb_contexts[X86_TLB_CONTEXTS] &&
+	return cpu->code_size == 8 && cpu->tlb != x86_tlb_context(cpu, X86_TLB_CONTEXTS) &&
 	       (cpl == 3 || (cpl == 0 && cpu->s.cr4 & X86_CR4_SMAP));
 }
 
@@ -68,12 +72,22 @@ static struct window *window_find(struct windows *windows)
 	return (struct window *)window_of(windows, windows->cpu->cpl);
 }
 
+static void places_release(struct window *window, unsigned blocks)
+{
+	for (unsigned i = 0; i < blocks; i++) {
+		uint8_t *begin;
+		uint64_t size;
+
+		window_page_range(window, i, &begin, &size);
+		host_view_release(begin, size);
+	}
+}
+
 static void window_free(struct windows *windows, struct window *window)
 {
 	window_page_forget(windows, window);
-	for (unsigned i = 0; i < window->regions; i++)
-		windows->space_used &= ~(UINT32_C(1) << window->region[i].space);
-	window->regions = 0;
+	places_release(window, window->blocks);
+	window->blocks = 0;
 	window->used = false;
 	window->version = ++windows->version;
 	windows->used--;
@@ -128,7 +142,7 @@ static bool window_start(struct windows *windows)
 	if (!window->page || !window->hash)
 		return false;
 	window->used = true;
-	window->stale = window->own_stale = window->resting = false;
+	window->stale = window->own_stale = window->resting = window->impossible = false;
 	window->owner = owner_now(windows->cpu);
 	window->busy = window->filled = window->refused = window->checked = 0;
 	window->version = ++windows->version;
@@ -137,39 +151,98 @@ static bool window_start(struct windows *windows)
 	return true;
 }
 
-/* The entries of the top page table above a region, as CR3 is now. */
-static void roots_read(const struct x86_cpu *cpu, unsigned region, uint64_t root[2])
+/* The entry of the top page table above a block, as CR3 is now. */
+static uint64_t root_of(const struct x86_cpu *cpu, uint32_t number)
 {
 	const uint64_t *table = (const uint64_t *)guest_memory_at(cpu->memory, address_space(cpu), GUEST_PAGE_SIZE);
 	unsigned shift = cpu->s.cr4 & X86_CR4_LA57 ? 48 : 39;
 
-	for (unsigned i = 0; i < 2; i++)
-		root[i] = table ? __atomic_load_n(&table[(region_begin(region) + i * REGION_SIZE / 2) >> shift & 511],
-						  __ATOMIC_RELAXED) &
-					  ~(uint64_t)ROOT_CHANGES
-				: 0;
+	if (!table)
+		return 0;
+	return __atomic_load_n(&table[(uint64_t)block_begin(number) >> shift & 511], __ATOMIC_RELAXED) & ~(uint64_t)ROOT_CHANGES;
 }
 
-/* A space for the region; another window's if there is none left. */
-static bool region_add(struct windows *windows, struct window *window, unsigned region)
+static bool place_reserve(const struct window *window, unsigned i)
 {
-	unsigned space = 1;
+	uint8_t *begin;
+	uint64_t size;
 
-	if (window->regions == WINDOW_REGIONS)
-		return false;
-	for (;;) {
-		for (space = 1; space < windows->spaces && windows->space_used >> space & 1; space++)
-			;
-		if (space < windows->spaces)
-			break;
-		if (!window_evict(windows, window))
+	window_page_range(window, i, &begin, &size);
+	return size && host_view_reserve_at(begin, size) == STATUS_OK;
+}
+
+/* All blocks at this distance, or none. */
+static bool places_reserve(struct window *window, int64_t distance)
+{
+	window->distance = distance;
+	for (unsigned i = 0; i < window->blocks; i++)
+		if (!place_reserve(window, i)) {
+			places_release(window, i);
 			return false;
+		}
+	return true;
+}
+
+/* The window's blocks, which have no places, get them. Programs at the addresses that a linker chose have little room: their stack is just below the end. */
+static bool places_find(const struct windows *windows, struct window *window)
+{
+	int64_t low = INT64_MAX, high = INT64_MIN, first, last, distance;
+	uint64_t random = host_time_ns() * UINT64_C(0x9e3779b97f4a7c15);
+
+	for (unsigned i = 0; i < window->blocks; i++) {
+		int64_t begin = block_begin(window->block[i].number), end = begin + (int64_t)BLOCK_SIZE;
+		uint64_t rsp = windows->cpu->reg[X86_RSP] + STACK_ABOVE;
+
+		if (block_of(rsp) == window->block[i].number)
+			end = (int64_t)((rsp + LARGE_PAGE) & ~(LARGE_PAGE - 1));
+		low = begin < low ? begin : low;
+		high = end > high ? end : high;
 	}
-	windows->space_used |= UINT32_C(1) << space;
-	roots_read(windows->cpu, region, window->region[window->regions].root);
-	window->region[window->regions].region = (uint8_t)region;
-	window->region[window->regions++].space = (uint8_t)space;
+	if (high - low > HOST_SIZE)
+		return false;
+	first = -low;
+	last = (HOST_SIZE - high) & ~(int64_t)(LARGE_PAGE - 1);
+	for (unsigned i = 0; i < PLACES; i++) {
+		distance = first + (int64_t)(last - first > PLACE_MANY ? (random >> 1) % (uint64_t)(last - first) : i * PLACE_STEP);
+		distance &= ~(int64_t)(LARGE_PAGE - 1);
+		if (distance > last)
+			break;
+		if (places_reserve(window, distance))
+			return true;
+		random = (random ^ random >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+	}
+	return false;
+}
+
+/* The window has no blocks any more, and gets none. */
+static bool give_up(struct windows *windows, struct window *window)
+{
+	window->blocks = 0;
+	window->impossible = true;
 	window->version = ++windows->version;
+	return false;
+}
+
+static bool block_add(struct windows *windows, struct window *window, uint32_t number)
+{
+	unsigned last = window->blocks;
+
+	if (last == WINDOW_BLOCKS || window->impossible)
+		return false;
+	window->block[last].number = number;
+	window->block[last].root = root_of(windows->cpu, number);
+	window->blocks++;
+	window->version = ++windows->version;
+	if (last && place_reserve(window, last))
+		return true;
+	/* Elsewhere, with all of them. */
+	window->blocks = last;
+	window_page_forget(windows, window);
+	places_release(window, last);
+	window->blocks = last + 1;
+	while (!places_find(windows, window))
+		if (!window_evict(windows, window))
+			return give_up(windows, window);
 	return true;
 }
 
@@ -242,14 +315,11 @@ static void dropped(struct x86_cpu *cpu, enum x86_drop what, uint64_t which)
 /* CPL 0 is in another address space than it was. */
 static void kernel_moved(struct windows *windows, struct window *window)
 {
-	uint64_t root[2];
+	for (unsigned i = 0; i < window->blocks; i++) {
+		uint64_t root = root_of(windows->cpu, window->block[i].number);
 
-	for (unsigned i = 0; i < window->regions; i++) {
-		roots_read(windows->cpu, window->region[i].region, root);
-		window->own_stale |=
-			!(root[0] | root[1]) || root[0] != window->region[i].root[0] || root[1] != window->region[i].root[1];
-		window->region[i].root[0] = root[0];
-		window->region[i].root[1] = root[1];
+		window->own_stale |= !root || root != window->block[i].root;
+		window->block[i].root = root;
 	}
 	window->owner = owner_now(windows->cpu);
 }
@@ -279,14 +349,58 @@ static void window_refresh(struct windows *windows, struct window *window)
 
 /* --- for translated code --- */
 
-static void distances_set(const struct windows *windows, const struct window *window, struct jit_context *context, bool user)
+static uint8_t *guard_page(struct jit_context *context, bool user, uint32_t number)
 {
-	for (unsigned i = 0; i < JIT_REGIONS; i++)
-		context->distance[user][i] = (uint64_t)(uintptr_t)space_at(windows, 0) - region_begin(i);
-	for (unsigned i = 0; i < window->regions; i++)
-		context->distance[user][window->region[i].region] =
-			(uint64_t)(uintptr_t)space_at(windows, window->region[i].space) - region_begin(window->region[i].region);
-	context->window_version[user] = window->version;
+	struct x86_tlb *tlb = (struct x86_tlb *)((uint8_t *)context - offsetof(struct x86_tlb, engine));
+
+	return (uint8_t *)tlb + JIT_GUARD_OF(user) + (uint64_t)number * GUEST_PAGE_SIZE;
+}
+
+static bool opened(const struct jit_context *context, bool user, uint32_t number)
+{
+	for (unsigned i = 0; i < context->opens[user]; i++)
+		if (context->open[user][i] == number)
+			return true;
+	return false;
+}
+
+static bool has(const struct window *window, uint32_t number)
+{
+	for (unsigned i = 0; i < window->blocks; i++)
+		if (window->block[i].number == number)
+			return true;
+	return false;
+}
+
+/* The context's guard lets pass what the window has. false: the host has no room for that, and it lets nothing pass. */
+static bool guard_set(struct window *window, struct jit_context *context, bool user)
+{
+	bool done = true;
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < context->opens[user]; i++) {
+		uint32_t number = context->open[user][i];
+
+		if (has(window, number))
+			context->open[user][kept++] = number;
+		else
+			done &= host_view_memory(guard_page(context, user, number), GUEST_PAGE_SIZE, false, false) == STATUS_OK;
+	}
+	context->opens[user] = kept;
+	for (unsigned i = 0; i < window->blocks && done; i++) {
+		uint32_t number = window->block[i].number;
+
+		if (opened(context, user, number))
+			continue;
+		done = host_view_memory(guard_page(context, user, number), GUEST_PAGE_SIZE, true, false) == STATUS_OK;
+		context->open[user][context->opens[user]++] = number;
+	}
+	if (done)
+		return true;
+	context->opens[0] = context->opens[1] = 0;
+	context->window_version[0] = context->window_version[1] = 0;
+	bug_on(host_view_hide(guard_page(context, true, 0), JIT_GUARD_SIZE) != STATUS_OK);
+	return false;
 }
 
 /* Does something have to be done before it is entered? */
@@ -300,12 +414,12 @@ enum window_state windows_state(const struct windows *windows, const struct jit_
 {
 	const struct window *window;
 
-	if (!windows->spaces || !(windows->used || windows->policy == JIT_WINDOW_ALWAYS) || !eligible(windows->cpu, cpl))
+	if (!windows->memory || !(windows->used || windows->policy == JIT_WINDOW_ALWAYS) || !eligible(windows->cpu, cpl))
 		return WINDOW_NONE;
 	window = window_of(windows, cpl);
 	if (!window)
 		return windows->policy == JIT_WINDOW_ALWAYS ? WINDOW_LATER : WINDOW_NONE;
-	if (window->resting && windows->policy != JIT_WINDOW_ALWAYS)
+	if (window->impossible || (window->resting && windows->policy != JIT_WINDOW_ALWAYS))
 		return WINDOW_NONE;
 	return unready(windows, window, context, cpl == 3) ? WINDOW_LATER : WINDOW_READY;
 }
@@ -317,7 +431,7 @@ enum window_state windows_use(struct windows *windows, struct jit_context *conte
 
 	if (!window && windows->policy == JIT_WINDOW_ALWAYS && window_start(windows))
 		window = window_find(windows);
-	if (!window)
+	if (!window || window->impossible)
 		return WINDOW_NONE;
 	if (!user && !runs_now(windows->cpu, &window->owner))
 		kernel_moved(windows, window);
@@ -325,8 +439,12 @@ enum window_state windows_use(struct windows *windows, struct jit_context *conte
 		window_refresh(windows, window);
 	windows->changed[user] = false;
 	window->last_use = windows->tick;
-	if (context->window_version[user] != window->version)
-		distances_set(windows, window, context, user);
+	if (context->window_version[user] != window->version) {
+		if (!guard_set(window, context, user))
+			return WINDOW_NONE;
+		context->distance[user] = (uint64_t)window->distance;
+		context->window_version[user] = window->version;
+	}
 	return WINDOW_READY;
 }
 
@@ -335,7 +453,8 @@ static bool fill(struct windows *windows, struct window *window, uint64_t gva, b
 	struct window_page page, *old;
 	unsigned flagged;
 
-	if (!window_page_find(windows, window, gva, write ? X86_WRITE : X86_READ, &page, &flagged)) {
+	if (!window_page_find(windows, window, gva, write ? X86_WRITE : X86_READ, &page, &flagged) ||
+	    !window_page_place(window, page.gva) || !window_page_place(window, page.gva + page.size - 1)) {
 		window->refused++;
 		charged(window);
 		return false;
@@ -364,18 +483,14 @@ static bool fill(struct windows *windows, struct window *window, uint64_t gva, b
 
 bool windows_fault(struct windows *windows, uint64_t address, bool write)
 {
-	uint64_t at = address - (uint64_t)(uintptr_t)windows->view, offset = at % STRIDE - GUARD;
 	struct window *window = window_find(windows);
+	uint64_t gva;
 
-	if (!windows->spaces || at >= windows->spaces * STRIDE || offset >= REGION_SIZE || !window)
+	/* What rests is left by the way. */
+	if (!window || window->impossible || (window->resting && windows->policy != JIT_WINDOW_ALWAYS))
 		return false;
-	/* It is left by the way. */
-	if (window->resting && windows->policy != JIT_WINDOW_ALWAYS)
-		return false;
-	for (unsigned i = 0; i < window->regions; i++)
-		if (window->region[i].space == at / STRIDE)
-			return fill(windows, window, region_begin(window->region[i].region) + offset, write);
-	return false;
+	gva = address - (uint64_t)window->distance;
+	return window_page_place(window, gva) == (uint8_t *)(uintptr_t)address && fill(windows, window, gva, write);
 }
 
 bool windows_extend(struct windows *windows, uint64_t address, const struct x86_insn *insn)
@@ -386,7 +501,8 @@ bool windows_extend(struct windows *windows, uint64_t address, const struct x86_
 	unsigned candidates = 0;
 	bool added = false;
 
-	if (!window || address - (uint64_t)(uintptr_t)windows->view >= STRIDE)
+	if (!window || window->impossible ||
+	    window_page_place(window, address - (uint64_t)window->distance) == (uint8_t *)(uintptr_t)address)
 		return false;
 	window->refused++;
 	charged(window);
@@ -408,10 +524,10 @@ bool windows_extend(struct windows *windows, uint64_t address, const struct x86_
 		struct window_page page;
 		unsigned flagged;
 
-		if (gva != region_begin(region_of(gva)) + (gva & (REGION_SIZE - 1)) || window_page_place(windows, window, gva) ||
+		if (gva != (uint64_t)block_begin(block_of(gva)) + (gva & (BLOCK_SIZE - 1)) || has(window, block_of(gva)) ||
 		    !window_page_find(windows, window, gva, X86_PROBE, &page, &flagged))
 			continue;
-		added |= region_add(windows, window, region_of(gva));
+		added |= block_add(windows, window, block_of(gva));
 	}
 	return added;
 }
@@ -441,7 +557,7 @@ void windows_tick(struct windows *windows)
 	struct window *window;
 	uint64_t now, passed;
 
-	if (!windows->spaces)
+	if (!windows->memory)
 		return;
 	now = host_time_ns();
 	passed = now - windows->tick < TICK_MOST ? now - windows->tick : TICK_MOST;
@@ -463,14 +579,23 @@ void windows_tick(struct windows *windows)
 
 /* --- creation --- */
 
+#define TLB_SIZE ((sizeof(struct x86_tlb) + GUEST_PAGE_SIZE - 1) & ~(uint64_t)(GUEST_PAGE_SIZE - 1))
+#define CONTEXT_STRIDE (JIT_GUARD_SIZE + TLB_SIZE)
+#define CONTEXTS_SIZE ((X86_TLB_CONTEXTS + 1) * CONTEXT_STRIDE)
+
 void windows_create(struct windows *windows, struct x86_cpu *cpu, enum jit_window policy, unsigned vcpus)
 {
-	unsigned spaces = SPACES_ALL / vcpus < WINDOW_SPACES ? SPACES_ALL / vcpus : WINDOW_SPACES;
-
 	*windows = (struct windows){.cpu = cpu, .policy = policy, .pages_max = PAGES_ALL / vcpus};
-	if (policy == JIT_WINDOW_NEVER || spaces < SPACES_LEAST || host_view_reserve(&windows->view, spaces * STRIDE) != STATUS_OK)
+	if (policy == JIT_WINDOW_NEVER || host_view_reserve(&windows->memory, CONTEXTS_SIZE) != STATUS_OK)
 		return;
-	windows->spaces = spaces;
+	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
+		if (host_view_memory(windows->memory + i * CONTEXT_STRIDE + JIT_GUARD_SIZE, TLB_SIZE, true, true) != STATUS_OK) {
+			host_view_release(windows->memory, CONTEXTS_SIZE);
+			windows->memory = 0;
+			return;
+		}
+	cpu->tlb_contexts = (struct x86_tlb *)(windows->memory + JIT_GUARD_SIZE);
+	cpu->tlb_stride = CONTEXT_STRIDE;
 	cpu->dropped = dropped;
 }
 
@@ -479,13 +604,15 @@ void windows_destroy(struct windows *windows)
 	for (unsigned i = 0; i < WINDOWS; i++) {
 		struct window *window = &windows->window[i];
 
+		if (window->used)
+			places_release(window, window->blocks);
 		if (window->page)
 			host_free(window->page, WINDOW_PAGES * sizeof(*window->page));
 		if (window->hash)
 			host_free(window->hash, WINDOW_HASH * sizeof(*window->hash));
 	}
-	if (windows->spaces)
-		host_view_release(windows->view, windows->spaces * STRIDE);
+	if (windows->memory)
+		host_view_release(windows->memory, CONTEXTS_SIZE);
 	if (windows->cpu)
 		windows->cpu->dropped = 0;
 	*windows = (struct windows){0};

@@ -2,21 +2,30 @@
 /*
  * window.h - the host's MMU as the TLB of busy guest programs.
  *
- * A window is a view of one guest address space as its CPL 3 sees it, or of what CPL 0 sees with SMAP. The guest's RAM is mapped a second time, page by page as faults ask for it, at a
- * fixed distance from its guest-virtual addresses, one distance a region of 1 TiB. Translated code then needs no check: the region of the base register
- * gives the distance (operand.c), and what may not be accessed is not mapped. So a load, store or jump reaches what the guest's page tables
- * allow, as with the soft TLB; whatever makes that one drop an entry makes the window drop its page.
+ * A window is a view of one guest address space as its CPL 3 sees it, or of what CPL 0 sees with SMAP. The guest's RAM is mapped a second time, page by
+ * page as faults ask for it, at one fixed distance from its guest-virtual addresses. What may not be accessed is not mapped, so a load or store reaches what
+ * the guest's page tables allow, as with the soft TLB; whatever makes that one drop an entry makes the window drop its page.
  *
- * A fill costs a signal and a mapping, some 20 us, a soft one a hundredth of that; an access costs two instructions, a soft check seven. So a window is
- * for a program that has been busy for a while, and is taken from it again when it costs too much.
+ * Not all guest addresses can be shown: Holon's own memory is in the same address space. So a window consists of blocks of 1 GiB, each of which has its
+ * place in the host, with nothing on either side of it, to itself. For each context and privilege there is a guard: one page of address space
+ * a block, that can be read if the window has the block, and else traps. Translated code reads a byte of the page of the base register's block (operand.c)
+ * and then makes the access, which needs nothing of what was read and waits for none of it:
+ *
+ *         pext  rcx, rdi, [rsp + guard_mask]
+ *         movzx ecx, byte [rsp + rcx + guard]
+ *         mov   rcx, [rsp + distance]
+ *         add   rax, [rdi + rcx + 24]
+ *
+ * A fill costs a signal and a mapping, some 20 us, a soft one a hundredth of that; an access costs three instructions and no time of its own, a soft check seven
+ * and what its loads take. So a window is for a program that has been busy for a while, and rests when it costs too much.
  *
  * CPL 0's window serves all address spaces. Pages that are not global stay when CR3 changes if the entries of the new top page table are the
  * same, for then so are all tables below: as with any TLB, what changes there is seen after a flush.
  *
- * Why no address escapes. The host address is base + distance + displacement, where distance is that of the region that bits 40-47 of the base
- * name. Each region's space has 4 GiB of nothing on either side, more than any displacement, and regions that have no space share
- * one in which nothing is ever mapped. Where the base is not canonical, the sum is not either: bits 48-63 of the distance and the base do
- * not cancel out, and adding a displacement to the lower 48 bits does not carry that far.
+ * Why no address escapes. The host address is base + distance + displacement. The guard names a block by bits 30-47 of the base. If bits 48-63 are
+ * what they are in the block's addresses, base + distance lies in the block's place, and displacements reach less far (operand_far, WINDOW_SPAN)
+ * than there is nothing around it (GUARD), or else beyond the addresses that a program can have. If they are not, the sum is a multiple of 2^48 away
+ * from that place, and no program has such an address.
  */
 #ifndef HOLON_JIT_WINDOW_H
 #define HOLON_JIT_WINDOW_H
@@ -26,10 +35,9 @@
 #include "engine/jit/context.h"
 #include "x86/cpu.h"
 
-#define WINDOWS 5         /* a vcpu; the first is CPL 0's */
-#define WINDOW_SPACES 24  /* a vcpu, at most; the host has room for some 120 */
-#define WINDOW_REGIONS 8  /* a window */
-#define WINDOW_PAGES 8192 /* a window */
+#define WINDOWS 5                      /* a vcpu; the first is CPL 0's */
+#define WINDOW_BLOCKS JIT_GUARD_BLOCKS /* a window */
+#define WINDOW_PAGES 8192              /* a window */
 #define WINDOW_DROPS 32
 #define WINDOW_CANDIDATES 8
 
@@ -50,20 +58,22 @@ struct window_owner {
 struct window {
 	struct window_owner owner; /* in CPL 0's case the last one */
 	bool used;
-	bool stale;     /* no page is known to be right any more, */
-	bool own_stale; /* or none that is not global */
-	bool resting;   /* has cost too much of late: its program runs without it */
+	bool stale;       /* no page is known to be right any more, */
+	bool own_stale;   /* or none that is not global */
+	bool resting;     /* has cost too much of late: its program runs without it */
+	bool impossible;  /* there was no place for it: its program runs without it */
+	int64_t distance; /* if it has blocks: their places' from their addresses */
 	struct {
-		uint8_t region, space;
-		uint64_t root[2]; /* CPL 0's: the entries of the top page table that it is under */
-	} region[WINDOW_REGIONS];
-	unsigned regions;
+		uint32_t number; /* bits 30-47 of its addresses */
+		uint64_t root;   /* CPL 0's: the entry of the top page table that it is under */
+	} block[WINDOW_BLOCKS];
+	unsigned blocks;
 	struct window_page *page;
 	uint16_t *hash; /* page number + 1, by gva */
 	unsigned pages, gone;
 	uint64_t drop[WINDOW_DROPS]; /* addresses of pages that may be wrong; more than fit: stale */
 	unsigned drops;
-	uint64_t version;                  /* stepped when its regions change; no two windows' are alike */
+	uint64_t version;                  /* stepped when its blocks change; no two windows' are alike */
 	uint64_t busy;                     /* ns that its program has run */
 	uint64_t filled, refused, checked; /* faults that showed a page, those that did not, pages looked up again */
 	uint64_t last_use;
@@ -78,9 +88,7 @@ struct window_candidate {
 struct windows {
 	struct x86_cpu *cpu;
 	enum jit_window policy;
-	uint8_t *view;   /* the address space of all spaces */
-	unsigned spaces; /* 0: there are no windows. Space 0 stays empty */
-	uint32_t space_used;
+	uint8_t *memory;    /* the vcpu's TLB, a guard before each context; NULL: there are no windows */
 	unsigned pages_max; /* all windows' together: the host counts mappings */
 	struct window window[WINDOWS];
 	unsigned used;
@@ -91,18 +99,19 @@ struct windows {
 	uint64_t version, tick;
 };
 
-/* cpu: whose `dropped` they become. vcpus: how many share the host's address space. Without room there are no windows: no error. */
+/* Before x86_cpu_create: cpu's TLB gets its place. vcpus: how many share the host's address space. Without room there are no windows: no error. */
 void windows_create(struct windows *windows, struct x86_cpu *cpu, enum jit_window policy, unsigned vcpus);
+/* After x86_cpu_destroy. */
 void windows_destroy(struct windows *windows);
 
 /* For the code that `context` runs next at `cpl`: LATER: windows_use has to be called first, at that CPL. */
 enum window_state { WINDOW_NONE, WINDOW_READY, WINDOW_LATER };
 enum window_state windows_state(const struct windows *windows, const struct jit_context *context, unsigned cpl);
-/* What was dropped goes, the context's distances are made right. Uses vector registers. */
+/* What was dropped goes, the context's guard and distance are made right. Uses vector registers. */
 enum window_state windows_use(struct windows *windows, struct jit_context *context);
 /* In the signal: a page fault of windowed code at a host address. true: the page is there now. */
 bool windows_fault(struct windows *windows, uint64_t address, bool write);
-/* Windowed code trapped at `address` where no region has a space; RIP is on the instruction. true: its region has one now. */
+/* Windowed code trapped at `address`, of a guard or around a block; RIP is on the instruction. true: the window has the block that it needed now. */
 bool windows_extend(struct windows *windows, uint64_t address, const struct x86_insn *insn);
 /* Whenever the vcpu is interrupted. */
 void windows_tick(struct windows *windows);

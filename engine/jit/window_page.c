@@ -42,12 +42,35 @@ struct window_page *window_page_large(const struct window *window, uint64_t gva)
 	return window_page_at(window, gva & ~(LARGE_PAGE - 1), LARGE_PAGE);
 }
 
-uint8_t *window_page_place(const struct windows *windows, const struct window *window, uint64_t gva)
+/* A Linux program's addresses. */
+#define HOST_FIRST 0x10000
+#define HOST_END ((INT64_C(1) << 47) - 4096)
+
+uint8_t *window_page_place(const struct window *window, uint64_t gva)
 {
-	for (unsigned i = 0; i < window->regions; i++)
-		if (window->region[i].region == region_of(gva))
-			return space_at(windows, window->region[i].space) + (gva & (REGION_SIZE - 1));
+	int64_t at = (int64_t)(gva + (uint64_t)window->distance);
+
+	for (unsigned i = 0; i < window->blocks; i++)
+		if (window->block[i].number == block_of(gva))
+			return at >= HOST_FIRST && at < HOST_END ? (uint8_t *)(uintptr_t)at : 0;
 	return 0;
+}
+
+void window_page_range(const struct window *window, unsigned i, uint8_t **begin, uint64_t *size)
+{
+	uint32_t number = window->block[i].number;
+	int64_t first = block_begin(number) + window->distance - (int64_t)GUARD, last = first + (int64_t)(BLOCK_SIZE + 2 * GUARD);
+
+	for (unsigned other = 0; other < i; other++) {
+		if (window->block[other].number + 1 == number)
+			first += (int64_t)(2 * GUARD);
+		if (window->block[other].number == number + 1)
+			last -= (int64_t)(2 * GUARD);
+	}
+	first = first < HOST_FIRST ? HOST_FIRST : first;
+	last = last > HOST_END ? HOST_END : last;
+	*begin = (uint8_t *)(uintptr_t)first;
+	*size = first < last ? (uint64_t)(last - first) : 0;
 }
 
 static void list_empty(struct window *window)
@@ -58,12 +81,31 @@ static void list_empty(struct window *window)
 	window->stale = window->own_stale = false;
 }
 
-/* To cut a mapping takes another one, which the host may not have; to hide the whole view takes none. */
+static bool blocks_hide(const struct window *window)
+{
+	bool done = true;
+
+	for (unsigned i = 0; i < window->blocks && window->pages; i++) {
+		uint8_t *begin;
+		uint64_t size;
+
+		window_page_range(window, i, &begin, &size);
+		done &= host_view_hide(begin, size) == STATUS_OK;
+	}
+	return done;
+}
+
+/* To cut a mapping takes another one, which the host may not have; when all that was reserved is hidden, some must become free. */
 static void all_forget(struct windows *windows)
 {
-	enum status status = host_view_hide(windows->view, windows->spaces * STRIDE);
+	bool done;
 
-	bug_on(status != STATUS_OK);
+	for (unsigned round = 0; round < 2; round++) {
+		done = true;
+		for (unsigned i = 0; i < WINDOWS; i++)
+			done &= !windows->window[i].used || blocks_hide(&windows->window[i]);
+	}
+	bug_on(!done);
 	for (unsigned i = 0; i < WINDOWS; i++)
 		list_empty(&windows->window[i]);
 }
@@ -71,17 +113,15 @@ static void all_forget(struct windows *windows)
 /* All pages go. */
 void window_page_forget(struct windows *windows, struct window *window)
 {
-	for (unsigned i = 0; i < window->regions && window->pages; i++)
-		if (host_view_hide(space_at(windows, window->region[i].space) - GUARD, STRIDE) != STATUS_OK) {
-			all_forget(windows);
-			return;
-		}
-	list_empty(window);
+	if (blocks_hide(window))
+		list_empty(window);
+	else
+		all_forget(windows);
 }
 
 void window_page_hide(struct windows *windows, struct window *window, struct window_page *page)
 {
-	if (host_view_hide(window_page_place(windows, window, page->gva), page->size) != STATUS_OK) {
+	if (host_view_hide(window_page_place(window, page->gva), page->size) != STATUS_OK) {
 		window_page_forget(windows, window);
 		return;
 	}
@@ -94,8 +134,7 @@ void window_page_hide_part(struct windows *windows, struct window *window, struc
 {
 	if (page->size == GUEST_PAGE_SIZE)
 		window_page_hide(windows, window, page);
-	else if (host_view_hide(window_page_place(windows, window, page->gva + (uint64_t)(ram - page->ram)), GUEST_PAGE_SIZE) !=
-		 STATUS_OK)
+	else if (host_view_hide(window_page_place(window, page->gva + (uint64_t)(ram - page->ram)), GUEST_PAGE_SIZE) != STATUS_OK)
 		window_page_forget(windows, window);
 }
 
@@ -178,7 +217,7 @@ void window_page_check(struct windows *windows, struct window *window, struct wi
 bool window_page_show(struct windows *windows, struct window *window, struct window_page *page, unsigned flagged)
 {
 	const struct guest_memory *memory = windows->cpu->memory;
-	uint8_t *place = window_page_place(windows, window, page->gva);
+	uint8_t *place = window_page_place(window, page->gva);
 	uint64_t number = guest_memory_page(memory, page->ram);
 
 	if (host_view_show(place, page->ram, page->size, page->writable) != STATUS_OK) {

@@ -10,10 +10,8 @@
 #include "engine/jit/window.h"
 #include "x86/memory.h"
 
-#define REGION_SHIFT 40
-#define REGION_SIZE (UINT64_C(1) << REGION_SHIFT)
-#define GUARD (UINT64_C(4) << 30)
-#define STRIDE (REGION_SIZE + 2 * GUARD)
+#define BLOCK_SIZE (UINT64_C(1) << JIT_BLOCK_SHIFT)
+#define GUARD (UINT64_C(64) << 20) /* nothing, on either side of a block */
 #define WINDOW_HASH (WINDOW_PAGES * 2)
 #define LARGE_PAGE (UINT64_C(2) << 20)
 #define KERNEL 0 /* the number of CPL 0's window */
@@ -23,20 +21,15 @@ static inline bool is_kernel(const struct windows *windows, const struct window 
 	return window == &windows->window[KERNEL];
 }
 
-static inline unsigned region_of(uint64_t gva)
+static inline uint32_t block_of(uint64_t gva)
 {
-	return (unsigned)(gva >> REGION_SHIFT) & (JIT_REGIONS - 1);
+	return (uint32_t)(gva >> JIT_BLOCK_SHIFT) & 0x3ffff;
 }
 
-/* Where a region begins, in canonical form. */
-static inline uint64_t region_begin(unsigned region)
+/* Where a block begins, in canonical form. */
+static inline int64_t block_begin(uint32_t number)
 {
-	return (uint64_t)((int64_t)((uint64_t)region << (64 - 8)) >> (64 - 8 - REGION_SHIFT));
-}
-
-static inline uint8_t *space_at(const struct windows *windows, unsigned space)
-{
-	return windows->view + space * STRIDE + GUARD;
+	return (int64_t)((uint64_t)number << 46) >> 16;
 }
 
 /* The list, in which a page stays at its place until _compact and _forget: the mapping that begins at gva and has that size, or NULL. */
@@ -44,8 +37,10 @@ struct window_page *window_page_at(const struct window *window, uint64_t gva, ui
 /* The mappings that have gva in them: a small one may lie over a part of a large one. */
 struct window_page *window_page_small(const struct window *window, uint64_t gva);
 struct window_page *window_page_large(const struct window *window, uint64_t gva);
-/* Where gva lies in the view; NULL: its region has no space. */
-uint8_t *window_page_place(const struct windows *windows, const struct window *window, uint64_t gva);
+/* Where gva lies in the host; NULL: the window does not have its block, or there the host cannot have it. */
+uint8_t *window_page_place(const struct window *window, uint64_t gva);
+/* The host addresses that block i has for itself, when those before it have theirs. */
+void window_page_range(const struct window *window, unsigned i, uint8_t **begin, uint64_t *size);
 /* The list has room. */
 struct window_page *window_page_add(struct window *window, const struct window_page *page);
 /* Makes room in the list. */

@@ -61,16 +61,39 @@ static bool source_find(const uint8_t *ram, uint64_t size, int *fd, uint64_t *of
 #define VIEWS_POSSIBLE true
 #endif
 
-enum status host_view_reserve(uint8_t **base, uint64_t size)
+static uint8_t *reserve(uint8_t *at, uint64_t size, int flags)
 {
 	void *memory =
-		VIEWS_POSSIBLE ? mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) : MAP_FAILED;
+		VIEWS_POSSIBLE ? mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0) : MAP_FAILED;
 
-	*base = memory == MAP_FAILED ? NULL : memory;
-	if (!*base)
-		return STATUS_UNSUPPORTED;
-	madvise(*base, size, MADV_DONTDUMP);
-	return STATUS_OK;
+	if (memory == MAP_FAILED)
+		return NULL;
+	madvise(memory, size, MADV_DONTDUMP);
+	return memory;
+}
+
+enum status host_view_reserve(uint8_t **base, uint64_t size)
+{
+	*base = reserve(NULL, size, 0);
+	return *base ? STATUS_OK : STATUS_UNSUPPORTED;
+}
+
+enum status host_view_reserve_at(uint8_t *base, uint64_t size)
+{
+	uint8_t *memory = reserve(base, size, MAP_FIXED_NOREPLACE);
+
+	if (memory && memory != base) { /* Linux before 4.17 */
+		munmap(memory, size);
+		memory = NULL;
+	}
+	return memory ? STATUS_OK : STATUS_UNSUPPORTED;
+}
+
+enum status host_view_memory(uint8_t *at, uint64_t size, bool readable, bool writable)
+{
+	int protection = (readable ? PROT_READ : 0) | (writable ? PROT_WRITE : 0);
+
+	return mprotect(at, size, protection) ? STATUS_NO_MEMORY : STATUS_OK;
 }
 
 void host_view_release(uint8_t *base, uint64_t size)

@@ -361,6 +361,17 @@ enum status host_view_reserve(uint8_t **base, __attribute__((unused)) uint64_t s
 	return STATUS_UNSUPPORTED;
 }
 
+enum status host_view_reserve_at(__attribute__((unused)) uint8_t *base, __attribute__((unused)) uint64_t size)
+{
+	return STATUS_UNSUPPORTED;
+}
+
+enum status host_view_memory(__attribute__((unused)) uint8_t *at, __attribute__((unused)) uint64_t size,
+			     __attribute__((unused)) bool readable, __attribute__((unused)) bool writable)
+{
+	return STATUS_UNSUPPORTED;
+}
+
 void host_view_release(__attribute__((unused)) uint8_t *base, __attribute__((unused)) uint64_t size)
 {
 }

@@ -48,6 +48,10 @@ void host_ram_discard(uint8_t *ram, size_t size);
  * all that was reserved at once cannot fail. Any thread.
  */
 enum status host_view_reserve(uint8_t **base, uint64_t size) must_check;
+/* The same at one place: STATUS_UNSUPPORTED if there is something. */
+enum status host_view_reserve_at(uint8_t *base, uint64_t size) must_check;
+/* A part of what was reserved, where no RAM is shown, becomes memory of its own, zeroed when it is first touched; or nothing again. */
+enum status host_view_memory(uint8_t *at, uint64_t size, bool readable, bool writable) must_check;
 void host_view_release(uint8_t *base, uint64_t size);
 enum status host_view_show(uint8_t *at, const uint8_t *ram, uint64_t size, bool writable) must_check;
 enum status host_view_hide(uint8_t *at, uint64_t size) must_check;
