@@ -59,13 +59,13 @@ struct jit_context {
 	uint64_t code_base;     /* guest-virtual address of the page that runs */
 	uint64_t r11, r14, r15; /* the guest's */
 	uint64_t fs_base, gs_base;
-	uint64_t vector_out; /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
-	uint64_t guard_mask; /* JIT_GUARD_MASK */
+	uint64_t vector_out;  /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
+	uint64_t guard_mask;  /* JIT_GUARD_MASK */
+	uint64_t distance[2]; /* from guest-virtual to host addresses (window.h): at CPL 0 and 3 */
+	/* --- 112: less is hot --- */
 	uint64_t group[JIT_GROUP_SLOTS]; /* addends */
 	/* thunks: call [rsp + x] */
-	void (*fill_read)(void);
-	/* --- 128 --- */
-	void (*fill_write)(void), (*handler)(void);
+	void (*fill_read)(void), (*fill_write)(void), (*handler)(void);
 	void (*fill_stack[X86_TLB_MODES][2])(void); /* for reads, for writes */
 	void (*jump_fill)(void), (*return_fill)(void), (*vector_load)(void), (*handler_end)(void);
 	void (*exit_link)(void), (*exit_poll)(void);
@@ -98,7 +98,6 @@ struct jit_context {
 	uint64_t canonical, not_canonical; /* bits 47-63; 1-16 */
 	uint16_t jump_key[2];       /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
 	uint64_t window_version[2]; /* of the windows that `distance` is for */
-	uint64_t distance[2];       /* from guest-virtual to host addresses (window.h): at CPL 0 and 3 */
 	uint32_t open[2][JIT_GUARD_BLOCKS]; /* blocks whose page of the guard can be read */
 	unsigned opens[2];
 	uint64_t trap_address; /* of a page fault; 0: another trap */

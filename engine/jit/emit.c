@@ -26,6 +26,11 @@ void emit_address(struct emitter *e, unsigned reg, unsigned base, unsigned index
 		emit32(e, (uint32_t)disp);
 }
 
+static void written(struct emitter *e, unsigned reg)
+{
+	e->distance &= reg != HOST_RCX;
+}
+
 static unsigned rex(bool wide, unsigned reg, unsigned index, unsigned base)
 {
 	return 0x40 | (unsigned)wide << 3 | (reg != HOST_NONE ? reg >> 3 & 1 : 0) << 2 |
@@ -37,6 +42,8 @@ void emit_memory(struct emitter *e, bool wide, unsigned opcode, unsigned reg, un
 {
 	unsigned prefix = rex(wide, reg, index, base);
 
+	if (opcode == EMIT_LOAD || opcode == EMIT_LEA)
+		written(e, reg);
 	if (prefix != 0x40)
 		emit8(e, prefix);
 	emit8(e, opcode);
@@ -47,6 +54,7 @@ void emit_move(struct emitter *e, unsigned to, unsigned from)
 {
 	if (to == from)
 		return;
+	written(e, to);
 	emit8(e, rex(true, from, HOST_NONE, to));
 	emit8(e, 0x89);
 	emit8(e, 0xc0 | (from & 7) << 3 | (to & 7));
@@ -54,6 +62,7 @@ void emit_move(struct emitter *e, unsigned to, unsigned from)
 
 void emit_move_imm(struct emitter *e, unsigned to, uint64_t value)
 {
+	written(e, to);
 	if (value == (uint32_t)value) {
 		if (to >= 8)
 			emit8(e, 0x41);
@@ -74,6 +83,7 @@ void emit_move_imm(struct emitter *e, unsigned to, uint64_t value)
 /* VEX.LZ.pp.0F38.W1 F5 /r: pext (F3) or pdep (F2) to, from(vvvv), [rsp + disp] */
 static void emit_bits(struct emitter *e, enum x86_mandatory pp, unsigned to, unsigned from, int32_t disp)
 {
+	written(e, to);
 	emit8(e, 0xc4);
 	emit8(e, (~to >> 3 & 1) << 7 | 0x60 | 2);
 	emit8(e, 0x80 | (~from & 15) << 3 | pp);
@@ -94,6 +104,7 @@ void emit_and(struct emitter *e, unsigned reg, int32_t disp)
 
 void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, int32_t disp, unsigned size)
 {
+	written(e, to);
 	emit8(e, rex(false, to, HOST_NONE, base));
 	emit8(e, 0x0f);
 	emit8(e, size == 1 ? 0xb6 : 0xb7);
@@ -102,7 +113,11 @@ void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, int32_t dis
 
 void emit_load_byte(struct emitter *e, unsigned to, unsigned index, int32_t disp)
 {
-	emit8(e, rex(false, to, index, HOST_RSP));
+	unsigned prefix = rex(false, to, index, HOST_RSP);
+
+	written(e, to);
+	if (prefix != 0x40)
+		emit8(e, prefix);
 	emit8(e, 0x0f);
 	emit8(e, 0xb6);
 	emit_address(e, to, HOST_RSP, index, 0, disp);
@@ -110,6 +125,7 @@ void emit_load_byte(struct emitter *e, unsigned to, unsigned index, int32_t disp
 
 void emit_call(struct emitter *e, int32_t disp)
 {
+	e->distance = false;
 	emit8(e, 0xff);
 	emit_address(e, 2, HOST_RSP, HOST_NONE, 0, disp);
 }

@@ -35,6 +35,7 @@ enum host_register {
 
 struct emitter {
 	uint8_t *p; /* in the writable mapping */
+	bool distance; /* RCX holds a window's distance (operand.c): what is emitted by these functions and writes RCX makes it false */
 };
 
 static inline void emit8(struct emitter *e, unsigned byte)

@@ -304,8 +304,8 @@ void find_group_link(struct jit_vcpu *self, const uint32_t *site, const struct j
 {
 	struct jit_cache *cache = &self->cache;
 	const struct jit_block *source = jit_cache_block_at(cache, (const uint8_t *)site);
-	struct emitter e = {cache->code.write + ((const uint8_t *)site - cache->code.execute) -
-			    EMIT_CALL_BYTES(JIT_OFFSET(fill_read))};
+	struct emitter e = {.p = cache->code.write + ((const uint8_t *)site - cache->code.execute) -
+				 EMIT_CALL_BYTES(JIT_OFFSET(fill_read))};
 
 	/* Counted instructions must be uncounted on the way. */
 	if (self->translation.counted || !source || source->page != careful->page || source->generation != careful->generation ||

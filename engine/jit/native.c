@@ -68,8 +68,10 @@ void translate_trap_site(struct translation *t)
 		(struct jit_trap_site){(uint16_t)(t->e.p - t->code), (uint16_t)t->offset, (uint16_t)(t->count - t->index)};
 }
 
+/* The host's RCX may be one of the operands. ModRM.reg may be a part of the opcode that looks like it: no harm. */
 static void emit_native(struct translation *t, const struct x86_insn *insn, const struct emit_operands *operands, bool traps)
 {
+	t->e.distance &= operands->reg != HOST_RCX && operands->rm != HOST_RCX && operands->vvvv != HOST_RCX && !operands->high;
 	emit_guest(&t->e, insn, operands, jit_form_immediate(insn));
 	if (traps)
 		translate_trap_site(t);
@@ -270,8 +272,10 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 			operand_load(t, operands.rm, insn->rm);
 	}
 	emit_native(t, insn, &operands, true);
-	if (row->implicit & X86_IMPLICIT_RCX_WRITTEN)
+	if (row->implicit & X86_IMPLICIT_RCX_WRITTEN) {
+		t->e.distance = false;
 		operand_store(t, X86_RCX, HOST_RCX);
+	}
 	if (reg_gpr && operand_pinned(insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_WRITTEN)
 		operand_store(t, insn->reg, operands.reg);
 	if (rm_gpr && operand_pinned(insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_WRITTEN)

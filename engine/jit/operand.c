@@ -184,14 +184,22 @@ bool operand_windowed(const struct translation *t, const struct x86_insn *insn)
 	       !(insn->row->traits & X86_X87);
 }
 
+static void distance_load(struct translation *t)
+{
+	if (t->e.distance)
+		return;
+	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(distance) + (t->mode == X86_MODE_USER ? (int32_t)sizeof(uint64_t) : 0));
+	t->e.distance = true;
+}
+
 /* RCX = the distance to host addresses, if the window has the block where `base`, a host register, points. What it does not have traps. */
 static void window_distance(struct translation *t, unsigned base)
 {
-	bool user = t->mode == X86_MODE_USER;
+	unsigned scratch = base == HOST_R14 ? HOST_RCX : HOST_R14;
 
-	emit_pext(&t->e, HOST_RCX, base, JIT_OFFSET(guard_mask));
-	emit_load_byte(&t->e, HOST_RCX, HOST_RCX, JIT_GUARD(user));
-	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(distance) + (user ? (int32_t)sizeof(uint64_t) : 0));
+	emit_pext(&t->e, scratch, base, JIT_OFFSET(guard_mask));
+	emit_load_byte(&t->e, scratch, scratch, JIT_GUARD(t->mode == X86_MODE_USER));
+	distance_load(t);
 	t->traps_here = true;
 }
 
@@ -247,10 +255,11 @@ static void group_addend(struct translation *t, unsigned base)
 	int32_t slot = JIT_OFFSET(group) + group->slot * 8;
 
 	t->traps_here = true;
-	if (operand_windowed(t, &t->insn[t->index]))
-		slot = JIT_OFFSET(distance) + (t->mode == X86_MODE_USER ? (int32_t)sizeof(uint64_t) : 0);
 	if (group->checked) {
-		emit_load(&t->e, HOST_RCX, HOST_RSP, slot);
+		if (operand_windowed(t, &t->insn[t->index]))
+			distance_load(t);
+		else
+			emit_load(&t->e, HOST_RCX, HOST_RSP, slot);
 		return;
 	}
 	group->checked = true;
@@ -286,6 +295,12 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 			emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(code_base));
 			window_distance(t, HOST_R14);
 			return (struct place){HOST_R14, HOST_RCX, insn->disp + (int32_t)t->next};
+		}
+		if (insn->base == X86_NO_REG && insn->index == X86_NO_REG && insn->segment >= X86_FS && insn->address_size == 8 &&
+		    !operand_far(insn->disp)) {
+			emit_load(&t->e, HOST_R14, HOST_RSP, insn->segment == X86_FS ? JIT_OFFSET(fs_base) : JIT_OFFSET(gs_base));
+			window_distance(t, HOST_R14);
+			return (struct place){HOST_R14, HOST_RCX, insn->disp};
 		}
 		operand_address(t, insn);
 		window_distance(t, HOST_R14);

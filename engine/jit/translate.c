@@ -101,11 +101,19 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 		translate_handler(t, insn, ends);
 		return;
 	}
-	if (translate_system(t, insn) || translate_repeat(t, insn) || (ends ? translate_branch(t, insn) : does_nothing(insn)))
+	if (translate_system(t, insn) || translate_repeat(t, insn)) {
+		t->e.distance = false;
 		return;
-	if (!ends && (translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn) ||
-		      translate_x87(t, insn) || translate_bit(t, insn) || translate_short_increment(t, insn)))
+	}
+	/* What these write is known (emit.h). */
+	if (ends ? translate_branch(t, insn)
+		 : does_nothing(insn) || translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn))
 		return;
+	t->e.distance = false;
+	if (!ends && (translate_x87(t, insn) || translate_bit(t, insn) || translate_short_increment(t, insn))) {
+		t->e.distance = false;
+		return;
+	}
 	translate_handler(t, insn, ends);
 }
 
@@ -212,6 +220,7 @@ static void emit_instructions(struct translation *t)
 	plan_groups(t);
 	t->traps = t->stubs = 0;
 	t->vector_ready = t->x87_ready = t->x87_based = t->unreachable = false;
+	t->e.distance = false;
 	t->begin = t->e.p = t->cache->code.write + t->cache->used;
 	t->index = 0;
 	t->offset = t->next = t->start;
