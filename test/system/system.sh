@@ -19,6 +19,7 @@ cleanup() {
 	local pid
 
 	for pid in "${pids[@]}"; do
+		pkill -KILL -P "$pid" 2>/dev/null # what `timeout` runs
 		kill -9 "$pid" 2>/dev/null
 	done
 	rm -rf "$work"
