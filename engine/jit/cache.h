@@ -58,6 +58,7 @@ struct jit_trap_site {
 	uint16_t host_end;
 	uint16_t offset;
 	uint16_t undone; /* instructions of the block from this one on */
+	int16_t stack;   /* what RSP has still to be moved by there (stack.c) */
 };
 
 struct jit_cache {

@@ -64,8 +64,8 @@ void translate_trap_site(struct translation *t)
 	/* One an instruction, at the end of what may trap. */
 	if (t->traps && t->trap[t->traps - 1].offset == t->offset)
 		t->traps--;
-	t->trap[t->traps++] =
-		(struct jit_trap_site){(uint16_t)(t->e.p - t->code), (uint16_t)t->offset, (uint16_t)(t->count - t->index)};
+	t->trap[t->traps++] = (struct jit_trap_site){(uint16_t)(t->e.p - t->code), (uint16_t)t->offset,
+						     (uint16_t)(t->count - t->index), (int16_t)t->stack_before};
 }
 
 /* The host's RCX may be one of the operands. ModRM.reg may be a part of the opcode that looks like it: no harm. */

@@ -272,6 +272,8 @@ struct place operand_place_at(struct translation *t, unsigned base, int32_t disp
 {
 	unsigned host = operand_pinned(base);
 
+	if (base == X86_RSP)
+		disp += t->stack_moved;
 	if (t->plan[t->index].group < 0)
 		return checked(t, base, disp, size, write, 0);
 	group_addend(t, base);

@@ -145,6 +145,7 @@ static void trap(struct jit_vcpu *self, struct jit_context *context)
 		if (site[i].host_end <= offset)
 			continue;
 		self->cpu.reg[X86_RIP] = vcpu_site_rip(context, site[i].offset);
+		self->cpu.reg[X86_RSP] += (uint64_t)(int64_t)site[i].stack;
 		self->undone = site[i].undone;
 		return;
 	}

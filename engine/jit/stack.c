@@ -1,11 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stack.c - PUSH, POP, LEAVE, and LEA, which only looks like a memory access. RSP moves last: until then the instruction has not happened.
+ *
+ * In a window, where the only way out of the middle of a PUSH or POP is a trap, a run of them moves RSP once, at its end; a trap's site says how far RSP is
+ * behind. Everything else finds RSP where it should be.
  */
 #include "engine/jit/translate.h"
 
+/* Of a register but RSP, or of an immediate. */
+static bool moves_on(const struct translation *t, const struct x86_insn *insn)
+{
+	if (!t->wide || !operand_windowed(t, insn) || insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE ||
+	    insn->operand_size != 8)
+		return false;
+	return (insn->opcode >> 4 == 5 && insn->rm != X86_RSP) || insn->opcode == 0x68 || insn->opcode == 0x6a;
+}
+
+void stack_settle(struct translation *t)
+{
+	if (t->stack_moved)
+		emit_lea(&t->e, HOST_R15, HOST_R15, t->stack_moved);
+	t->stack_moved = 0;
+}
+
+void stack_begin(struct translation *t, const struct x86_insn *insn)
+{
+	if (!moves_on(t, insn))
+		stack_settle(t);
+	t->stack_before = t->stack_moved;
+}
+
 void stack_adjust(struct translation *t, int32_t by)
 {
+	if (moves_on(t, &t->insn[t->index])) {
+		t->stack_moved += by;
+		return;
+	}
 	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R15, HOST_R15, HOST_NONE, 0, by);
 }
 

@@ -221,6 +221,7 @@ static void emit_instructions(struct translation *t)
 	t->traps = t->stubs = 0;
 	t->vector_ready = t->x87_ready = t->x87_based = t->unreachable = false;
 	t->e.distance = false;
+	t->stack_moved = 0;
 	t->begin = t->e.p = t->cache->code.write + t->cache->used;
 	t->index = 0;
 	t->offset = t->next = t->start;
@@ -238,11 +239,13 @@ static void emit_instructions(struct translation *t)
 		watch_span(t, CODE_INSN);
 		miss_room(t, ahead_of(t, insn));
 		t->traps_here = false;
+		stack_begin(t, insn);
 		translate_instruction(t, insn);
 		if (t->traps_here && t->key & JIT_KEY_WINDOW)
 			translate_trap_site(t);
 	}
 	watch_span(t, CODE_EXIT);
+	stack_settle(t);
 	/* Not ended by a jump: on to what follows. */
 	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK) || stays(t, &t->insn[t->count - 1]))
 		branch_on(t);

@@ -62,6 +62,8 @@ struct translation {
 	bool limited;          /* and leave before there are too many */
 	unsigned start;        /* page offsets: of the block, */
 	unsigned offset, next; /* of the current instruction and the one behind it */
+	int stack_moved;       /* by how much RSP is behind (stack.c), */
+	int stack_before;      /* and was when the current instruction began */
 	unsigned index, count; /* the current instruction's number, and how many there are */
 	bool crossing;         /* the instruction behind the block leaves the page */
 	bool vector_ready;     /* the guest's vector registers are known to be in the host's */
@@ -182,6 +184,9 @@ void x87_ready(struct translation *t);
 /* stack.c */
 bool translate_stack(struct translation *t, const struct x86_insn *insn);
 void stack_adjust(struct translation *t, int32_t by);
+/* Before an instruction: RSP is moved as far as those before it have moved it, unless this is one more that only moves it on. */
+void stack_begin(struct translation *t, const struct x86_insn *insn);
+void stack_settle(struct translation *t);
 /* bit.c: BT, BTS, BTR, BTC of a bit in memory that a register numbers */
 bool translate_bit(struct translation *t, const struct x86_insn *insn);
 /* repeat.c: REP MOVS, REP STOS */
