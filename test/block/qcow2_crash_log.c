@@ -132,6 +132,7 @@ void crash_log_begin(const char *path)
 	if (!call)
 		call = calloc(CALLS, sizeof(*call));
 	base_length = (uint64_t)file.st_size;
+	free(base);
 	base = malloc(base_length);
 	if (!call || !base || pread(fd, base, base_length, 0) != (ssize_t)base_length)
 		disk_die("%s: cannot be read", path);
