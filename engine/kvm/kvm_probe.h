@@ -10,7 +10,7 @@
 #include <holon/status.h>
 
 /* The probe guest has this long; then its process is killed. The whole answer comes within 2 s. */
-#define KVM_PROBE_DEADLINE_MS 1800
+#define KVM_PROBE_DEADLINE_MS 1500
 
 /* How far the probe came: each step includes those before it. */
 struct kvm_probe {

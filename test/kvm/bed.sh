@@ -44,7 +44,7 @@ has_engine() {
 }
 
 # boots WHAT ENGINE OPTION...: boots Debian's kernel from a disk on ENGINE, has it work there, and checks what it saw. $work_first and $watch are what the guest runs
-# before and after.
+# before and after, $words more of the kernel's parameters.
 boots() {
 	boot=$1
 	engine=$2
@@ -58,7 +58,7 @@ boots() {
 		sha256sum -c -s /var/sum && echo "guest: read back"
 	'"${watch:-}"
 	timeout -k 5 300 holon run --engine "$engine" --memory "${memory:-256M}" --net none --kernel /images/vmlinuz --initrd /images/initrd.gz --disk $work/disk.img \
-		--cmdline "console=ttyS0 quiet panic=-1 root=/dev/vda holon.exec=$(echo "$script" | base64 -w0)" "$@" \
+		--cmdline "console=ttyS0 quiet panic=-1 root=/dev/vda ${words:-} holon.exec=$(echo "$script" | base64 -w0)" "$@" \
 		</dev/null >$work/console 2>$work/stderr || status=$?
 	before=$failures
 	check "$boot: Debian's kernel boots and powers off (status $status)" test $status = 0
@@ -68,4 +68,26 @@ boots() {
 	check "$boot: it has as many processors as were asked for ($processors)" sh -c "echo \"\$* \" | grep -q -- \"--cpus ${processors:-none} \"" sh "$@"
 	[ $failures = "$before" ] || { show $work/console 30; show $work/stderr 30; }
 	rm -f $work/disk.img
+}
+
+# What a boot can do without where it is not about the boot.
+light="cryptomgr.notests apparmor=0 audit=0 mitigations=off pcie_ports=compat"
+
+# For boots: sleeps in the guest meanwhile, and what its kernel complains of at the end; `slept` checks it. (An AMD processor without an invariant TSC, as the bed's, may not be
+# two for the kernel to take its TSC.)
+sleeper() {
+	memory=128M
+	words=$light
+	work_first='(while :; do sleep 0.05 || break; echo tick >>/tmp/ticks; done) &'
+	watch='[ "$(wc -l </tmp/ticks)" -ge 10 ] && echo "guest: slept"
+		dmesg | grep -v "TSCs unsynchronized" | grep -i "unstable\|stuck\|lockup\|i/o error\|nobody cared" || echo "guest: nothing to complain of"'
+}
+slept() {
+	check "its sleeps end" grep -q '^guest: slept' $work/console
+	check "its kernel has nothing to complain of" grep -q '^guest: nothing to complain of' $work/console
+}
+# counted KEY LEAST WHAT: of the statistics.
+counted() {
+	count=$(sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" $work/stats)
+	check "$3 at least $2 times ($count)" test "${count:-0}" -ge "$2"
 }
