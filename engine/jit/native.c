@@ -3,7 +3,7 @@
  * native.c - instructions that the host runs as they are, with their operands put where host registers allow it.
  *
  * Scratch registers are two, R14 and RCX; a memory operand's host address takes R14. Where an instruction would need more than there are, its
- * handler is called instead.
+ * handler is called instead. A guest register that has no host register is best as a memory operand, its place in the context.
  */
 #include "engine/jit/translate.h"
 
@@ -105,6 +105,31 @@ static bool merges(const struct x86_insn *insn)
 	return insn->operand_size < 4;
 }
 
+/* Can rm, a register without a host register, be a memory operand? Not where memory would be something else, or a zero-extension is due. */
+static bool home_possible(const struct x86_insn *insn, unsigned form)
+{
+	bool exchange = insn->map == X86_MAP_1BYTE && (insn->opcode & 0xfe) == 0x86; /* locks */
+	bool bit_string =
+		insn->map == X86_MAP_0F && (insn->opcode & 7) == 3 && insn->opcode >> 4 >= 0xa && insn->opcode >> 4 <= 0xb;
+
+	return !exchange && !bit_string && insn->encoding == X86_LEGACY && insn->rm != insn->reg &&
+	       !(form & FORM_RM_WRITE && insn->operand_size == 4);
+}
+
+/* The same instruction with its registers changed over, where one has such a twin. */
+static bool twin(const struct x86_insn *insn, struct x86_insn *out)
+{
+	bool arithmetic = insn->opcode < 0x40 && (insn->opcode & 7) < 4, move = insn->opcode >= 0x88 && insn->opcode <= 0x8b;
+
+	if (insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE || (!arithmetic && !move && (insn->opcode & 0xfe) != 0x84))
+		return false;
+	*out = *insn;
+	out->opcode ^= arithmetic || move ? 2 : 0;
+	out->reg = insn->rm;
+	out->rm = insn->reg;
+	return true;
+}
+
 static void operands_place(struct emit_operands *operands, struct place place)
 {
 	operands->base = place.base;
@@ -115,14 +140,21 @@ static void operands_place(struct emit_operands *operands, struct place place)
 bool translate_native(struct translation *t, const struct x86_insn *insn)
 {
 	unsigned form = jit_form(insn);
-	bool modrm = insn->row->traits & X86_MODRM;
+	bool modrm = insn->row->traits & X86_MODRM, home;
 	struct emit_operands operands = {.rm = HOST_NONE, .index = HOST_NONE, .memory = modrm && insn->mod != 3};
-	struct scratch scratch = {{HOST_R14, HOST_RCX}, 2};
+	struct scratch scratch = {{HOST_RCX, HOST_R14}, 2};
+	struct x86_insn other;
 
 	if (!form)
 		return false;
 	if (names_high(insn, form))
 		return emit_high(t, insn, form);
+	if (modrm && insn->mod == 3 && form & FORM_REG && operand_pinned(insn->reg) == HOST_NONE &&
+	    operand_pinned(insn->rm) != HOST_NONE && twin(insn, &other)) {
+		insn = &other;
+		form = jit_form(insn);
+	}
+	home = modrm && insn->mod == 3 && form & FORM_RM && operand_pinned(insn->rm) == HOST_NONE && home_possible(insn, form);
 	if (operands.memory) {
 		if (!operand_address_possible(t, insn))
 			return false;
@@ -134,15 +166,15 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 	operands.reg = form & FORM_REG ? take(&scratch, insn->reg) : modrm ? insn->reg & 7u : 0;
 	if (operands.reg == HOST_NONE)
 		return false;
-	if ((modrm && !operands.memory && form & FORM_RM) || form & FORM_OPCODE_REG) {
+	if ((modrm && !operands.memory && !home && form & FORM_RM) || form & FORM_OPCODE_REG) {
 		operands.rm = form & FORM_REG && insn->rm == insn->reg ? operands.reg : take(&scratch, insn->rm);
 		if (operands.rm == HOST_NONE)
 			return false;
 	}
 	if (form & FORM_VVVV) {
-		operands.vvvv = form & FORM_REG && insn->vvvv == insn->reg   ? operands.reg
-				: !operands.memory && insn->vvvv == insn->rm ? operands.rm
-									     : take(&scratch, insn->vvvv);
+		operands.vvvv = form & FORM_REG && insn->vvvv == insn->reg            ? operands.reg
+				: !operands.memory && !home && insn->vvvv == insn->rm ? operands.rm
+										      : take(&scratch, insn->vvvv);
 		if (operands.vvvv == HOST_NONE)
 			return false;
 	}
@@ -158,6 +190,10 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 		if (vvvv_scratch)
 			operands.vvvv = form & FORM_REG && insn->vvvv == insn->reg ? operands.reg : operand_spare(t, &place);
 		operands_place(&operands, place);
+	}
+	if (home) {
+		operands.memory = true;
+		operands_place(&operands, (struct place){HOST_RSP, HOST_NONE, operand_home(insn->rm)});
 	}
 	if (form & FORM_CL)
 		operand_load(t, HOST_RCX, X86_RCX);

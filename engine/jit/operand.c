@@ -192,26 +192,46 @@ static void distance_load(struct translation *t)
 	t->e.distance = true;
 }
 
-/* RCX = the distance to host addresses, if the window has the block where `base`, a host register, points. What it does not have traps. */
-static void window_distance(struct translation *t, unsigned base)
+/* Traps unless the window has the block where `base`, a host register, points. */
+static void guard_check(struct translation *t, unsigned scratch, unsigned base)
 {
-	unsigned scratch = base == HOST_R14 ? HOST_RCX : HOST_R14;
-
 	emit_pext(&t->e, scratch, base, JIT_OFFSET(guard_mask));
 	emit_load_byte(&t->e, scratch, scratch, JIT_GUARD(t->mode == X86_MODE_USER));
-	distance_load(t);
 	t->traps_here = true;
+}
+
+/* The check, and RCX = the distance to host addresses. */
+static void window_distance(struct translation *t, unsigned base)
+{
+	guard_check(t, base == HOST_R14 ? HOST_RCX : HOST_R14, base);
+	distance_load(t);
+}
+
+/* The same for a guest register that has no host register; R14 = its value. What RCX may hold already is worth another load of that. */
+static void window_distance_home(struct translation *t, unsigned guest)
+{
+	operand_load(t, HOST_R14, guest);
+	if (t->e.distance) {
+		guard_check(t, HOST_R14, HOST_R14);
+		operand_load(t, HOST_R14, guest);
+	} else {
+		window_distance(t, HOST_R14);
+	}
 }
 
 static struct place window_place(struct translation *t, unsigned base, int32_t disp)
 {
 	unsigned host = operand_pinned(base);
 
-	if (host == HOST_NONE) {
-		operand_load(t, HOST_R14, base);
-		host = HOST_R14;
+	if (host == HOST_NONE && !operand_far(disp)) {
+		window_distance_home(t, base);
+		return (struct place){HOST_R14, HOST_RCX, disp};
 	}
 	if (operand_far(disp)) {
+		if (host == HOST_NONE) {
+			operand_load(t, HOST_R14, base);
+			host = HOST_R14;
+		}
 		emit_lea(&t->e, HOST_R14, host, disp);
 		host = HOST_R14;
 		disp = 0;
@@ -305,7 +325,12 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 			return (struct place){HOST_R14, HOST_RCX, insn->disp};
 		}
 		operand_address(t, insn);
-		window_distance(t, HOST_R14);
+		if (t->e.distance) { /* it needed no RCX: nor does it the second time */
+			guard_check(t, HOST_R14, HOST_R14);
+			operand_address(t, insn);
+		} else {
+			window_distance(t, HOST_R14);
+		}
 		return (struct place){HOST_R14, HOST_RCX, 0};
 	}
 	operand_address(t, insn);
