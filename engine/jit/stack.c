@@ -3,7 +3,7 @@
  * stack.c - PUSH, POP, LEAVE, and LEA, which only looks like a memory access. RSP moves last: until then the instruction has not happened.
  *
  * In a window, where the only way out of the middle of a PUSH or POP is a trap, a run of them moves RSP once, at its end; a trap's site says how far RSP is
- * behind. Everything else finds RSP where it should be.
+ * behind. Between them may be what has nothing to do with RSP. Everything else finds RSP where it should be.
  */
 #include "engine/jit/translate.h"
 
@@ -16,6 +16,20 @@ static bool moves_on(const struct translation *t, const struct x86_insn *insn)
 	return (insn->opcode >> 4 == 5 && insn->rm != X86_RSP) || insn->opcode == 0x68 || insn->opcode == 0x6a;
 }
 
+/* Does it not matter to an integer instruction where RSP is? A register numbered 4 may be AH: no harm. */
+static bool apart(const struct translation *t, const struct x86_insn *insn)
+{
+	unsigned form = jit_form(insn);
+	bool memory = insn->row->traits & X86_MODRM && insn->mod != 3;
+	bool address = insn->encoding == X86_LEGACY && insn->map == X86_MAP_1BYTE && insn->opcode == 0x8d;
+
+	if (!operand_windowed(t, insn) || insn->encoding != X86_LEGACY || (!form && !address))
+		return false;
+	if (memory && insn->base == X86_RSP)
+		return false;
+	return insn->reg != X86_RSP && (memory || insn->rm != X86_RSP);
+}
+
 void stack_settle(struct translation *t)
 {
 	if (t->stack_moved)
@@ -25,7 +39,7 @@ void stack_settle(struct translation *t)
 
 void stack_begin(struct translation *t, const struct x86_insn *insn)
 {
-	if (!moves_on(t, insn))
+	if (t->stack_moved && !moves_on(t, insn) && !apart(t, insn))
 		stack_settle(t);
 	t->stack_before = t->stack_moved;
 }

@@ -54,6 +54,7 @@ void translate_handler(struct translation *t, const struct x86_insn *insn, bool 
 {
 	struct x86_insn *copy = &t->cache->insn[t->cache->insns++];
 
+	stack_settle(t);
 	*copy = *insn;
 	emit_move_imm(&t->e, HOST_RCX, (uintptr_t)copy);
 	emit_call(&t->e, ends ? JIT_OFFSET(handler_end) : JIT_OFFSET(handler));
