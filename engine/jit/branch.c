@@ -174,8 +174,8 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 		branch_on(t);
 }
 
-/* Stores the return address below RSP, which stays; destroys both scratch registers. */
-static void push_return(struct translation *t)
+/* Stores the return address below RSP, which stays; destroys both scratch registers. Which of them holds that address then. */
+static unsigned push_return(struct translation *t)
 {
 	int32_t size = t->wide ? 8 : 4;
 	struct place place = operand_place_at(t, X86_RSP, -size, (unsigned)size, true);
@@ -184,19 +184,23 @@ static void push_return(struct translation *t)
 	emit_load(&t->e, scratch, HOST_RSP, JIT_OFFSET(code_base));
 	emit_lea(&t->e, scratch, scratch, (int32_t)t->next);
 	emit_place(&t->e, t->wide, EMIT_STORE, scratch, place);
+	return scratch;
 }
 
 static void call_relative(struct translation *t, const struct x86_insn *insn)
 {
 	int64_t target = (int64_t)t->next + (int64_t)insn->imm;
 	int32_t slot = t->wide ? -8 : -4;
+	unsigned back = push_return(t);
 
-	push_return(t);
 	if (in_page(target)) {
 		stack_adjust(t, slot);
 		branch_to(t, target);
 	} else {
-		target_address(t, target);
+		if (back == HOST_R14 && t->wide)
+			emit_lea(&t->e, HOST_R14, HOST_R14, (int32_t)insn->imm);
+		else
+			target_address(t, target);
 		jump_lookup(t, slot);
 	}
 }
