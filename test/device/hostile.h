@@ -23,7 +23,7 @@ struct hostile {
 	void (*run)(const struct hostile_step *step, size_t steps);
 };
 
-extern const struct hostile hostile_ahci, hostile_nvme, hostile_virtio_blk, hostile_virtio_net, hostile_virtio_peer,
-	hostile_virtio_port;
+extern const struct hostile hostile_ahci, hostile_nvme, hostile_virtio_balloon, hostile_virtio_blk, hostile_virtio_console,
+	hostile_virtio_net, hostile_virtio_peer, hostile_virtio_port, hostile_virtio_rng, hostile_virtio_vsock;
 
 #endif

@@ -19,8 +19,9 @@
 
 #define STEPS_AT_ONCE 512
 
-static const struct hostile *const devices[] = {&hostile_ahci,       &hostile_nvme,        &hostile_virtio_blk,
-						&hostile_virtio_net, &hostile_virtio_peer, &hostile_virtio_port};
+static const struct hostile *const devices[] = {
+	&hostile_ahci,       &hostile_nvme,        &hostile_virtio_balloon, &hostile_virtio_blk, &hostile_virtio_console,
+	&hostile_virtio_net, &hostile_virtio_peer, &hostile_virtio_port,    &hostile_virtio_rng, &hostile_virtio_vsock};
 static const struct hostile *device;
 static unsigned long long steps = 100000;
 static uint64_t word = 0x9e3779b97f4a7c15;
