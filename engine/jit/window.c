@@ -15,7 +15,9 @@
 #define HOST_SIZE ((INT64_C(1) << 47) - 4096)
 #define STACK_ABOVE (UINT64_C(4) << 20) /* RSP may rise by this in a program */
 
-#define PAGES_ALL 24000 /* each takes two of the host's mappings at worst; Linux allows 65,530 */
+#define VCPUS_MOST 24
+#define PAGES_ALL 24000 /* of all vcpus. Each takes two of the host's mappings at worst; Linux allows 65,530 */
+#define BLOCKS_ALL 480  /* each takes two in each guard, and one */
 
 /* ns: what things cost, and how much there may be of it */
 #define COST_FILL 20000
@@ -227,7 +229,7 @@ static bool block_add(struct windows *windows, struct window *window, uint32_t n
 {
 	unsigned last = window->blocks;
 
-	if (last == WINDOW_BLOCKS || window->impossible)
+	if (last == windows->blocks_max || window->impossible)
 		return false;
 	window->block[last].number = number;
 	window->block[last].root = root_of(windows->cpu, number);
@@ -586,7 +588,8 @@ void windows_tick(struct windows *windows)
 void windows_create(struct windows *windows, struct x86_cpu *cpu, enum jit_window policy, unsigned vcpus)
 {
 	*windows = (struct windows){.cpu = cpu, .policy = policy, .pages_max = PAGES_ALL / vcpus};
-	if (policy == JIT_WINDOW_NEVER || host_view_reserve(&windows->memory, CONTEXTS_SIZE) != STATUS_OK)
+	windows->blocks_max = BLOCKS_ALL / vcpus < WINDOW_BLOCKS ? BLOCKS_ALL / vcpus : WINDOW_BLOCKS;
+	if (policy == JIT_WINDOW_NEVER || vcpus > VCPUS_MOST || host_view_reserve(&windows->memory, CONTEXTS_SIZE) != STATUS_OK)
 		return;
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
 		if (host_view_memory(windows->memory + i * CONTEXT_STRIDE + JIT_GUARD_SIZE, TLB_SIZE, true, true) != STATUS_OK) {

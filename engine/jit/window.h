@@ -88,8 +88,9 @@ struct window_candidate {
 struct windows {
 	struct x86_cpu *cpu;
 	enum jit_window policy;
-	uint8_t *memory;    /* the vcpu's TLB, a guard before each context; NULL: there are no windows */
-	unsigned pages_max; /* all windows' together: the host counts mappings */
+	uint8_t *memory;     /* the vcpu's TLB, a guard before each context; NULL: there are no windows */
+	unsigned pages_max;  /* all windows' together: the host counts mappings */
+	unsigned blocks_max; /* of one window */
 	struct window window[WINDOWS];
 	unsigned used;
 	bool changed[2]; /* something was dropped since windows_use: in CPL 0's window, in another */
