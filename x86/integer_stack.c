@@ -31,6 +31,13 @@ static void stack_write_check(struct x86_cpu *cpu, uint64_t offset, unsigned siz
 	x86_write_check(cpu, linear, size);
 }
 
+/* Where POP's operand is not canonical: it is not the stack that the fault is about, though its address has no longer to do with RSP as it is. */
+static void pop_check(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t linear, unsigned size)
+{
+	if (x86_long_mode(cpu) && (!x86_canonical(cpu, linear) || !x86_canonical(cpu, linear + size - 1)))
+		x86_raise_error(cpu, insn->segment == X86_SS ? X86_SS_FAULT : X86_GP, 0);
+}
+
 #define PUSH_POP(bits)                                                                                                         \
 	static void push_r##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                             \
 	{                                                                                                                      \
@@ -55,13 +62,15 @@ static void stack_write_check(struct x86_cpu *cpu, uint64_t offset, unsigned siz
 	/* An address with rSP in it counts with rSP after the pop; rSP itself must not change before the write is through. */ \
 	static void pop_mem##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                                            \
 	{                                                                                                                      \
-		uint64_t old = cpu->reg[X86_RSP], offset;                                                                      \
+		uint64_t old = cpu->reg[X86_RSP], linear;                                                                      \
 		uint##bits##_t value = (uint##bits##_t)stack_read(cpu, stack_offset(cpu, 0), bits / 8);                        \
                                                                                                                                \
 		stack_set(cpu, stack_offset(cpu, bits / 8));                                                                   \
-		offset = x86_offset(cpu, insn);                                                                                \
+		linear = x86_offset(cpu, insn);                                                                                \
 		cpu->reg[X86_RSP] = old;                                                                                       \
-		x86_write##bits(cpu, x86_linear(cpu, insn->segment, offset, bits / 8, true), value);                           \
+		linear = x86_linear(cpu, insn->segment, linear, bits / 8, true);                                               \
+		pop_check(cpu, insn, linear, bits / 8);                                                                        \
+		x86_write##bits(cpu, linear, value);                                                                           \
 		stack_set(cpu, stack_offset(cpu, bits / 8));                                                                   \
 	}
 PUSH_POP(16)
