@@ -166,12 +166,15 @@ void x86_op_fxrstor(struct x86_cpu *cpu, const struct x86_insn *insn)
 	image_get_xmm(cpu, insn, image);
 }
 
+/* A multiple of 8 bytes. */
 static bool bytes_zero(const uint8_t *bytes, unsigned size)
 {
-	uint8_t any = 0;
+	uint64_t any = 0, word;
 
-	for (unsigned i = 0; i < size; i++)
-		any |= bytes[i];
+	for (unsigned i = 0; i < size; i += sizeof(word)) {
+		__builtin_memcpy(&word, bytes + i, sizeof(word));
+		any |= word;
+	}
 	return !any;
 }
 
