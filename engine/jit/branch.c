@@ -105,8 +105,8 @@ void branch_stubs(struct translation *t)
 	miss_flush(t);
 	for (unsigned i = 0; i < t->stubs; i++) {
 		emit_jump_set(t->stub[i].displacement, t->e.p);
-		translate_call_site(t, JIT_OFFSET(exit_link), t->stub[i].target, 1, 0);
-		watch_data(t, (uint32_t)(t->stub[i].displacement - t->e.p));
+		emit_call(&t->e, JIT_OFFSET(exit_link));
+		watch_data(t, t->stub[i].target | (uint32_t)(t->stub[i].displacement - (t->e.p + 4)) << JIT_SITE_LINK_SHIFT);
 	}
 }
 

@@ -64,8 +64,9 @@ void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
 		}
 	}
 	cache->translated++;
+	/* Links are written everywhere. */
 	if (cache->used - cache->settled >= SETTLE) {
-		host_code_settled(&cache->code, cache->settled, cache->used);
+		host_code_settled(&cache->code, 0, cache->used);
 		cache->settled = cache->used;
 	}
 }

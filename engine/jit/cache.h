@@ -16,7 +16,7 @@
 #include "x86/cpu.h"
 
 #define JIT_HASH_BITS 16
-#define JIT_CACHE_DEFAULT (UINT64_C(20) << 20) /* of host code, for all vcpus together */
+#define JIT_CACHE_DEFAULT (UINT64_C(25) << 20) /* of host code, for all vcpus together */
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)      /* for one */
 
 /* The key: everything but the bytes that a translation depends on. */

@@ -40,6 +40,9 @@ enum jit_exit {
 #define JIT_SITE_GO (UINT32_C(1) << 30)
 #define JIT_SITE(offset, size, undone) ((uint32_t)(offset) | ((uint32_t)(size)-1) << 13 | (uint32_t)(undone) << 22)
 
+/* A LINK's: bits 13-31 are the way from behind it to the displacement of the jump that came here. */
+#define JIT_SITE_LINK_SHIFT 13
+
 #define JIT_GROUP_SLOTS 4
 
 /* Windows (window.h): guest addresses in blocks of 1 GiB, and where a context's guard has a page for each, from the TLB and from RSP. */
@@ -62,13 +65,13 @@ struct jit_context {
 	uint64_t vector_out;  /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
 	uint64_t guard_mask;  /* JIT_GUARD_MASK */
 	uint64_t distance[2]; /* from guest-virtual to host addresses (window.h): at CPL 0 and 3 */
-	/* --- 112: less is hot --- */
-	uint64_t group[JIT_GROUP_SLOTS]; /* addends */
 	/* thunks: call [rsp + x] */
+	void (*exit_link)(void), (*jump_fill)(void);
+	/* --- 128 --- */
+	uint64_t group[JIT_GROUP_SLOTS]; /* addends */
 	void (*fill_read)(void), (*fill_write)(void), (*handler)(void);
 	void (*fill_stack[X86_TLB_MODES][2])(void); /* for reads, for writes */
-	void (*jump_fill)(void), (*return_fill)(void), (*vector_load)(void), (*handler_end)(void);
-	void (*exit_link)(void), (*exit_poll)(void);
+	void (*return_fill)(void), (*vector_load)(void), (*handler_end)(void), (*exit_poll)(void);
 	uint64_t not_if, not_ac, status,
 		system; /* sets of RFLAGS bits: PEXT and PDEP with the same mask are an AND without flags */
 	uint64_t count; /* instructions, if the translation counts them; its sign says that the room is used up */

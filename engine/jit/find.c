@@ -267,15 +267,14 @@ void find_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_blo
 {
 	struct jit_cache *cache = &self->cache;
 	const struct jit_block *source = jit_cache_block_at(cache, (const uint8_t *)site);
-	int32_t distance;
 	uint8_t *displacement;
 
 	/* An instruction over a page's end depends on what is mapped behind it: it is found through lookups only. */
 	if (!source || source->page != block->page || source->generation != block->generation || block->key & JIT_KEY_CROSSING ||
 	    (source->key ^ block->key) & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING | JIT_KEY_MODE))
 		return;
-	__builtin_memcpy(&distance, site + 1, sizeof(distance));
-	displacement = cache->code.write + ((const uint8_t *)(site + 1) - cache->code.execute) + distance;
+	displacement =
+		cache->code.write + ((const uint8_t *)(site + 1) - cache->code.execute) + ((int32_t)*site >> JIT_SITE_LINK_SHIFT);
 	emit_jump_set(displacement, cache->code.write + block->near);
 }
 

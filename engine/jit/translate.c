@@ -190,7 +190,7 @@ static struct jit_block *finish(struct translation *t)
 	block->begin = (uint32_t)(t->begin - cache->code.write);
 	block->end = (uint32_t)(t->e.p - cache->code.write);
 	__builtin_memcpy(t->e.p, t->trap, traps);
-	cache->used = (block->end + traps + 15) & ~(size_t)15;
+	cache->used = (block->end + traps + 7) & ~(size_t)7;
 	jit_cache_insert(cache, block);
 	return block;
 }
