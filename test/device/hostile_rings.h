@@ -22,7 +22,10 @@ struct hostile_rings {
 
 /* The driver starts anew, with these features. */
 void hostile_up(struct hostile_rings *rings, struct machine *machine, uint64_t features);
-/* A descriptor, in a ring or in the indirect table, that is what the step says. */
-void hostile_descriptor(struct hostile_rings *rings, struct machine *machine, const struct hostile_step *step);
+/*
+ * The kinds of step that no device has for itself, 0 to 7: configuration, registers, memory, descriptors, offers, status and a new start (with these features, and
+ * EVENT_IDX by the step's choice). false: it is one of the device's.
+ */
+bool hostile_rings_step(struct hostile_rings *rings, struct machine *machine, const struct hostile_step *step, uint64_t features);
 
 #endif

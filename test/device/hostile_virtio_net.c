@@ -108,27 +108,9 @@ static void batches_end(struct bench *bench)
 
 static void step_do(struct bench *bench, const struct hostile_step *step)
 {
-	struct machine *machine = &bench->machine;
-	struct driver *driver = &bench->rings.driver;
-	unsigned size = 1u << (step->size & 3);
-
+	if (hostile_rings_step(&bench->rings, &bench->machine, step, FEATURES))
+		return;
 	switch (step->kind & 15) {
-	case 0: config_write(machine, 0, DEVFN, step->where & 0xfc, 4, (uint32_t)step->value); break;
-	case 1: mmio_write(machine, driver->common + (step->where & 0x3fff), size, step->value); break;
-	case 2: mmio_read(machine, driver->common + (step->where & 0x3fff), size); break;
-	case 3: /* into the rings and the memory around them */
-		assert_int_equal(guest_memory_write(&machine->memory, HOSTILE_RINGS + (step->where & 0x7ff8), &step->value, 8),
-				 STATUS_OK);
-		break;
-	case 4:
-	case 5: hostile_descriptor(&bench->rings, machine, step); break;
-	case 6: driver_offer(driver, (step->where >> 4) % QUEUES, step->where & 31); break;
-	case 7:
-		if (step->size & 3)
-			driver_status_set(driver, (uint8_t)step->where & (step->size & 4 ? 0xff : 0));
-		else if (driver_status(driver) == 0)
-			hostile_up(&bench->rings, machine, FEATURES | (step->size & 8 ? EVENT_IDX : 0));
-		break;
 	case 8: batch_toggle(bench, step->where & (PAIRS - 1)); break;
 	case 9: vm_clock_count(&bench->clock, step->more & 0xfffff); break;
 	case 10:

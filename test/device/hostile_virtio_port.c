@@ -13,7 +13,6 @@
 #define QUEUES 4
 #define CONTROL 0x1000
 #define FEATURES (UINT64_C(0x130000002))
-#define EVENT_IDX (UINT64_C(1) << 29)
 #define MULTIPORT UINT64_C(2)
 
 struct bench {
@@ -62,28 +61,9 @@ static void host_turn(struct bench *bench, const struct hostile_step *step)
 
 static void step_do(struct bench *bench, const struct hostile_step *step)
 {
-	struct machine *machine = &bench->machine;
-	struct driver *driver = &bench->rings.driver;
-	unsigned size = 1u << (step->size & 3);
-
+	if (hostile_rings_step(&bench->rings, &bench->machine, step, FEATURES & (step->size & 4 ? ~UINT64_C(0) : ~MULTIPORT)))
+		return;
 	switch (step->kind & 15) {
-	case 0: config_write(machine, 0, DEVFN, step->where & 0xfc, 4, (uint32_t)step->value); break;
-	case 1: mmio_write(machine, driver->common + (step->where & 0x3fff), size, step->value); break;
-	case 2: mmio_read(machine, driver->common + (step->where & 0x3fff), size); break;
-	case 3: /* into the rings and the memory around them */
-		assert_int_equal(guest_memory_write(&machine->memory, HOSTILE_RINGS + (step->where & 0x7ff8), &step->value, 8),
-				 STATUS_OK);
-		break;
-	case 4:
-	case 5: hostile_descriptor(&bench->rings, machine, step); break;
-	case 6: driver_offer(driver, (step->where >> 4) % QUEUES, step->where & 31); break;
-	case 7:
-		if (step->size & 3)
-			driver_status_set(driver, (uint8_t)step->where & (step->size & 4 ? 0xff : 0));
-		else if (driver_status(driver) == 0)
-			hostile_up(&bench->rings, machine,
-				   (FEATURES & (step->size & 4 ? ~UINT64_C(0) : ~MULTIPORT)) | (step->size & 8 ? EVENT_IDX : 0));
-		break;
 	case 8:
 	case 9:
 	case 10: host_turn(bench, step); break;

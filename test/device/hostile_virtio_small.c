@@ -20,7 +20,6 @@
 #define DATA_SIZE 256
 #define F_VERSION_1 (UINT64_C(1) << 32)
 #define F_INDIRECT (UINT64_C(1) << 28)
-#define EVENT_IDX (UINT64_C(1) << 29)
 #define SECOND UINT64_C(1000000000)
 
 struct bench {
@@ -232,27 +231,9 @@ static void chain_offer(struct bench *bench, const struct hostile_step *step)
 
 static void step_do(const struct small *small, struct bench *bench, const struct hostile_step *step)
 {
-	struct machine *machine = &bench->machine;
-	struct driver *driver = &bench->rings.driver;
-	unsigned size = 1u << (step->size & 3);
-
+	if (hostile_rings_step(&bench->rings, &bench->machine, step, small->features))
+		return;
 	switch (step->kind & 15) {
-	case 0: config_write(machine, 0, DEVFN, step->where & 0xfc, 4, (uint32_t)step->value); break;
-	case 1: mmio_write(machine, driver->common + (step->where & 0x3fff), size, step->value); break;
-	case 2: mmio_read(machine, driver->common + (step->where & 0x3fff), size); break;
-	case 3: /* into the rings and the memory around them */
-		assert_int_equal(guest_memory_write(&machine->memory, HOSTILE_RINGS + (step->where & 0x7ff8), &step->value, 8),
-				 STATUS_OK);
-		break;
-	case 4:
-	case 5: hostile_descriptor(&bench->rings, machine, step); break;
-	case 6: driver_offer(driver, (step->where >> 4) % bench->rings.queues, step->where & 31); break;
-	case 7:
-		if (step->size & 3)
-			driver_status_set(driver, (uint8_t)step->where & (step->size & 4 ? 0xff : 0));
-		else if (driver_status(driver) == 0)
-			hostile_up(&bench->rings, machine, small->features | (step->size & 8 ? EVENT_IDX : 0));
-		break;
 	case 8:
 	case 9:
 	case 10: small->turn(bench, step); break;
