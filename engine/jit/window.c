@@ -366,14 +366,6 @@ static bool opened(const struct jit_context *context, bool user, uint32_t number
 	return false;
 }
 
-static bool has(const struct window *window, uint32_t number)
-{
-	for (unsigned i = 0; i < window->blocks; i++)
-		if (window->block[i].number == number)
-			return true;
-	return false;
-}
-
 /* The context's guard lets pass what the window has. false: the host has no room for that, and it lets nothing pass. */
 static bool guard_set(struct window *window, struct jit_context *context, bool user)
 {
@@ -383,7 +375,7 @@ static bool guard_set(struct window *window, struct jit_context *context, bool u
 	for (unsigned i = 0; i < context->opens[user]; i++) {
 		uint32_t number = context->open[user][i];
 
-		if (has(window, number))
+		if (window_page_block(window, number))
 			context->open[user][kept++] = number;
 		else
 			done &= host_view_memory(guard_page(context, user, number), GUEST_PAGE_SIZE, false, false) == STATUS_OK;
@@ -526,8 +518,8 @@ bool windows_extend(struct windows *windows, uint64_t address, const struct x86_
 		struct window_page page;
 		unsigned flagged;
 
-		if (gva != (uint64_t)block_begin(block_of(gva)) + (gva & (BLOCK_SIZE - 1)) || has(window, block_of(gva)) ||
-		    !window_page_find(windows, window, gva, X86_PROBE, &page, &flagged))
+		if (gva != (uint64_t)block_begin(block_of(gva)) + (gva & (BLOCK_SIZE - 1)) ||
+		    window_page_block(window, block_of(gva)) || !window_page_find(windows, window, gva, X86_PROBE, &page, &flagged))
 			continue;
 		added |= block_add(windows, window, block_of(gva));
 	}
@@ -588,7 +580,7 @@ void windows_tick(struct windows *windows)
 void windows_create(struct windows *windows, struct x86_cpu *cpu, enum jit_window policy, unsigned vcpus)
 {
 	*windows = (struct windows){.cpu = cpu, .policy = policy, .pages_max = PAGES_ALL / vcpus};
-	windows->blocks_max = BLOCKS_ALL / vcpus < WINDOW_BLOCKS ? BLOCKS_ALL / vcpus : WINDOW_BLOCKS;
+	windows->blocks_max = BLOCKS_ALL / vcpus < JIT_GUARD_BLOCKS ? BLOCKS_ALL / vcpus : JIT_GUARD_BLOCKS;
 	if (policy == JIT_WINDOW_NEVER || vcpus > VCPUS_MOST || host_view_reserve(&windows->memory, CONTEXTS_SIZE) != STATUS_OK)
 		return;
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)

@@ -35,9 +35,8 @@
 #include "engine/jit/context.h"
 #include "x86/cpu.h"
 
-#define WINDOWS 5                      /* a vcpu; the first is CPL 0's */
-#define WINDOW_BLOCKS JIT_GUARD_BLOCKS /* a window */
-#define WINDOW_PAGES 8192              /* a window */
+#define WINDOWS 5         /* a vcpu; the first is CPL 0's */
+#define WINDOW_PAGES 8192 /* a window */
 #define WINDOW_DROPS 32
 #define WINDOW_CANDIDATES 8
 
@@ -66,7 +65,7 @@ struct window {
 	struct {
 		uint32_t number; /* bits 30-47 of its addresses */
 		uint64_t root;   /* CPL 0's: the entry of the top page table that it is under */
-	} block[WINDOW_BLOCKS];
+	} block[JIT_GUARD_BLOCKS];
 	unsigned blocks;
 	struct window_page *page;
 	uint16_t *hash; /* page number + 1, by gva */

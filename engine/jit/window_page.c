@@ -46,14 +46,19 @@ struct window_page *window_page_large(const struct window *window, uint64_t gva)
 #define HOST_FIRST 0x10000
 #define HOST_END ((INT64_C(1) << 47) - 4096)
 
+bool window_page_block(const struct window *window, uint32_t number)
+{
+	for (unsigned i = 0; i < window->blocks; i++)
+		if (window->block[i].number == number)
+			return true;
+	return false;
+}
+
 uint8_t *window_page_place(const struct window *window, uint64_t gva)
 {
 	int64_t at = (int64_t)(gva + (uint64_t)window->distance);
 
-	for (unsigned i = 0; i < window->blocks; i++)
-		if (window->block[i].number == block_of(gva))
-			return at >= HOST_FIRST && at < HOST_END ? (uint8_t *)(uintptr_t)at : 0;
-	return 0;
+	return window_page_block(window, block_of(gva)) && at >= HOST_FIRST && at < HOST_END ? (uint8_t *)(uintptr_t)at : 0;
 }
 
 void window_page_range(const struct window *window, unsigned i, uint8_t **begin, uint64_t *size)

@@ -37,6 +37,8 @@ struct window_page *window_page_at(const struct window *window, uint64_t gva, ui
 /* The mappings that have gva in them: a small one may lie over a part of a large one. */
 struct window_page *window_page_small(const struct window *window, uint64_t gva);
 struct window_page *window_page_large(const struct window *window, uint64_t gva);
+/* Does the window have it? */
+bool window_page_block(const struct window *window, uint32_t number);
 /* Where gva lies in the host; NULL: the window does not have its block, or there the host cannot have it. */
 uint8_t *window_page_place(const struct window *window, uint64_t gva);
 /* The host addresses that block i has for itself, when those before it have theirs. */
