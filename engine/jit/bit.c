@@ -72,7 +72,7 @@ bool translate_bit(struct translation *t, const struct x86_insn *insn)
 	operand_fold(t, operand_place_linear(t, size, !reads));
 	if (reads) { /* a load first: BT of memory takes ten times as long */
 		if (size == 2)
-			emit_load_narrow(&t->e, HOST_R14, HOST_R14, 0, 2);
+			emit_load_narrow(&t->e, HOST_R14, HOST_R14, HOST_NONE, 0, 2);
 		else
 			emit_memory(&t->e, size == 8, EMIT_LOAD, HOST_R14, HOST_R14, HOST_NONE, 0, 0);
 		operand_load(t, HOST_RCX, insn->reg);

@@ -102,25 +102,16 @@ void emit_and(struct emitter *e, unsigned reg, int32_t disp)
 	emit_bits(e, X86_PP_F2, reg, reg, disp);
 }
 
-void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, int32_t disp, unsigned size)
+void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, unsigned index, int32_t disp, unsigned size)
 {
-	written(e, to);
-	emit8(e, rex(false, to, HOST_NONE, base));
-	emit8(e, 0x0f);
-	emit8(e, size == 1 ? 0xb6 : 0xb7);
-	emit_address(e, to, base, HOST_NONE, 0, disp);
-}
-
-void emit_load_byte(struct emitter *e, unsigned to, unsigned index, int32_t disp)
-{
-	unsigned prefix = rex(false, to, index, HOST_RSP);
+	unsigned prefix = rex(false, to, index, base);
 
 	written(e, to);
 	if (prefix != 0x40)
 		emit8(e, prefix);
 	emit8(e, 0x0f);
-	emit8(e, 0xb6);
-	emit_address(e, to, HOST_RSP, index, 0, disp);
+	emit8(e, size == 1 ? 0xb6 : 0xb7);
+	emit_address(e, to, base, index, 0, disp);
 }
 
 void emit_call(struct emitter *e, int32_t disp)

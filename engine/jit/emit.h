@@ -86,10 +86,8 @@ void emit_move_imm(struct emitter *e, unsigned to, uint64_t value);
 void emit_pext(struct emitter *e, unsigned to, unsigned from, int32_t disp);
 /* reg &= [rsp + disp], by PEXT and PDEP: no flag changes */
 void emit_and(struct emitter *e, unsigned reg, int32_t disp);
-/* movzx to, byte or word [base + disp] */
-void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, int32_t disp, unsigned size);
-/* movzx to, byte [rsp + index + disp] */
-void emit_load_byte(struct emitter *e, unsigned to, unsigned index, int32_t disp);
+/* movzx to, byte or word [base + index + disp]; index HOST_NONE: none */
+void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, unsigned index, int32_t disp, unsigned size);
 /* call [rsp + disp], and how long it is */
 #define EMIT_CALL_BYTES(disp) ((disp) == (int8_t)(disp) ? 4 : 7)
 void emit_call(struct emitter *e, int32_t disp);

@@ -196,7 +196,7 @@ static void distance_load(struct translation *t)
 static void guard_check(struct translation *t, unsigned scratch, unsigned base)
 {
 	emit_pext(&t->e, scratch, base, JIT_OFFSET(guard_mask));
-	emit_load_byte(&t->e, scratch, scratch, JIT_GUARD(t->mode == X86_MODE_USER));
+	emit_load_narrow(&t->e, scratch, HOST_RSP, scratch, JIT_GUARD(t->mode == X86_MODE_USER), 1);
 	t->traps_here = true;
 }
 

@@ -38,7 +38,7 @@ static bool interrupts_enable(struct translation *t, const struct x86_insn *insn
 	if (t->index + 1 == t->count)
 		return false;
 	cpu_pointer(t);
-	emit_load_narrow(&t->e, HOST_RCX, HOST_R14, CPU(event_waiting), 1);
+	emit_load_narrow(&t->e, HOST_RCX, HOST_R14, HOST_NONE, CPU(event_waiting), 1);
 	emit8(&t->e, 0xe3); /* jrcxz */
 	emit8(&t->e, 0);
 	branch = t->e.p;
@@ -83,7 +83,7 @@ static void selector_store(struct translation *t, const struct x86_insn *insn, i
 	unsigned scratch = operand_spare(t, &place);
 
 	emit_load(&t->e, scratch, HOST_RSP, JIT_OFFSET(cpu));
-	emit_load_narrow(&t->e, scratch, scratch, selector, 2);
+	emit_load_narrow(&t->e, scratch, scratch, HOST_NONE, selector, 2);
 	emit8(&t->e, 0x66);
 	emit_place(&t->e, false, EMIT_STORE, scratch, place);
 }
@@ -113,7 +113,7 @@ static bool selector_read(struct translation *t, const struct x86_insn *insn)
 	target = operand_pinned(insn->rm);
 	cpu_pointer(t);
 	if (insn->operand_size == 2) {
-		emit_load_narrow(&t->e, HOST_RCX, HOST_R14, selector, 2);
+		emit_load_narrow(&t->e, HOST_RCX, HOST_R14, HOST_NONE, selector, 2);
 		emit8(&t->e, 0x66);
 		if (target == HOST_NONE)
 			emit_memory(&t->e, false, EMIT_STORE, HOST_RCX, HOST_RSP, HOST_NONE, 0, operand_home(insn->rm));
@@ -121,7 +121,7 @@ static bool selector_read(struct translation *t, const struct x86_insn *insn)
 			emit_word_move(&t->e, target);
 		return true;
 	}
-	emit_load_narrow(&t->e, target == HOST_NONE ? HOST_RCX : target, HOST_R14, selector, 2);
+	emit_load_narrow(&t->e, target == HOST_NONE ? HOST_RCX : target, HOST_R14, HOST_NONE, selector, 2);
 	if (target == HOST_NONE)
 		operand_store(t, insn->rm, HOST_RCX);
 	return true;
