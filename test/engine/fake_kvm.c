@@ -5,9 +5,11 @@
 #include "test/engine/fake_kvm.h"
 
 #include <cpuid.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -261,4 +263,31 @@ void fake_kvm_on(void)
 void fake_kvm_off(void)
 {
 	kvm_call_hook = NULL;
+}
+
+int fake_kvm_fds(void)
+{
+	DIR *directory = opendir("/proc/self/fd");
+	int count = 0;
+
+	while (directory && readdir(directory))
+		count++;
+	if (directory)
+		closedir(directory);
+	return count;
+}
+
+int fake_kvm_maps(void)
+{
+	FILE *file = fopen("/proc/self/maps", "re");
+	char line[512];
+	int count = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		count += strstr(line, "fake-kvm") != NULL;
+	if (file)
+		fclose(file);
+	for (unsigned i = 0; i < FAKE_VCPUS; i++)
+		count -= fake.vcpu[i].run != NULL;
+	return count;
 }

@@ -76,4 +76,8 @@ void fake_kvm_off(void);
 uint64_t *fake_kvm_msr(struct fake_vcpu *vcpu, uint32_t msr);
 uint32_t *fake_kvm_lapic(struct fake_vcpu *vcpu, unsigned reg); /* offset / 16 */
 
+/* To find leaks by: file descriptors of this process, and the engine's mappings of vcpus, less the fake's own. */
+int fake_kvm_fds(void);
+int fake_kvm_maps(void);
+
 #endif

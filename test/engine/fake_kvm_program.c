@@ -9,7 +9,6 @@
  *
  * When the program has ended, "fake: CALLS calls, FDS file descriptors and MAPS mappings left" goes to stderr.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -102,34 +101,6 @@ static int guest(struct fake_vcpu *vcpu, unsigned index)
 	return 0;
 }
 
-static int fds_open(void)
-{
-	DIR *directory = opendir("/proc/self/fd");
-	int count = 0;
-
-	while (directory && readdir(directory))
-		count++;
-	if (directory)
-		closedir(directory);
-	return count;
-}
-
-/* The engine's mappings of vcpus; the fake has one of each itself. */
-static int maps_left(void)
-{
-	FILE *file = fopen("/proc/self/maps", "re");
-	char line[512];
-	int count = 0;
-
-	while (file && fgets(line, sizeof(line), file))
-		count += strstr(line, "fake-kvm") != NULL;
-	if (file)
-		fclose(file);
-	for (unsigned i = 0; i < FAKE_VCPUS; i++)
-		count -= fake.vcpu[i].run != NULL;
-	return count;
-}
-
 static void number_read(const char *word, const char *key, int *value)
 {
 	size_t length = strlen(key);
@@ -158,12 +129,12 @@ static __attribute__((constructor)) void words_read(void)
 			snprintf(exit_word, sizeof(exit_word), "%s", word + 5);
 	}
 	free(words);
-	fds_before = fds_open();
+	fds_before = fake_kvm_fds();
 }
 
 static __attribute__((destructor)) void rest_tell(void)
 {
 	if (getpid() == program)
-		dprintf(STDERR_FILENO, "fake: %d calls, %d file descriptors and %d mappings left\n", calls, fds_open() - fds_before,
-			maps_left());
+		dprintf(STDERR_FILENO, "fake: %d calls, %d file descriptors and %d mappings left\n", calls,
+			fake_kvm_fds() - fds_before, fake_kvm_maps());
 }
