@@ -20,6 +20,14 @@ static uint64_t empty_tag(unsigned index)
 	return index <= 1 ? X86_TLB_EMPTY_LOW : X86_TLB_EMPTY;
 }
 
+/* Not memset, which may use vector registers: they may hold the guest's (engine/jit/thunk.c). Multiples of 8 bytes. */
+static void words_clear(void *words, uint64_t bytes)
+{
+	uint64_t count = bytes / sizeof(uint64_t);
+
+	__asm__ volatile("rep stosq" : "+D"(words), "+c"(count) : "a"(UINT64_C(0)) : "memory");
+}
+
 static void copies_drop(struct x86_tlb *tlb)
 {
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
@@ -30,7 +38,7 @@ static void copies_drop(struct x86_tlb *tlb)
 static void jump_flush(struct x86_jump_array *jump)
 {
 	if (jump->used > X86_JUMP_LOG)
-		__builtin_memset(jump->tag, 0, sizeof(jump->tag));
+		words_clear(jump->tag, sizeof(jump->tag));
 	for (unsigned i = 0; i < jump->used && i < X86_JUMP_LOG; i++)
 		jump->tag[jump->log[i]] = 0;
 	jump->used = 0;
@@ -164,8 +172,8 @@ static void context_flush(struct x86_tlb *tlb, bool global)
 			index_clear(tlb, word * 64 + (unsigned)__builtin_ctzll(gone), global);
 	}
 	if (global) {
-		__builtin_memset(tlb->large, 0, sizeof(tlb->large));
-		__builtin_memset(tlb->huge, 0, sizeof(tlb->huge));
+		words_clear(tlb->large, sizeof(tlb->large));
+		words_clear(tlb->huge, sizeof(tlb->huge));
 	}
 }
 

@@ -254,6 +254,7 @@ static void run(struct jit_vcpu *self)
 				step(self);
 			return;
 		case JIT_EXIT_TRAP:
+			vcpu_vector_release(context);
 			if (block->key & JIT_KEY_WINDOW && window_extend(self, context))
 				break;
 			step(self);
