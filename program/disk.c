@@ -4,6 +4,7 @@
  */
 #include "program/disk.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,24 +55,48 @@ struct command {
 	enum status (*run)(struct disk_words *words, struct reason *why);
 };
 
+/* The signal that asked us to end. Long work stops at its next step, so that no half of a new image is left. */
+static volatile sig_atomic_t ended_by;
+
+static void end_wanted(int number)
+{
+	ended_by = number;
+}
+
+static bool progress_unseen(struct image_progress *progress, uint64_t done, uint64_t of)
+{
+	(void)progress;
+	(void)done;
+	(void)of;
+	return !ended_by;
+}
+
 /* A line on the terminal that is overwritten. */
-static void progress_show(struct image_progress *progress, uint64_t done, uint64_t of)
+static bool progress_show(struct image_progress *progress, uint64_t done, uint64_t of)
 {
 	static int shown = -1;
 	int percent = of ? (int)(100 * (double)done / (double)of) : 100;
 
 	(void)progress;
-	if (percent == shown)
-		return;
+	if (ended_by)
+		fputc('\n', stderr);
+	else if (percent != shown)
+		fprintf(stderr, percent == 100 ? "\r100 %%\n" : "\r%d %%", percent);
 	shown = percent;
-	fprintf(stderr, percent == 100 ? "\r100 %%\n" : "\r%d %%", percent);
+	return !ended_by;
 }
 
-static struct image_progress *progress_of_terminal(const struct disk_words *words)
+static struct image_progress *progress_start(const struct disk_words *words)
 {
-	static struct image_progress progress = {progress_show};
+	static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
+	static struct image_progress progress;
+	struct sigaction action = {.sa_handler = end_wanted, .sa_flags = SA_RESTART | (int)SA_RESETHAND}, now;
 
-	return isatty(STDERR_FILENO) && !words->json ? &progress : NULL;
+	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (!sigaction(ends[i], NULL, &now) && now.sa_handler != SIG_IGN) /* by nohup */
+			sigaction(ends[i], &action, NULL);
+	progress.step = isatty(STDERR_FILENO) && !words->json ? progress_show : progress_unseen;
+	return &progress;
 }
 
 /* The format of an existing file. */
@@ -210,7 +235,7 @@ static enum status run_convert(struct disk_words *words, struct reason *why)
 	copying.shape = &shape;
 	if (!status)
 		status = shape_make(words, copying.target_format, &shape, why);
-	return status ? status : image_convert(&copying, progress_of_terminal(words), why);
+	return status ? status : image_convert(&copying, progress_start(words), why);
 }
 
 static enum status run_resize(struct disk_words *words, struct reason *why)
@@ -245,14 +270,14 @@ static enum status run_rebase(struct disk_words *words, struct reason *why)
 		image_format_parse(words->backing_format, &base);
 	else if (words->backing)
 		status = base_examine(words, &base, &size, why);
-	return status ? status : image_rebase(words->word[0], words->backing, base, words->blind, progress_of_terminal(words), why);
+	return status ? status : image_rebase(words->word[0], words->backing, base, words->blind, progress_start(words), why);
 }
 
 static enum status run_commit(struct disk_words *words, struct reason *why)
 {
 	enum status status = qcow2_wanted(words, why);
 
-	return status ? status : image_commit(words->word[0], words->keep, progress_of_terminal(words), why);
+	return status ? status : image_commit(words->word[0], words->keep, progress_start(words), why);
 }
 
 static enum status snapshots_list(struct disk_words *words, struct reason *why)
@@ -352,5 +377,7 @@ int disk(int count, char **arguments)
 		status = reason_give(&why, STATUS_IO, "stdout: cannot be written; give it a place with room");
 	if (status)
 		host_log(HOST_LOG_ERROR, "%s", why.text[0] ? why.text : status_name(status));
+	if (status == STATUS_CANCELLED)
+		raise(ended_by); /* its action is the default again */
 	return exit_status_of(status);
 }

@@ -2,6 +2,7 @@
 /*
  * holon.c - the program `holon`: finds the verb and calls it. Reading order from here: run.c, vm/vm.c, board/pc.c.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -190,6 +191,7 @@ int main(int argc, char **argv)
 	const struct verb *verb;
 
 	host_log_start();
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is then an error as any other */
 	if (argc < 2) {
 		fputs(help_all, stderr);
 		return EXIT_USAGE;

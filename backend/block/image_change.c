@@ -25,10 +25,9 @@ static enum status failed(const char *path, const char *what, enum status status
 	return reason_give(why, status, "disk %s: %s: %s", path, what, status_name(status));
 }
 
-static void progress_step(struct image_progress *progress, uint64_t done, uint64_t of)
+static enum status progress_step(struct image_progress *progress, uint64_t done, uint64_t of)
 {
-	if (progress)
-		progress->step(progress, done, of);
+	return !progress || progress->step(progress, done, of) ? STATUS_OK : STATUS_CANCELLED;
 }
 
 static bool all_zero(const uint8_t *bytes, size_t length)
@@ -163,12 +162,14 @@ static enum status conversion_run(struct conversion *conversion, struct image_pr
 	if (!conversion->buffer)
 		return STATUS_NO_MEMORY;
 	for (offset = 0; !status && offset < size; offset += CHUNK) {
-		progress_step(progress, offset, size);
-		status = chunk_convert(conversion, offset, size - offset < CHUNK ? size - offset : CHUNK);
+		status = progress_step(progress, offset, size);
+		if (!status)
+			status = chunk_convert(conversion, offset, size - offset < CHUNK ? size - offset : CHUNK);
 	}
 	if (!status)
 		status = image_flush(conversion->target);
-	progress_step(progress, size, size);
+	if (!status)
+		status = progress_step(progress, size, size);
 	free(conversion->buffer);
 	return status;
 }
@@ -230,13 +231,16 @@ static enum status commit_run(struct image *overlay, struct image *backing, stru
 	enum status status = buffer ? STATUS_OK : STATUS_NO_MEMORY;
 
 	for (uint64_t offset = 0; !status && offset < overlay->size; offset += CHUNK) {
-		progress_step(progress, offset, overlay->size);
-		status = own_commit(overlay, backing, offset, overlay->size - offset < CHUNK ? overlay->size - offset : CHUNK,
-				    buffer);
+		uint64_t length = overlay->size - offset < CHUNK ? overlay->size - offset : CHUNK;
+
+		status = progress_step(progress, offset, overlay->size);
+		if (!status)
+			status = own_commit(overlay, backing, offset, length, buffer);
 	}
 	if (!status)
 		status = image_flush(backing);
-	progress_step(progress, overlay->size, overlay->size);
+	if (!status)
+		status = progress_step(progress, overlay->size, overlay->size);
 	free(buffer);
 	return status;
 }
@@ -285,11 +289,24 @@ static enum status backing_open_writable(struct image *overlay, struct image **b
 	return status;
 }
 
+/* Is every image there and none its own backing file? Else the overlay's own lock would be in the way later, and blamed on another program. */
+static enum status chain_examine(const char *path, struct reason *why)
+{
+	struct image *image;
+	enum status status = image_open(&image, path, IMAGE_QCOW2, &for_reading, why);
+
+	if (!status)
+		status = image_close(image);
+	return status;
+}
+
 enum status image_commit(const char *path, bool keep, struct image_progress *progress, struct reason *why)
 {
 	struct image *overlay, *backing = NULL;
-	enum status status = image_open(&overlay, path, IMAGE_QCOW2, &for_writing_alone, why);
+	enum status status = chain_examine(path, why);
 
+	if (!status)
+		status = image_open(&overlay, path, IMAGE_QCOW2, &for_writing_alone, why);
 	if (status)
 		return status;
 	status = backing_open_writable(overlay, &backing, why);
@@ -345,13 +362,16 @@ static enum status rebase_run(struct image *overlay, struct image *new, struct i
 	enum status status = buffer ? STATUS_OK : STATUS_NO_MEMORY;
 
 	for (uint64_t offset = 0; !status && offset < overlay->size; offset += CHUNK) {
-		progress_step(progress, offset, overlay->size);
-		status =
-			chunk_rebase(overlay, new, offset, overlay->size - offset < CHUNK ? overlay->size - offset : CHUNK, buffer);
+		uint64_t length = overlay->size - offset < CHUNK ? overlay->size - offset : CHUNK;
+
+		status = progress_step(progress, offset, overlay->size);
+		if (!status)
+			status = chunk_rebase(overlay, new, offset, length, buffer);
 	}
 	if (!status)
 		status = image_flush(overlay);
-	progress_step(progress, overlay->size, overlay->size);
+	if (!status)
+		status = progress_step(progress, overlay->size, overlay->size);
 	free(buffer);
 	return status;
 }
@@ -365,6 +385,11 @@ static enum status new_backing_open(const char *overlay, const char *backing, en
 	if (!path)
 		return reason_give(why, STATUS_NO_MEMORY, "disk %s: out of memory", overlay);
 	status = image_open(new, path, format, &for_reading, why);
+	if (status == STATUS_BUSY)
+		reason_give(why, status,
+			    "disk %.128s: %.128s cannot be under it: that is the same image, or lies over it, or another program "
+			    "writes to it",
+			    overlay, backing);
 	free(path);
 	return status;
 }

@@ -10,9 +10,9 @@
 #include "image.h"
 #include "qcow2.h"
 
-/* Told now and then how much of the work is done. NULL: nobody cares. */
+/* Told now and then how much of the work is done. false: the work ends with STATUS_CANCELLED. NULL: nobody cares. */
 struct image_progress {
-	void (*step)(struct image_progress *progress, uint64_t done, uint64_t of);
+	bool (*step)(struct image_progress *progress, uint64_t done, uint64_t of);
 };
 
 /* A new image; what was made of it is removed again on failure. A block device may be named for a raw image that fits. */
@@ -25,7 +25,7 @@ struct image_copying {
 	const struct qcow2_format *shape; /* of a qcow2 target */
 	bool packed;                      /* compressed clusters */
 };
-/* Copies what the guest sees, backing files included, into a new image. */
+/* Copies what the guest sees, backing files included, into a new image; what was made of it is removed again on failure. */
 enum status image_convert(const struct image_copying *copying, struct image_progress *progress, struct reason *why) must_check;
 
 /* Writes what an overlay holds into its backing file, and empties the overlay unless `keep`. Cut off, it can be repeated. */

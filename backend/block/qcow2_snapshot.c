@@ -27,6 +27,7 @@
 #define EXTRA_DISK_SIZE 8
 #define EXTRA_LENGTH 24 /* what we write: with the instruction count, of which there is none */
 #define EXTRA_MAX 1024
+#define NAME_MAX_BYTES 255 /* QEMU shows no more of a name */
 
 static enum status table_broken(const struct qcow2 *q, struct reason *why)
 {
@@ -209,17 +210,33 @@ static enum status snapshot_missing(const struct qcow2 *q, const char *name, str
 			   q->file.path, name, q->file.path);
 }
 
+/* Anything but controls, as long as QEMU lets them be. */
+static bool name_good(const char *name)
+{
+	const char *at;
+
+	for (at = name; *at; at++)
+		if ((unsigned char)*at < ' ' || *at == 127)
+			return false;
+	return at != name && at - name <= NAME_MAX_BYTES;
+}
+
 enum status qcow2_snapshot_create(struct qcow2 *q, const char *name, struct reason *why)
 {
 	struct qcow2_snapshots list;
-	enum status status = qcow2_snapshots_read(q, &list, why);
+	enum status status;
 
+	if (!name_good(name))
+		return reason_give(why, STATUS_USAGE,
+				   "disk %s: a snapshot's name has from 1 to %d bytes and no control characters; choose another",
+				   q->file.path, NAME_MAX_BYTES);
+	status = qcow2_snapshots_read(q, &list, why);
 	if (status)
 		return status;
 	if (snapshot_find(&list, name))
 		status = reason_give(why, STATUS_USAGE, "disk %s: a snapshot %s is there already; choose another name",
 				     q->file.path, name);
-	else if (list.count == QCOW2_SNAPSHOTS_MAX || strlen(name) > UINT16_MAX)
+	else if (list.count == QCOW2_SNAPSHOTS_MAX)
 		status = reason_give(why, STATUS_USAGE, "disk %s: %s", q->file.path, "it has no room for such a snapshot");
 	if (status) {
 		qcow2_snapshots_free(&list);
