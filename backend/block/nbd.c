@@ -5,30 +5,35 @@
  * Submitted requests go onto a list, and an eventfd wakes the thread. It turns each into commands, sends them, and polls the
  * socket until their answers come. A request with one segment is one command on the guest's memory (cut where it is longer than the
  * server takes at once); one with several goes through a buffer, piece by piece, so that it does not become a command a segment. When the
- * connection breaks, the thread connects again with the next request; what was under way fails with STATUS_IO.
+ * connection breaks, the thread connects again with the next request; what was under way fails with STATUS_IO. A server that does not answer is waited
+ * for, as a slow disk is, but not by a VM that ends (give_up).
  *
  * NBD cannot change a disk's size, and a client hears of it when it connects: to take over a new size the thread lets what is under way end, and connects anew.
  */
 #include "nbd.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <libnbd.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <holon/host.h>
 
 #include "block_thread.h"
+#include "nbd_library.h"
 
 #define SECTOR 512u
 #define COMMAND_MAX (1u << 20)                                /* of data, where the server says nothing smaller */
 #define RANGE_MAX (UINT32_MAX & ~(uint32_t)(COMMAND_MAX - 1)) /* of a trim or zeroes */
 #define REQUESTS_AT_ONCE 64
+#define CONNECT_SECONDS 10
+#define GIVE_UP_SECONDS 3
+#define LOOK_MS 100 /* how often somebody who waits for the server looks whether that has been given up */
 
 /* A request that is with the server, one command of it at a time. */
 struct nbd_work {
@@ -51,6 +56,7 @@ struct nbd_disk {
 	pthread_t thread;
 	bool thread_runs;
 	int wake;
+	atomic_bool given_up;                   /* the server: nothing waits for it any more */
 	struct nbd_work work[REQUESTS_AT_ONCE]; /* the thread's */
 	struct nbd_work *free;
 	struct nbd_work *answered; /* its command is, and nobody has looked at it yet */
@@ -71,45 +77,7 @@ static struct nbd_disk *nbd_of(struct block *block)
 	return (struct nbd_disk *)(void *)((uint8_t *)block - offsetof(struct nbd_disk, block));
 }
 
-/*
- * libnbd brings a dozen libraries along, which a VM without such a disk should not carry: it is loaded when the first one is opened. A
- * row each; `lib.pread` is nbd_aio_pread.
- */
-#define NBD_FUNCTIONS(row)                                                                                                        \
-	row(create) row(close) row(get_error) row(get_errno) row(set_strict_mode) row(get_strict_mode)                            \
-		row(set_uri_allow_local_file) row(connect_uri) row(get_block_size) row(can_trim) row(can_zero) row(can_flush)     \
-			row(get_size) row(is_read_only) row(shutdown) row(aio_pread) row(aio_pwrite) row(aio_flush) row(aio_trim) \
-				row(aio_zero) row(aio_is_dead) row(aio_is_closed) row(aio_get_direction) row(aio_get_fd)          \
-					row(aio_notify_read) row(aio_notify_write)
-
-#define FUNCTION_POINTER(name) __typeof__(&nbd_##name) name;
-static struct {
-	NBD_FUNCTIONS(FUNCTION_POINTER)
-} lib;
-
-static enum status library_load(struct reason *why)
-{
-	static const struct {
-		const char *name;
-		size_t place;
-	} functions[] = {
-#define FUNCTION_ROW(name) {"nbd_" #name, offsetof(__typeof__(lib), name)},
-		NBD_FUNCTIONS(FUNCTION_ROW)};
-	void *library = dlopen("libnbd.so.0", RTLD_NOW | RTLD_LOCAL);
-
-	if (!library)
-		return reason_give(why, STATUS_UNSUPPORTED, "NBD: libnbd is not installed here (%s); apt-get install libnbd0",
-				   dlerror());
-	for (unsigned i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
-		void *function = dlsym(library, functions[i].name);
-
-		if (!function)
-			return reason_give(why, STATUS_UNSUPPORTED, "NBD: this libnbd has no %s; Holon needs 1.14 or newer",
-					   functions[i].name);
-		memcpy((uint8_t *)&lib + functions[i].place, &function, sizeof(function));
-	}
-	return STATUS_OK;
-}
+static const struct nbd_library *lib;
 
 /* --- the disk's side, any thread --- */
 
@@ -135,6 +103,23 @@ static void nbd_drain(struct block *block)
 	while (disk->under_way)
 		pthread_cond_wait(&disk->idle, &disk->lock);
 	pthread_mutex_unlock(&disk->lock);
+}
+
+/* Requests get some time to end; if they do not, or one comes later, they fail. */
+static void nbd_give_up(struct block *block)
+{
+	struct nbd_disk *disk = nbd_of(block);
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += GIVE_UP_SECONDS;
+	pthread_mutex_lock(&disk->lock);
+	while (disk->under_way && !disk->given_up && !pthread_cond_clockwait(&disk->idle, &disk->lock, CLOCK_MONOTONIC, &until))
+		;
+	if (disk->under_way)
+		disk->given_up = true;
+	pthread_mutex_unlock(&disk->lock);
+	eventfd_write(disk->wake, 1);
 }
 
 /* The server's new size: up to it the disk can grow. */
@@ -247,15 +232,15 @@ static int command_send(struct nbd_work *work, uint8_t *memory)
 	uint64_t offset = request->offset + work->done;
 
 	switch (request->operation) {
-	case BLOCK_READ: return (int)lib.aio_pread(nbd, memory, work->length, offset, done, 0);
-	case BLOCK_WRITE: return (int)lib.aio_pwrite(nbd, memory, work->length, offset, done, 0);
-	case BLOCK_FLUSH: return (int)lib.aio_flush(nbd, done, 0);
-	case BLOCK_DISCARD: return (int)lib.aio_trim(nbd, work->length, offset, done, 0);
+	case BLOCK_READ: return (int)lib->aio_pread(nbd, memory, work->length, offset, done, 0);
+	case BLOCK_WRITE: return (int)lib->aio_pwrite(nbd, memory, work->length, offset, done, 0);
+	case BLOCK_FLUSH: return (int)lib->aio_flush(nbd, done, 0);
+	case BLOCK_DISCARD: return (int)lib->aio_trim(nbd, work->length, offset, done, 0);
 	default:
 		if (work->buffer)
-			return (int)lib.aio_pwrite(nbd, work->buffer, work->length, offset, done, 0);
-		return (int)lib.aio_zero(nbd, work->length, offset, done,
-					 request->may_unmap ? 0 : (uint32_t)LIBNBD_CMD_FLAG_NO_HOLE);
+			return (int)lib->aio_pwrite(nbd, work->buffer, work->length, offset, done, 0);
+		return (int)lib->aio_zero(nbd, work->length, offset, done,
+					  request->may_unmap ? 0 : (uint32_t)LIBNBD_CMD_FLAG_NO_HOLE);
 	}
 }
 
@@ -290,7 +275,7 @@ static void work_next(struct nbd_work *work)
 	if (data)
 		memory = work->buffer ? work->buffer : (uint8_t *)request->segment[0].base + work->done;
 	if (command_send(work, memory) < 0)
-		work_end(work, status_of(lib.get_errno() ? lib.get_errno() : EIO));
+		work_end(work, status_of(lib->get_errno() ? lib->get_errno() : EIO));
 }
 
 /* Goes on with requests whose command is answered. Returns whether there were any. */
@@ -318,28 +303,66 @@ static bool answered_serve(struct nbd_disk *disk)
 	return any;
 }
 
+static bool connection_alive(const struct nbd_disk *disk)
+{
+	return disk->nbd && !lib->aio_is_dead(disk->nbd) && !lib->aio_is_closed(disk->nbd);
+}
+
+static uint64_t seconds_from_now(unsigned seconds)
+{
+	return host_time_ns() + seconds * UINT64_C(1000000000);
+}
+
+static enum status connection_await(struct nbd_disk *disk, struct reason *why)
+{
+	uint64_t until = seconds_from_now(CONNECT_SECONDS);
+	int polled = lib->aio_connect_uri(disk->nbd, disk->uri);
+
+	while (polled >= 0 && lib->aio_is_connecting(disk->nbd) == 1) {
+		if (disk->given_up || host_time_ns() > until)
+			return reason_give(why, STATUS_TIMEOUT, "disk %s: nobody answers there; is the server there?", disk->uri);
+		polled = lib->poll(disk->nbd, LOOK_MS);
+	}
+	if (polled >= 0 && lib->aio_is_ready(disk->nbd) == 1)
+		return STATUS_OK;
+	return reason_give(why, lib->get_errno() == ENOENT || lib->get_errno() == ECONNREFUSED ? STATUS_NOT_FOUND : STATUS_IO,
+			   "disk %s: %s; is the server there?", disk->uri, lib->get_error() ? lib->get_error() : "it hangs up");
+}
+
+/* Takes leave. Nothing is with the server. */
+static void connection_leave(struct nbd_disk *disk)
+{
+	uint64_t until = seconds_from_now(GIVE_UP_SECONDS);
+
+	if (connection_alive(disk) && !lib->aio_disconnect(disk->nbd, 0))
+		while (connection_alive(disk) && !disk->given_up && host_time_ns() < until && lib->poll(disk->nbd, LOOK_MS) >= 0)
+			;
+	if (disk->nbd)
+		lib->close(disk->nbd);
+	disk->nbd = NULL;
+}
+
 static enum status connection_make(struct nbd_disk *disk, struct reason *why)
 {
+	enum status status;
 	int64_t most;
 
-	disk->nbd = lib.create();
+	disk->nbd = lib->create();
 	if (!disk->nbd)
-		return reason_give(why, STATUS_NO_MEMORY, "disk %s: %s", disk->uri, lib.get_error());
-	lib.set_strict_mode(disk->nbd, lib.get_strict_mode(disk->nbd) & ~(uint32_t)LIBNBD_STRICT_ALIGN);
-	lib.set_uri_allow_local_file(disk->nbd, true);
-	if (lib.connect_uri(disk->nbd, disk->uri) < 0) {
-		enum status status = lib.get_errno() == ENOENT || lib.get_errno() == ECONNREFUSED ? STATUS_NOT_FOUND : STATUS_IO;
-
-		reason_give(why, status, "disk %s: %s; is the server there?", disk->uri, lib.get_error());
-		lib.close(disk->nbd);
+		return reason_give(why, STATUS_NO_MEMORY, "disk %s: %s", disk->uri, lib->get_error());
+	lib->set_strict_mode(disk->nbd, lib->get_strict_mode(disk->nbd) & ~(uint32_t)LIBNBD_STRICT_ALIGN);
+	lib->set_uri_allow_local_file(disk->nbd, true);
+	status = connection_await(disk, why);
+	if (status) {
+		lib->close(disk->nbd);
 		disk->nbd = NULL;
 		return status;
 	}
-	most = lib.get_block_size(disk->nbd, LIBNBD_SIZE_MAXIMUM);
+	most = lib->get_block_size(disk->nbd, LIBNBD_SIZE_MAXIMUM);
 	disk->command_max = most >= (int64_t)SECTOR && most < COMMAND_MAX ? (uint32_t)most & ~(SECTOR - 1) : COMMAND_MAX;
-	disk->can_trim = lib.can_trim(disk->nbd) == 1;
-	disk->can_zero = lib.can_zero(disk->nbd) == 1;
-	disk->can_flush = lib.can_flush(disk->nbd) == 1;
+	disk->can_trim = lib->can_trim(disk->nbd) == 1;
+	disk->can_zero = lib->can_zero(disk->nbd) == 1;
+	disk->can_flush = lib->can_flush(disk->nbd) == 1;
 	return STATUS_OK;
 }
 
@@ -348,8 +371,11 @@ static void connection_end(struct nbd_disk *disk)
 {
 	if (!disk->nbd)
 		return;
-	host_log(HOST_LOG_WARN, "disk %s: the connection is lost; the next request tries again", disk->uri);
-	lib.close(disk->nbd); /* answers what is under way, or forgets it */
+	host_log(HOST_LOG_WARN,
+		 disk->given_up ? "disk %s: the server does not answer; requests fail"
+				: "disk %s: the connection is lost; the next request tries again",
+		 disk->uri);
+	lib->close(disk->nbd); /* answers what is under way, or forgets it */
 	disk->nbd = NULL;
 	answered_serve(disk);
 	for (unsigned i = 0; i < REQUESTS_AT_ONCE; i++)
@@ -357,28 +383,25 @@ static void connection_end(struct nbd_disk *disk)
 			work_end(&disk->work[i], STATUS_IO);
 }
 
-static bool connection_alive(const struct nbd_disk *disk)
-{
-	return disk->nbd && !lib.aio_is_dead(disk->nbd) && !lib.aio_is_closed(disk->nbd);
-}
-
 static bool disk_same(struct nbd_disk *disk)
 {
-	return lib.get_size(disk->nbd) >= (int64_t)disk->block.size;
+	return lib->get_size(disk->nbd) >= (int64_t)disk->block.size;
 }
 
 static void connection_ensure(struct nbd_disk *disk)
 {
 	struct reason why = {""};
 
-	if (connection_alive(disk))
+	if (connection_alive(disk) && !disk->given_up)
 		return;
 	connection_end(disk);
+	if (disk->given_up)
+		return;
 	if (connection_make(disk, &why)) {
 		host_log(HOST_LOG_WARN, "%s", why.text);
 	} else if (!disk_same(disk)) {
 		host_log(HOST_LOG_ERROR, "disk %s: it has become shorter; it is not used", disk->uri);
-		lib.close(disk->nbd);
+		lib->close(disk->nbd);
 		disk->nbd = NULL;
 	}
 }
@@ -402,9 +425,10 @@ static void waiting_send(struct nbd_disk *disk)
 	struct block_request *request;
 
 	while (disk->free && (request = waiting_take(disk)) != NULL) {
-		struct nbd_work *work = disk->free;
+		struct nbd_work *work;
 
-		connection_ensure(disk);
+		connection_ensure(disk); /* may free some */
+		work = disk->free;
 		disk->free = work->next_free;
 		*work = (struct nbd_work){.disk = disk, .request = request};
 		if (!disk->nbd)
@@ -441,14 +465,10 @@ static void connection_renew(struct nbd_disk *disk)
 	enum status status;
 	int64_t size = 0;
 
-	if (connection_alive(disk))
-		lib.shutdown(disk->nbd, 0);
-	if (disk->nbd)
-		lib.close(disk->nbd);
-	disk->nbd = NULL;
+	connection_leave(disk);
 	status = connection_make(disk, &why);
 	if (!status)
-		size = lib.get_size(disk->nbd);
+		size = lib->get_size(disk->nbd);
 	pthread_mutex_lock(&disk->lock);
 	disk->renewal = RENEWAL_DONE;
 	disk->renewed = status;
@@ -470,9 +490,9 @@ static bool stopping(struct nbd_disk *disk)
 
 static void events_wait(struct nbd_disk *disk)
 {
-	unsigned direction = connection_alive(disk) ? lib.aio_get_direction(disk->nbd) : 0;
+	unsigned direction = connection_alive(disk) ? lib->aio_get_direction(disk->nbd) : 0;
 	struct pollfd fds[2] = {{.fd = disk->wake, .events = POLLIN},
-				{.fd = connection_alive(disk) ? lib.aio_get_fd(disk->nbd) : -1,
+				{.fd = connection_alive(disk) ? lib->aio_get_fd(disk->nbd) : -1,
 				 .events = (short)((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
 						   (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0))}};
 	eventfd_t count;
@@ -482,9 +502,9 @@ static void events_wait(struct nbd_disk *disk)
 	if (fds[0].revents)
 		eventfd_read(disk->wake, &count);
 	if (fds[1].revents & (POLLIN | POLLHUP | POLLERR) && direction & LIBNBD_AIO_DIRECTION_READ)
-		lib.aio_notify_read(disk->nbd);
+		lib->aio_notify_read(disk->nbd);
 	else if (fds[1].revents & POLLOUT)
-		lib.aio_notify_write(disk->nbd);
+		lib->aio_notify_write(disk->nbd);
 	answered_serve(disk);
 	if (disk->nbd && !connection_alive(disk))
 		connection_end(disk);
@@ -497,6 +517,8 @@ static void *nbd_main(void *argument)
 	while (!stopping(disk)) {
 		bool renew = renewal_asked(disk);
 
+		if (disk->given_up)
+			connection_end(disk);
 		if (renew && !server_busy(disk))
 			connection_renew(disk);
 		else if (!renew)
@@ -520,10 +542,7 @@ static void nbd_free(struct nbd_disk *disk)
 		eventfd_write(disk->wake, 1);
 		pthread_join(disk->thread, NULL);
 	}
-	if (connection_alive(disk))
-		lib.shutdown(disk->nbd, 0);
-	if (disk->nbd)
-		lib.close(disk->nbd);
+	connection_leave(disk);
 	if (disk->wake >= 0)
 		close(disk->wake);
 	pthread_cond_destroy(&disk->idle);
@@ -540,11 +559,11 @@ static void nbd_disk_close(struct block *block)
 
 static enum status disk_describe(struct nbd_disk *disk, bool readonly, struct reason *why)
 {
-	int64_t size = lib.get_size(disk->nbd), least = lib.get_block_size(disk->nbd, LIBNBD_SIZE_MINIMUM);
+	int64_t size = lib->get_size(disk->nbd), least = lib->get_block_size(disk->nbd, LIBNBD_SIZE_MINIMUM);
 
 	if (size < (int64_t)SECTOR)
 		return reason_give(why, STATUS_INVALID, "disk %s: it is shorter than a sector (512)", disk->uri);
-	if (!readonly && lib.is_read_only(disk->nbd) == 1)
+	if (!readonly && lib->is_read_only(disk->nbd) == 1)
 		return reason_give(why, STATUS_PERMISSION, "disk %s: the server lets nobody write it; add ,readonly", disk->uri);
 	disk->block.block_size = least > (int64_t)SECTOR && least <= 4096 ? (uint32_t)least : SECTOR;
 	if (least > 4096)
@@ -576,11 +595,12 @@ enum status block_nbd_open(struct block **block, const char *uri, bool readonly,
 				     .drain = nbd_drain,
 				     .close = nbd_disk_close,
 				     .resize = nbd_resize,
+				     .give_up = nbd_give_up,
 				     .readonly = readonly,
 				     .path = disk->uri};
 	disk->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	status = disk->wake < 0 ? reason_give(why, STATUS_NO_MEMORY, "disk %s: no eventfd: %s", uri, strerror(errno))
-				: library_load(why);
+				: nbd_library_load(&lib, why);
 	if (!status)
 		status = connection_make(disk, why);
 	if (!status)

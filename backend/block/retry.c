@@ -180,6 +180,8 @@ static void retry_give_up(struct block *block)
 	retry->give_up = true;
 	pthread_cond_broadcast(&retry->changed);
 	pthread_mutex_unlock(&retry->lock);
+	if (retry->inner->give_up)
+		retry->inner->give_up(retry->inner);
 }
 
 static enum status retry_resize(struct block *block, uint64_t size, struct reason *why)
