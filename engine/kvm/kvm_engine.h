@@ -90,6 +90,7 @@ struct kvm_vcpu {
 	_Atomic bool in_run; /* inside KVM_RUN, or about to: a kick needs a signal */
 	bool completion_due; /* KVM finishes an access at the next KVM_RUN */
 	bool turned_back;    /* the last KVM_RUN ended without an exit */
+	bool ready_known;    /* run->ready_for_interrupt_injection is of this state: KVM_RUN has been called since it was set */
 	bool shutdown;       /* a triple fault: nothing runs until the next vcpu_set */
 	/* Time: kvm_time.c */
 	uint64_t clock_base; /* guest TSC = host TSC + clock_base + IA32_TSC_ADJUST, as told to KVM */

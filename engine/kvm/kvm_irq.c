@@ -240,7 +240,14 @@ bool kvm_irq_extint_serve(struct kvm_vcpu *self)
 	int vector, result;
 
 	run->request_interrupt_window = atomic_load(&self->vm->lint0);
-	if (!run->request_interrupt_window || !run->ready_for_interrupt_injection || !irq->extint_accept)
+	if (!run->request_interrupt_window || !irq->extint_accept)
+		return true;
+	if (!self->ready_known) {
+		/* Turned back at once, KVM_RUN says whether it is ready. A halted vcpu would sleep in there: it is not woken to say that. */
+		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		return true;
+	}
+	if (!run->ready_for_interrupt_injection)
 		return true;
 	run->ready_for_interrupt_injection = 0;
 	vector = irq->extint_accept(irq->pic);

@@ -392,7 +392,7 @@ int kvm_state_read(struct kvm_vcpu *self, struct x86_state *out, bool whole, con
 
 int kvm_state_write(struct kvm_vcpu *self, const struct x86_state *in, bool whole, const char **step)
 {
-	self->run->ready_for_interrupt_injection = 0;
+	self->ready_known = false;
 	for (unsigned i = 0; i < PARTS; i++) {
 		int result = parts[i].whole && !whole ? 0 : parts[i].write(self, in);
 

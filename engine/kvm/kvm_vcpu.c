@@ -136,6 +136,7 @@ static bool turn(struct kvm_vcpu *self, enum run_end *end)
 {
 	int result = enter(self);
 
+	self->ready_known = true;
 	self->turned_back = result == -EINTR || result == -EAGAIN;
 	if (self->turned_back) {
 		self->completion_due = false;

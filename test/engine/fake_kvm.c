@@ -193,10 +193,16 @@ static int door(struct fake_vcpu *vcpu)
 
 static int run(struct fake_vcpu *vcpu)
 {
+	int result = -EINTR;
+
 	if (!vcpu->run->immediate_exit && signal_waits(vcpu))
 		return door(vcpu);
-	fake.runs++;
-	return vcpu->run->immediate_exit ? -EINTR : fake.guest(vcpu, (unsigned)(vcpu - fake.vcpu));
+	if (!vcpu->run->immediate_exit) {
+		fake.runs++;
+		result = fake.guest(vcpu, (unsigned)(vcpu - fake.vcpu));
+	}
+	vcpu->run->ready_for_interrupt_injection = vcpu->takes_interrupts;
+	return result;
 }
 
 static bool hook(int fd, unsigned long request, unsigned long argument, int *result)

@@ -27,6 +27,7 @@ struct fake_vcpu {
 	struct kvm_xsave xsave;
 	struct kvm_xcrs xcrs;
 	struct kvm_lapic_state lapic;
+	bool takes_interrupts; /* what KVM_RUN says of an injection as it returns */
 	/* A waiting signal ends KVM_RUN before the guest, and KVM then deals with these; 0: nothing. */
 	bool signals_open;
 	uint8_t timer_due; /* the vector */

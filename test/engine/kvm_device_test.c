@@ -31,17 +31,10 @@ static int pic_accept(void *pic)
 	return 0x28;
 }
 
-/* The first entry waits for the window, in the second the event is there. */
-static int guest_window(struct fake_vcpu *vcpu, unsigned index)
+/* A halted vcpu sleeps in KVM_RUN, whatever window is asked for: it is not entered before the event is there. */
+static int guest_awake(struct fake_vcpu *vcpu, unsigned index)
 {
 	(void)index;
-	if (fake.runs == 1) {
-		assert_true(vcpu->run->request_interrupt_window);
-		assert_false(vcpu->events.interrupt.injected);
-		vcpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
-		vcpu->run->ready_for_interrupt_injection = 1;
-		return 0;
-	}
 	assert_true(vcpu->events.interrupt.injected);
 	assert_int_equal(vcpu->events.interrupt.nr, 0x28);
 	assert_int_equal(vcpu->mp_state.mp_state, KVM_MP_STATE_RUNNABLE);
@@ -50,21 +43,52 @@ static int guest_window(struct fake_vcpu *vcpu, unsigned index)
 	return -EINTR;
 }
 
-static void test_the_pic_interrupts_a_halted_vcpu_when_it_can_take_it(void **unused)
+static void pic_interrupts(struct x86_state *state)
+{
+	machine_create(1);
+	vm.irq.extint_pending = pic_pending;
+	vm.irq.extint_accept = pic_accept;
+	state_make(state);
+	pic_high = true;
+	irq_lint0(&vm.irq, true);
+	assert_true(atomic_load(&vm.vcpu[0]->requests) & VCPU_INTERRUPT);
+}
+
+static void test_the_pic_interrupts_a_vcpu_that_was_set_while_it_halts(void **unused)
 {
 	struct x86_state state;
 
 	(void)unused;
-	machine_create(1);
-	vm.irq.extint_pending = pic_pending;
-	vm.irq.extint_accept = pic_accept;
-	state_make(&state);
+	pic_interrupts(&state);
 	state.activity = X86_HALTED;
 	state_set(0, &state);
+	fake.vcpu[0].takes_interrupts = true;
+	fake.guest = guest_awake;
+	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+	assert_int_equal(fake.runs, 1);
+	machine_end();
+}
+
+/* The first entry waits for the window, in the second the event is there. */
+static int guest_window(struct fake_vcpu *vcpu, unsigned index)
+{
+	if (fake.runs > 1)
+		return guest_awake(vcpu, index);
+	assert_true(vcpu->run->request_interrupt_window);
+	assert_false(vcpu->events.interrupt.injected);
+	vcpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+	vcpu->takes_interrupts = true;
+	return 0;
+}
+
+static void test_the_pic_interrupts_a_vcpu_when_it_can_take_it(void **unused)
+{
+	struct x86_state state;
+
+	(void)unused;
+	pic_interrupts(&state);
+	state_set(0, &state);
 	fake.guest = guest_window;
-	pic_high = true;
-	irq_lint0(&vm.irq, true);
-	assert_true(atomic_load(&vm.vcpu[0]->requests) & VCPU_INTERRUPT);
 	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
 	assert_int_equal(fake.runs, 2);
 	machine_end();
@@ -264,7 +288,8 @@ static void test_dirty_pages_of_both_sides_are_merged(void **unused)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(the_pic_interrupts_a_halted_vcpu_when_it_can_take_it),
+		TEST(the_pic_interrupts_a_vcpu_that_was_set_while_it_halts),
+		TEST(the_pic_interrupts_a_vcpu_when_it_can_take_it),
 		TEST(level_triggered_pins_are_routed_before_they_interrupt),
 		TEST(a_frequent_message_gets_an_eventfd),
 		TEST(messages_that_are_no_interrupts_go_nowhere),

@@ -95,6 +95,36 @@ static bool count_runs_ahead(void)
 	return ahead;
 }
 
+#define PIT_HZ 1193182u
+
+static volatile unsigned ticks;
+
+static void tick(struct frame *frame)
+{
+	(void)frame;
+	ticks++;
+	outb(0x20, 0x20);
+}
+
+/* So many interrupts of the PIC's IRQ 0, each of which ends a HLT: the PIT's, "hz=" a second, or whoever raises that line. */
+static void pic_ticks(unsigned count)
+{
+	unsigned hz = number_after("hz=");
+
+	handlers[0x20] = tick;
+	pic_mask_all();
+	*apic_register(0xf0) = 0x1ff;
+	*apic_register(0x350) = 0x700; /* ExtINT */
+	if (hz) {
+		outb(0x43, 0x34); /* channel 0, mode 2 */
+		outb(0x40, (uint8_t)(PIT_HZ / hz));
+		outb(0x40, (uint8_t)(PIT_HZ / hz >> 8));
+	}
+	outb(0x21, 0xfe);
+	while (ticks < count)
+		__asm__ volatile("sti; hlt; cli");
+}
+
 void guest_main(void)
 {
 	print("end: started\n");
@@ -116,6 +146,10 @@ void guest_main(void)
 		guest_exit(number_after("value="));
 	if (asked("end=count"))
 		guest_exit(count_runs_ahead());
+	if (asked("end=pic")) {
+		pic_ticks(number_after("value="));
+		guest_exit(0);
+	}
 	if (asked("end=memory")) {
 		uint32_t at;
 
