@@ -126,6 +126,8 @@ static inline struct vhost_user *vhost_of(struct peer *peer)
 enum status vhost_send(struct vhost_user *vhost, struct vhost_message *message, size_t size, const int *fd, unsigned fds,
 		       struct reason *why) must_check;
 enum status vhost_ask(struct vhost_user *vhost, struct vhost_message *message, size_t size, struct reason *why) must_check;
+/* Is an answer one number? */
+enum status vhost_number_whole(const struct vhost_user *vhost, const struct vhost_message *message, struct reason *why) must_check;
 
 /* vhost_ring.c */
 enum status vhost_rings_create(struct vhost_user *vhost, struct reason *why) must_check;

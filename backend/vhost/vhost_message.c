@@ -83,6 +83,14 @@ static enum status reply_read(struct vhost_user *vhost, struct vhost_message *me
 	return bytes_read(vhost, &message->number, message->size, why);
 }
 
+enum status vhost_number_whole(const struct vhost_user *vhost, const struct vhost_message *message, struct reason *why)
+{
+	if (message->size == sizeof(message->number))
+		return STATUS_OK;
+	return reason_give(why, STATUS_INVALID, "%s: what is behind it answers request %u with %u bytes; does it speak vhost-user?",
+			   vhost->path, message->type, message->size);
+}
+
 enum status vhost_send(struct vhost_user *vhost, struct vhost_message *message, size_t size, const int *fd, unsigned fds,
 		       struct reason *why)
 {
@@ -96,6 +104,8 @@ enum status vhost_send(struct vhost_user *vhost, struct vhost_message *message, 
 	if (status || !acknowledged)
 		return status;
 	status = reply_read(vhost, message, why);
+	if (!status)
+		status = vhost_number_whole(vhost, message, why);
 	if (!status && message->number)
 		return reason_give(why, STATUS_IO, "%s: the process behind it refuses vhost-user request %u; look at what it says",
 				   vhost->path, type);

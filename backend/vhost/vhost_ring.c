@@ -13,6 +13,7 @@
  * other one does: when virtiofsd goes, its device is gone.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -37,8 +38,9 @@ static enum status rings_make(struct vhost_user *vhost, struct reason *why)
 	size_t size = vhost->peer.queues * sizeof(struct vhost_ring_memory);
 	void *memory;
 
-	vhost->ring_fd = memfd_create("vhost-rings", MFD_CLOEXEC);
-	if (vhost->ring_fd < 0 || ftruncate(vhost->ring_fd, (off_t)size))
+	vhost->ring_fd = memfd_create("vhost-rings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (vhost->ring_fd < 0 || ftruncate(vhost->ring_fd, (off_t)size) ||
+	    fcntl(vhost->ring_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) /* by the other process */
 		return reason_give(why, STATUS_NO_MEMORY, "%s: no memory for its rings: %s", vhost->path, strerror(errno));
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vhost->ring_fd, 0);
 	if (memory == MAP_FAILED)

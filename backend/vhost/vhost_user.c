@@ -31,6 +31,7 @@
 #define BLK_TYPE 2
 #define BLK_CONFIG_LENGTH 60
 #define BLK_SEG_MAX 12 /* places in its configuration */
+#define BLK_BLOCK_SIZE 20
 #define BLK_NUM_QUEUES 34
 #define BLK_F_MQ (UINT64_C(1) << 12)
 /* SEG_MAX, RO, BLK_SIZE, FLUSH, TOPOLOGY, DISCARD, WRITE_ZEROES: what leaves the configuration as it is. */
@@ -59,10 +60,10 @@ void vhost_user_give_up(struct peer *peer)
 
 	if (!vhost->started)
 		return;
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += GIVE_UP_SECONDS;
 	pthread_mutex_lock(&vhost->lock);
-	while (vhost->under_way && !vhost->away && pthread_cond_timedwait(&vhost->idle, &vhost->lock, &until) == 0)
+	while (vhost->under_way && !vhost->away && pthread_cond_clockwait(&vhost->idle, &vhost->lock, CLOCK_MONOTONIC, &until) == 0)
 		;
 	pthread_mutex_unlock(&vhost->lock);
 	eventfd_write(vhost->stop, 1);
@@ -136,6 +137,8 @@ static enum status number_get(struct vhost_user *vhost, enum vhost_message_type 
 	struct vhost_message message = {.type = type};
 	enum status status = vhost_ask(vhost, &message, 0, why);
 
+	if (!status)
+		status = vhost_number_whole(vhost, &message, why);
 	*number = message.number;
 	return status;
 }
@@ -399,7 +402,8 @@ static enum status disk_recognize(struct vhost_user *vhost, uint64_t queues, str
 		return status;
 	memcpy(&sectors, config, sizeof(sectors));
 	memcpy(&known, vhost->config, sizeof(known));
-	if (le64toh(sectors) >= le64toh(known) && queues >= vhost->peer.queues && !(vhost->peer.features & ~vhost->offered))
+	if (le64toh(sectors) >= le64toh(known) && !memcmp(&config[BLK_BLOCK_SIZE], &vhost->config[BLK_BLOCK_SIZE], 4) &&
+	    queues >= vhost->peer.queues && !(vhost->peer.features & ~vhost->offered))
 		return STATUS_OK;
 	return reason_give(why, STATUS_INVALID,
 			   "%s: another disk is served there now (%llu sectors, %llu queues); start one as the first was",

@@ -5,6 +5,7 @@
  * Guest RAM is a memfd where another process has to see it, or private memory: most hosts give large pages to private memory only.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +96,7 @@ enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, bool shared, 
 	*fd = -1;
 	if (!shared)
 		return private_create(ram, size, why);
-	*fd = memfd_create("holon-ram", MFD_CLOEXEC);
+	*fd = memfd_create("holon-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (*fd < 0)
 		return reason_give(why, host_status_of_errno(errno), "guest memory: memfd_create: %s; allow it to this process",
 				   strerror(errno));
@@ -104,6 +105,13 @@ enum status host_ram_create(uint8_t **ram, int *fd, uint64_t size, bool shared, 
 		reason_give(why, status,
 			    "guest memory: %llu MiB: %s; use a smaller --memory or raise the file size limit (ulimit -f)",
 			    (unsigned long long)(size >> 20), strerror(errno));
+		goto close_fd;
+	}
+	/* A process that serves a device has it too, and must not cut it off under our feet. */
+	if (fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		status = host_status_of_errno(errno);
+		reason_give(why, status, "guest memory: its size cannot be sealed: %s; allow fcntl to this process",
+			    strerror(errno));
 		goto close_fd;
 	}
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
