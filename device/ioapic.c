@@ -232,6 +232,7 @@ void ioapic_init(struct ioapic *ioapic, struct irq *irq, uint8_t id)
 		.read = ioapic_read,
 		.write = ioapic_write,
 		.device = ioapic,
+		.posted = 4, /* IOREGSEL */
 	};
 	ioapic->device = (struct device){.name = "ioapic", .state = &ioapic_state, .reset = ioapic_reset, .object = ioapic};
 	ioapic_reset(ioapic);

@@ -191,12 +191,12 @@ static enum status kvm_vm_attach(struct vm *vm, struct reason *why)
 		status = kvm_memory_attach(self, why);
 	if (!status)
 		status = kvm_irq_attach(self, why);
-	if (!status)
+	if (!status) {
+		kvm_posted_attach(self);
 		status = kvm_doorbell_attach(self, why);
+	}
 	if (status)
 		kvm_vm_detach(vm);
-	else
-		kvm_posted_attach(self);
 	return status;
 }
 

@@ -85,6 +85,7 @@ static void region_observed(void *observer, struct bus_region *region, bool enab
 {
 	struct kvm_vm *self = observer;
 
+	kvm_posted_region(self, region, false, enabled);
 	host_mutex_lock(&self->doorbell_lock);
 	for (uint32_t i = 0; enabled && i < region->doorbells; i++)
 		doorbell_add_locked(self, region, region->doorbell_offset + i * BUS_DOORBELL_STRIDE);

@@ -148,11 +148,12 @@ void kvm_doorbell_drain(struct kvm_vm *self);
 
 /*
  * kvm_posted.c. drain: on a vcpu's thread, before it does anything that the guest asked for. tick: on any thread. ring_set: the first vcpu's mapping has come,
- * or goes (NULL).
+ * or goes (NULL). region: one of the bus of ports or of memory comes or goes.
  */
 void kvm_posted_attach(struct kvm_vm *self);
 void kvm_posted_detach(struct kvm_vm *self);
 void kvm_posted_ring_set(struct kvm_vm *self, struct kvm_run *run);
+void kvm_posted_region(struct kvm_vm *self, const struct bus_region *region, bool ports, bool enabled);
 void kvm_posted_drain(struct kvm_vcpu *self);
 void kvm_posted_tick(struct kvm_vm *self);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kvm_posted.c - writes to index registers without an exit (KVM_REGISTER_COALESCED_MMIO): the kernel notes them in a ring, and whoever comes out of the guest next
- * does them first. A PCI configuration access by ports is one exit so, not two.
+ * does them first. A PCI configuration access by ports is one exit to us so, not two, and so is one to a register of the IOAPIC.
  *
- * Which ports those are the bus says (bus_region.posted). One ring a VM, behind the first vcpu's struct kvm_run. The thread of the doorbells looks once a second: a reset by
+ * Which places those are the buses say (bus_region.posted; that of memory through kvm_doorbell.c, which observes it). One ring a VM, behind the first vcpu's struct kvm_run. The thread of the doorbells looks once a second: a reset by
  * port 0xcf9, which lies inside CONFIG_ADDRESS, must not wait for a guest that halts right after it.
  */
 #include <errno.h>
@@ -13,19 +13,20 @@
 #define PAGE 4096u
 #define RING_ENTRIES ((PAGE - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
 
-static void zone_set(struct kvm_vm *self, const struct bus_region *region, unsigned long request)
+void kvm_posted_region(struct kvm_vm *self, const struct bus_region *region, bool ports, bool enabled)
 {
-	struct kvm_coalesced_mmio_zone zone = {.addr = region->base, .size = region->posted, .pio = 1};
+	struct kvm_coalesced_mmio_zone zone = {.addr = region->base, .size = region->posted, .pio = ports};
 
+	if (!self->ring_offset || !region->posted)
+		return;
 	/* Where the host refuses, each write is an exit as ever. */
-	if (kvm_call_pointer(self->fd, request, &zone) < 0)
+	if (kvm_call_pointer(self->fd, enabled ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO, &zone) < 0)
 		host_log(HOST_LOG_DEBUG, "kvm: %s: its posted writes cost an exit each", region->name);
 }
 
-static void region_observed(void *observer, struct bus_region *region, bool enabled)
+static void ports_observed(void *observer, struct bus_region *region, bool enabled)
 {
-	if (region->posted)
-		zone_set(observer, region, enabled ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO);
+	kvm_posted_region(observer, region, true, enabled);
 }
 
 void kvm_posted_attach(struct kvm_vm *self)
@@ -36,7 +37,7 @@ void kvm_posted_attach(struct kvm_vm *self)
 	    kvm_call(self->kvm, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_PIO) <= 0)
 		return;
 	self->ring_offset = (size_t)page * PAGE;
-	bus_observe(&self->vm->ports, region_observed, self);
+	bus_observe(&self->vm->ports, ports_observed, self);
 }
 
 void kvm_posted_detach(struct kvm_vm *self)

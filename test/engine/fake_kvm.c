@@ -88,6 +88,7 @@ static bool vcpu_map(int fd)
 static bool machine_call(unsigned long request, void *argument, int *result)
 {
 	struct kvm_userspace_memory_region *region = argument;
+	struct kvm_coalesced_mmio_zone *zone = argument;
 	struct kvm_irq_routing *routing = argument;
 	struct kvm_dirty_log *log = argument;
 	struct kvm_cpuid2 *cpuid = argument;
@@ -99,7 +100,7 @@ static bool machine_call(unsigned long request, void *argument, int *result)
 		if ((int)(uintptr_t)argument == KVM_CAP_COALESCED_MMIO)
 			*result = FAKE_RING / 4096;
 		break;
-	case KVM_REGISTER_COALESCED_MMIO: fake.zone = *(struct kvm_coalesced_mmio_zone *)argument; break;
+	case KVM_REGISTER_COALESCED_MMIO: fake.zone[zone->pio != 0] = *zone; break;
 	case KVM_GET_VCPU_MMAP_SIZE: *result = FAKE_RUN_SIZE; break;
 	case KVM_CREATE_VM: *result = fd_new(); break;
 	case KVM_CREATE_VCPU: *result = vcpu_create(); break;

@@ -64,7 +64,7 @@ struct fake_kvm {
 	unsigned irqfds;
 	struct kvm_ioeventfd ioeventfd[FAKE_EVENTS];
 	unsigned ioeventfds;
-	struct kvm_coalesced_mmio_zone zone; /* the last one */
+	struct kvm_coalesced_mmio_zone zone[2]; /* of memory, of ports: the last one */
 	struct fake_vcpu vcpu[FAKE_VCPUS];
 	unsigned vcpus;
 };

@@ -221,14 +221,19 @@ static void test_a_vcpu_that_stands_has_had_its_doorbells_served(void **unused)
 
 /* --- posted writes --- */
 
-/* The guest writes an index, and reads the data: one exit. */
-static void exit_after_posted(struct kvm_run *run)
+static void posted(struct kvm_run *run, uint32_t at, struct kvm_coalesced_mmio entry)
 {
 	struct kvm_coalesced_mmio_ring *ring = (void *)((uint8_t *)run + FAKE_RING);
 
-	ring->coalesced_mmio[0] =
-		(struct kvm_coalesced_mmio){.phys_addr = DEVICE_PORT, .len = 4, .pio = 1, .data = "\x78\x56\x34\x12"};
-	ring->last = 1;
+	ring->coalesced_mmio[at] = entry;
+	__atomic_store_n(&ring->last, at + 1, __ATOMIC_SEQ_CST);
+}
+
+/* The guest writes an index in each space, and reads the data: one exit. */
+static void exit_after_posted(struct kvm_run *run)
+{
+	posted(run, 0, (struct kvm_coalesced_mmio){.phys_addr = DEVICE_PORT, .len = 4, .pio = 1, .data = "\x78\x56\x34\x12"});
+	posted(run, 1, (struct kvm_coalesced_mmio){.phys_addr = DEVICE_GPA + 4, .len = 1, .data = "\x9a"});
 	exit_in(run);
 }
 
@@ -236,24 +241,24 @@ static void test_posted_writes_come_before_what_follows_them(void **unused)
 {
 	(void)unused;
 	assert_int_equal(run_exit(exit_after_posted), RUN_KICKED);
-	assert_int_equal(fake.zone.addr, DEVICE_PORT);
-	assert_int_equal(fake.zone.size, 4);
-	assert_int_equal(device.writes, 1);
+	assert_int_equal(fake.zone[1].addr, DEVICE_PORT);
+	assert_int_equal(fake.zone[1].size, 4);
+	assert_int_equal(fake.zone[0].addr, DEVICE_GPA);
+	assert_int_equal(fake.zone[0].size, 8);
+	assert_int_equal(device.writes, 2);
 	assert_int_equal(device.value[0], 0x12345678);
+	assert_int_equal(device.offset[1], 4);
+	assert_int_equal(device.value[1], 0x9a);
 	assert_int_equal(device.reads, 1);
-	assert_int_equal(device.writes_at_read, 1);
+	assert_int_equal(device.writes_at_read, 2);
 	machine_end();
 }
 
 static void test_a_posted_write_is_done_within_a_second_or_so(void **unused)
 {
-	struct kvm_coalesced_mmio_ring *ring;
-
 	(void)unused;
 	machine_create(1);
-	ring = (void *)((uint8_t *)fake.vcpu[0].run + FAKE_RING);
-	ring->coalesced_mmio[0] = (struct kvm_coalesced_mmio){.phys_addr = DEVICE_PORT + 1, .len = 1, .pio = 1, .data = "\6"};
-	__atomic_store_n(&ring->last, 1, __ATOMIC_SEQ_CST);
+	posted(fake.vcpu[0].run, 0, (struct kvm_coalesced_mmio){.phys_addr = DEVICE_PORT + 1, .len = 1, .pio = 1, .data = "\6"});
 	while (!__atomic_load_n(&device.writes, __ATOMIC_SEQ_CST))
 		host_yield();
 	assert_int_equal(device.value[0], 6);

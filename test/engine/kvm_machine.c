@@ -63,6 +63,7 @@ void machine_describe(unsigned cpus)
 					    .length = 0x1000,
 					    .read = device_read,
 					    .write = device_write,
+					    .posted = 8,
 					    .doorbell_offset = 0x800,
 					    .doorbells = 2};
 	device.port = (struct bus_region){
