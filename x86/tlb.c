@@ -106,6 +106,29 @@ static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
 			jump->tag[jump->log[i]] = 0;
 }
 
+static void jump_flush_targets(struct x86_jump_array *jump, uint64_t begin, uint64_t end)
+{
+	bool all = jump->used > X86_JUMP_LOG;
+
+	for (unsigned i = 0; i < (all ? X86_JUMP_ENTRIES : jump->used); i++) {
+		unsigned index = all ? i : jump->log[i];
+
+		if (jump->target[index] >= begin && jump->target[index] < end)
+			jump->tag[index] = 0;
+	}
+}
+
+void x86_tlb_jumps_flush_targets(struct x86_cpu *cpu, const void *begin, const void *end)
+{
+	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++)
+		for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+			struct x86_tlb *tlb = x86_tlb_context(cpu, context);
+
+			jump_flush_targets(&tlb->jump[mode], (uintptr_t)begin, (uintptr_t)end);
+			jump_flush_targets(&tlb->ret[mode], (uintptr_t)begin, (uintptr_t)end);
+		}
+}
+
 void x86_tlb_jumps_flush_page(struct x86_cpu *cpu, uint64_t page)
 {
 	for (unsigned context = 0; context <= X86_TLB_CONTEXTS; context++)

@@ -116,6 +116,8 @@ void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, bool
 /* Empties the jump caches: all, or a context's of one mode. */
 void x86_tlb_jumps_flush(struct x86_cpu *cpu);
 void x86_tlb_jumps_flush_mode(struct x86_tlb *tlb, unsigned mode);
+/* Drops their entries for host code in [begin, end). */
+void x86_tlb_jumps_flush_targets(struct x86_cpu *cpu, const void *begin, const void *end);
 /* Drops the jump caches' entries for code on a RAM page. */
 void x86_tlb_jumps_flush_page(struct x86_cpu *cpu, uint64_t page);
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation);

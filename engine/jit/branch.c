@@ -61,19 +61,24 @@ static unsigned key_behind(const struct translation *t)
 	return t->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING);
 }
 
+/* A jump to where there may be a block. Its stub stays when it is linked: the block may go before this one does. */
+static void stub_add(struct translation *t, uint8_t *displacement, unsigned target, unsigned key)
+{
+	const struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, key);
+
+	t->stub[t->stubs].displacement = displacement;
+	t->stub[t->stubs].target = target;
+	t->stub[t->stubs++].block = block && block->generation == t->generation ? block : 0;
+}
+
 static void jump_linked(struct translation *t, unsigned target, unsigned key)
 {
-	struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, key);
 	uint8_t *displacement = emit_jump(&t->e);
 
-	if (target == t->start && t->key == key) {
+	if (target == t->start && t->key == key)
 		emit_jump_set(displacement, t->near);
-	} else if (block && block->generation == t->generation) {
-		emit_jump_set(displacement, t->cache->code.write + block->near);
-	} else {
-		t->stub[t->stubs].displacement = displacement;
-		t->stub[t->stubs++].target = target;
-	}
+	else
+		stub_add(t, displacement, target, key);
 }
 
 static bool in_page(int64_t target)
@@ -100,11 +105,14 @@ static void branch_to(struct translation *t, int64_t target)
 	jump_linked(t, (unsigned)target, key_behind(t));
 }
 
+_Static_assert(EMIT_CALL_BYTES(offsetof(struct jit_context, exit_link)) + sizeof(uint32_t) == JIT_STUB_BYTES,
+	       "cache.c finds stubs by their size");
+
 void branch_stubs(struct translation *t)
 {
 	miss_flush(t);
 	for (unsigned i = 0; i < t->stubs; i++) {
-		emit_jump_set(t->stub[i].displacement, t->e.p);
+		emit_jump_set(t->stub[i].displacement, t->stub[i].block ? jit_block_near(t->cache, t->stub[i].block) : t->e.p);
 		emit_call(&t->e, JIT_OFFSET(exit_link));
 		watch_data(t, t->stub[i].target | (uint32_t)(t->stub[i].displacement - (t->e.p + 4)) << JIT_SITE_LINK_SHIFT);
 	}
@@ -152,20 +160,12 @@ static void branch_aside(struct translation *t, int64_t target)
 static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 {
 	int64_t target = (int64_t)t->next + (int64_t)insn->imm;
-	uint8_t *displacement;
 
 	if (in_page(target) && target > (int64_t)t->offset && !(t->counted && t->index + 1 < t->count)) {
-		struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, key_behind(t));
-
-		displacement = emit_jump_condition(&t->e, insn->opcode & 15);
-		if (block && block->generation == t->generation) {
-			emit_jump_set(displacement, t->cache->code.write + block->near);
-		} else {
-			t->stub[t->stubs].displacement = displacement;
-			t->stub[t->stubs++].target = (unsigned)target;
-		}
+		stub_add(t, emit_jump_condition(&t->e, insn->opcode & 15), (unsigned)target, key_behind(t));
 	} else {
-		displacement = emit_jump_condition(&t->e, (insn->opcode & 15) ^ 1);
+		uint8_t *displacement = emit_jump_condition(&t->e, (insn->opcode & 15) ^ 1);
+
 		branch_aside(t, target);
 		miss_unreached(t);
 		emit_jump_set(displacement, t->e.p);

@@ -4,21 +4,55 @@
  */
 #include "engine/jit/cache.h"
 
-/* Room for descriptions, by experience of what a block takes; when any of the three runs out all are dropped. */
+#include "engine/jit/context.h"
+#include "engine/jit/emit.h"
+
+/* Room for descriptions, by experience of what a block takes; when any of the three runs out the region is full. */
 #define CODE_PER_BLOCK 96
 #define CODE_PER_INSN 192
 #define SETTLE (UINT64_C(1) << 20)
 
+#define REGION_SIZE (UINT64_C(1) << 20)
+#define REGIONS_LEAST 4
+
+static uint32_t region_of(const struct jit_cache *cache, uint32_t offset)
+{
+	return (uint32_t)(offset / cache->region_size);
+}
+
+static void region_begin(struct jit_cache *cache, unsigned region)
+{
+	cache->region = region;
+	cache->used = region * cache->region_size;
+	cache->insns = region * cache->region_insns;
+	cache->blocks = region * cache->region_blocks;
+}
+
+static void empty(struct jit_cache *cache)
+{
+	__builtin_memset(cache->hash, 0, sizeof(cache->hash));
+	for (unsigned i = 0; i < cache->regions; i++)
+		cache->blocks_end[i] = i * cache->region_blocks;
+	cache->filled = 0;
+	cache->group_links = 0;
+	region_begin(cache, 0);
+}
+
 enum status jit_cache_create(struct jit_cache *cache, uint64_t size)
 {
 	enum status status = host_code_allocate(&cache->code, size);
+	uint64_t regions = size / REGION_SIZE;
 
 	if (status != STATUS_OK)
 		return status;
-	cache->blocks_max = (uint32_t)(size / CODE_PER_BLOCK);
-	cache->insns_max = (uint32_t)(size / CODE_PER_INSN);
-	cache->block = host_allocate(cache->blocks_max * sizeof(*cache->block));
-	cache->insn = host_allocate(cache->insns_max * sizeof(*cache->insn));
+	cache->regions = regions < REGIONS_LEAST ? REGIONS_LEAST : regions > JIT_REGIONS ? JIT_REGIONS : (unsigned)regions;
+	cache->region_size = (size / cache->regions) & ~(uint64_t)7;
+	cache->region_blocks = (uint32_t)(cache->region_size / CODE_PER_BLOCK);
+	cache->region_insns = (uint32_t)(cache->region_size / CODE_PER_INSN);
+	cache->random = 1;
+	cache->block = host_allocate(cache->regions * cache->region_blocks * sizeof(*cache->block));
+	cache->insn = host_allocate(cache->regions * cache->region_insns * sizeof(*cache->insn));
+	empty(cache);
 	return cache->block && cache->insn ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
@@ -27,26 +61,24 @@ void jit_cache_destroy(struct jit_cache *cache)
 	if (cache->code.write)
 		host_code_free(&cache->code);
 	if (cache->block)
-		host_free(cache->block, cache->blocks_max * sizeof(*cache->block));
+		host_free(cache->block, cache->regions * cache->region_blocks * sizeof(*cache->block));
 	if (cache->insn)
-		host_free(cache->insn, cache->insns_max * sizeof(*cache->insn));
+		host_free(cache->insn, cache->regions * cache->region_insns * sizeof(*cache->insn));
 	cache->block = 0;
 	cache->insn = 0;
 }
 
 void jit_cache_flush(struct jit_cache *cache)
 {
-	__builtin_memset(cache->hash, 0, sizeof(cache->hash));
-	cache->used = cache->settled = 0;
-	cache->insns = 0;
-	cache->blocks = 0;
+	empty(cache);
 	cache->flushes++;
 }
 
 bool jit_cache_room(const struct jit_cache *cache)
 {
-	return cache->used + JIT_BLOCK_CODE <= cache->code.size && cache->insns + JIT_BLOCK_INSNS <= cache->insns_max &&
-	       cache->blocks < cache->blocks_max;
+	return cache->used + JIT_BLOCK_CODE <= (cache->region + 1) * cache->region_size &&
+	       cache->insns + JIT_BLOCK_INSNS <= (cache->region + 1) * cache->region_insns &&
+	       cache->blocks < (cache->region + 1) * cache->region_blocks;
 }
 
 void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
@@ -65,24 +97,157 @@ void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
 	}
 	cache->translated++;
 	/* Links are written everywhere. */
-	if (cache->used - cache->settled >= SETTLE) {
-		host_code_settled(&cache->code, 0, cache->used);
-		cache->settled = cache->used;
+	cache->unsettled += block->end;
+	if (cache->unsettled >= SETTLE) {
+		host_code_settled(&cache->code, 0, cache->code.size);
+		cache->unsettled = 0;
 	}
 }
 
 const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const uint8_t *pc)
 {
-	uint32_t low = 0, high = cache->blocks;
 	uint64_t offset = (uint64_t)(pc - cache->code.execute);
+	unsigned region = region_of(cache, (uint32_t)offset);
+	uint32_t low = region * cache->region_blocks, high, end;
 
+	if (region >= cache->regions)
+		return 0;
+	end = high = region == cache->region ? cache->blocks : cache->blocks_end[region];
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (cache->block[middle].end <= offset)
+		if (cache->block[middle].begin + cache->block[middle].end <= offset)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low < cache->blocks && cache->block[low].begin <= offset ? &cache->block[low] : 0;
+	return low < end && cache->block[low].begin <= offset ? &cache->block[low] : 0;
+}
+
+/* --- a region goes --- */
+
+static unsigned page_slot(const struct guest_memory *memory, const struct jit_block *block)
+{
+	return jit_block_page(memory, block) * 0x9e3779b1u >> (32 - JIT_PAGE_BITS);
+}
+
+static void hash_remove(struct jit_cache *cache, const struct jit_block *block)
+{
+	uint32_t *link = &cache->hash[jit_cache_slot(block->hva, block->key)];
+	uint32_t number = (uint32_t)(block - cache->block) + 1;
+
+	while (*link && *link != number)
+		link = &cache->block[*link - 1].next;
+	if (*link)
+		*link = block->next;
+}
+
+/* Where the jump goes whose displacement this is. */
+static uint32_t jump_target(const struct jit_cache *cache, const uint8_t *displacement)
+{
+	int32_t distance;
+
+	__builtin_memcpy(&distance, displacement, sizeof(distance));
+	return (uint32_t)(displacement + sizeof(distance) + distance - cache->code.write);
+}
+
+/* Its jumps into the region go to their stubs. */
+static void block_unlink(struct jit_cache *cache, const struct jit_block *block, unsigned region)
+{
+	uint8_t *stub = cache->code.write + block->begin + block->end;
+
+	for (unsigned i = 0; i < block->stubs; i++) {
+		uint8_t *displacement;
+		uint32_t site;
+
+		stub -= JIT_STUB_BYTES;
+		__builtin_memcpy(&site, stub + JIT_STUB_BYTES - sizeof(site), sizeof(site));
+		displacement = stub + JIT_STUB_BYTES + ((int32_t)site >> JIT_SITE_LINK_SHIFT);
+		if (region_of(cache, jump_target(cache, displacement)) == region)
+			emit_jump_set(displacement, stub);
+	}
+}
+
+static void group_links_drop(struct jit_cache *cache, unsigned region)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < cache->group_links; i++) {
+		const struct jit_group_link *link = &cache->group_link[i];
+		uint8_t *at = cache->code.write + link->at;
+
+		if (region_of(cache, link->at) == region)
+			continue;
+		if (region_of(cache, jump_target(cache, at + 1)) == region)
+			__builtin_memcpy(at, link->call, sizeof(link->call));
+		else
+			cache->group_link[kept++] = *link;
+	}
+	cache->group_links = kept;
+}
+
+static void region_drop(struct jit_cache *cache, const struct guest_memory *memory, unsigned region)
+{
+	struct jit_block *first = &cache->block[region * cache->region_blocks], *end = &cache->block[cache->blocks_end[region]];
+
+	__builtin_memset(cache->dropped_page, 0, sizeof(cache->dropped_page));
+	for (struct jit_block *block = first; block < end; block++) {
+		unsigned slot = page_slot(memory, block);
+
+		hash_remove(cache, block);
+		cache->dropped_page[slot / 64] |= UINT64_C(1) << slot % 64;
+	}
+	for (unsigned other = 0; other < cache->regions; other++) {
+		if (other == region)
+			continue;
+		for (uint32_t i = other * cache->region_blocks; i < cache->blocks_end[other]; i++) {
+			const struct jit_block *block = &cache->block[i];
+			unsigned slot = page_slot(memory, block);
+
+			if (cache->dropped_page[slot / 64] >> slot % 64 & 1)
+				block_unlink(cache, block, region);
+		}
+	}
+	group_links_drop(cache, region);
+	cache->blocks_end[region] = region * cache->region_blocks;
+}
+
+static unsigned region_choose(struct jit_cache *cache)
+{
+	unsigned others = cache->regions - 1;
+
+	cache->random ^= cache->random << 13;
+	cache->random ^= cache->random >> 7;
+	cache->random ^= cache->random << 17;
+	return (cache->region + 1 + (unsigned)(cache->random % others)) % cache->regions;
+}
+
+void jit_cache_make_room(struct jit_cache *cache, const struct guest_memory *memory, const uint8_t **begin, const uint8_t **end)
+{
+	unsigned next = cache->region + 1;
+
+	cache->blocks_end[cache->region] = cache->blocks;
+	*begin = *end = cache->code.execute;
+	if (++cache->filled >= cache->regions) {
+		cache->filled = cache->regions;
+		next = region_choose(cache);
+		region_drop(cache, memory, next);
+		*begin = cache->code.execute + next * cache->region_size;
+		*end = *begin + cache->region_size;
+		cache->flushes++;
+	}
+	region_begin(cache, next);
+}
+
+void jit_cache_group_link(struct jit_cache *cache, uint8_t *at, const struct jit_block *careful)
+{
+	struct jit_group_link *link = &cache->group_link[cache->group_links];
+	struct emitter e = {.p = at};
+
+	if (cache->group_links == JIT_GROUP_LINKS)
+		return;
+	cache->group_links++;
+	link->at = (uint32_t)(at - cache->code.write);
+	__builtin_memcpy(link->call, at, sizeof(link->call));
+	emit_jump_set(emit_jump(&e), jit_block_near(cache, careful));
 }

@@ -2,10 +2,13 @@
 /*
  * cache.h - a vcpu's translated blocks: where they are, which are stale, what to do when there is no room.
  *
- * A cache per vcpu: translation, linking and flushing need no lock and stop nobody. Blocks are found by where their bytes lie in RAM and by
+ * A cache per vcpu: translation, linking and dropping need no lock and stop nobody. Blocks are found by where their bytes lie in RAM and by
  * the mode that they were translated for (the key), so that processes share them. A block is stale when its page's code generation has moved.
  * Direct jumps are linked inside a page only; everything else goes through the jump cache in struct x86_tlb, which is emptied
- * when a mapping or a page's code changes. So no list of links is needed: a stale block can be reached only from stale blocks of its own page.
+ * when a mapping or a page's code changes. So a stale block can be reached only from stale blocks of its own page.
+ *
+ * The cache is filled a region at a time. When all are full, the blocks of one go, chosen at random: a program larger than the cache that runs in circles
+ * would find nothing again if the oldest went. Jumps that lead there lead to their stubs again, which every block has at its end for all its jumps.
  */
 #ifndef HOLON_JIT_CACHE_H
 #define HOLON_JIT_CACHE_H
@@ -15,7 +18,7 @@
 #include "x86/code_page.h"
 #include "x86/cpu.h"
 
-#define JIT_HASH_BITS 16
+#define JIT_HASH_BITS 17
 #define JIT_CACHE_DEFAULT (UINT64_C(25) << 20) /* of host code, for all vcpus together */
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)      /* for one */
 
@@ -40,17 +43,15 @@
 
 struct jit_block {
 	const uint8_t *hva;
-	const uint8_t *second; /* CROSSING: the page where it ends */
-	uint32_t page;
 	uint32_t generation;
-	uint32_t second_generation;
-	uint32_t begin; /* offsets in the cache: its first byte, */
-	uint32_t code;  /* the far entry, for which R14 = RIP, */
-	uint32_t near;  /* the near entry, for jumps inside the page, */
-	uint32_t end;   /* and where its code ends */
+	uint32_t begin; /* offset in the cache of its first byte; from there: */
 	uint32_t next;  /* of its hash slot: block number + 1, 0 ends the chain */
+	uint16_t code;  /* the far entry, for which R14 = RIP, */
+	uint16_t near;  /* the near entry, for jumps inside the page, */
+	uint16_t end;   /* and where its code ends, with its stubs last */
 	uint16_t key;
-	uint16_t traps; /* how many entries, after the code's end */
+	uint16_t traps; /* how many entries, after the code's end; after them, of a CROSSING one, struct jit_crossing */
+	uint8_t stubs;
 };
 
 /* Where an instruction that can trap lies: host offset of its end in the block's code, guest page offset of its first byte. */
@@ -61,14 +62,38 @@ struct jit_trap_site {
 	int16_t stack;   /* what RSP has still to be moved by there (stack.c) */
 };
 
+/* The page where a block's only instruction ends. */
+struct jit_crossing {
+	const uint8_t *second;
+	uint32_t generation;
+};
+
+/* A check's miss that goes to the careful version of its block: where, and what its call was. */
+struct jit_group_link {
+	uint32_t at;
+	uint8_t call[5];
+};
+#define JIT_GROUP_LINKS 256
+#define JIT_REGIONS 16
+#define JIT_PAGE_BITS 16
+
 struct jit_cache {
 	struct host_code code;
-	size_t used, settled;  /* bytes of code; how many of them the writable mapping need not keep */
-	struct x86_insn *insn; /* copies for handlers */
-	uint32_t insns, insns_max;
-	struct jit_block *block; /* in the order of their code */
-	uint32_t blocks, blocks_max;
-	uint32_t hash[1u << JIT_HASH_BITS]; /* block number + 1, the head of a chain */
+	/* Of the region that is being filled: where the next goes, in each of the three. */
+	size_t used;
+	uint32_t insns, blocks;
+	unsigned region, regions, filled;     /* its number; how many there are, and how many have been filled */
+	size_t region_size;                   /* bytes of code */
+	uint32_t region_insns, region_blocks; /* as many of each */
+	uint32_t blocks_end[JIT_REGIONS];     /* behind each region's last; the current one's is `blocks` */
+	struct x86_insn *insn;                /* copies for handlers */
+	struct jit_block *block;              /* in the order of their code */
+	uint32_t hash[1u << JIT_HASH_BITS];   /* block number + 1, the head of a chain */
+	struct jit_group_link group_link[JIT_GROUP_LINKS];
+	unsigned group_links;
+	uint64_t dropped_page[(1u << JIT_PAGE_BITS) / 64]; /* by a hash of their numbers: pages that lost blocks */
+	uint64_t random;
+	size_t unsettled; /* bytes written since the writable mapping was given back */
 	uint64_t translated, flushes;
 };
 
@@ -78,10 +103,45 @@ void jit_cache_destroy(struct jit_cache *cache);
 void jit_cache_flush(struct jit_cache *cache);
 /* Is there room for another block, whatever its size? */
 bool jit_cache_room(const struct jit_cache *cache);
+/*
+ * Makes room, by dropping what is in the way if need be. Between two instructions. The caller drops the jump caches' entries for the host code
+ * [*begin, *end), which may be none.
+ */
+void jit_cache_make_room(struct jit_cache *cache, const struct guest_memory *memory, const uint8_t **begin, const uint8_t **end);
 /* Takes the place of an older one of the same bytes and key. */
 void jit_cache_insert(struct jit_cache *cache, struct jit_block *block);
 /* The block whose code contains host address pc, or NULL. */
 const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const uint8_t *pc);
+/* The call at `at` (writable) becomes a jump to the block's near entry, if there is room to remember what it was. */
+void jit_cache_group_link(struct jit_cache *cache, uint8_t *at, const struct jit_block *careful);
+
+static inline const uint8_t *jit_block_code(const struct jit_cache *cache, const struct jit_block *block)
+{
+	return cache->code.execute + block->begin + block->code;
+}
+
+/* In the writable mapping. */
+static inline uint8_t *jit_block_near(const struct jit_cache *cache, const struct jit_block *block)
+{
+	return cache->code.write + block->begin + block->near;
+}
+
+static inline uint32_t jit_block_page(const struct guest_memory *memory, const struct jit_block *block)
+{
+	return (uint32_t)guest_memory_page(memory, block->hva);
+}
+
+static inline struct jit_trap_site *jit_block_traps(const struct jit_cache *cache, const struct jit_block *block)
+{
+	return (struct jit_trap_site *)(cache->code.write + block->begin + block->end);
+}
+
+static inline struct jit_crossing *jit_block_crossing(const struct jit_cache *cache, const struct jit_block *block)
+{
+	return (struct jit_crossing *)(cache->code.write +
+				       ((block->begin + block->end + block->traps * sizeof(struct jit_trap_site) + 7) &
+					~(size_t)7));
+}
 
 static inline unsigned jit_cache_slot(const uint8_t *hva, unsigned key)
 {
@@ -90,7 +150,7 @@ static inline unsigned jit_cache_slot(const uint8_t *hva, unsigned key)
 	return (unsigned)(hash >> (64 - JIT_HASH_BITS));
 }
 
-static inline struct jit_block *jit_cache_find(struct jit_cache *cache, const struct guest_memory *memory, const uint8_t *hva,
+static inline struct jit_block *jit_cache_find(const struct jit_cache *cache, const struct guest_memory *memory, const uint8_t *hva,
 					       unsigned key)
 {
 	uint32_t number = cache->hash[jit_cache_slot(hva, key)];
@@ -99,8 +159,8 @@ static inline struct jit_block *jit_cache_find(struct jit_cache *cache, const st
 		struct jit_block *block = &cache->block[number - 1];
 
 		if (block->hva == hva && block->key == key)
-			return atomic_load_explicit(&memory->code_generation[block->page], memory_order_relaxed) ==
-					       block->generation
+			return atomic_load_explicit(&memory->code_generation[jit_block_page(memory, block)],
+						    memory_order_relaxed) == block->generation
 				       ? block
 				       : (struct jit_block *)0;
 		number = block->next;
@@ -108,16 +168,19 @@ static inline struct jit_block *jit_cache_find(struct jit_cache *cache, const st
 	return 0;
 }
 
-static inline struct jit_block *jit_cache_find_crossing(struct jit_cache *cache, const struct guest_memory *memory,
+static inline struct jit_block *jit_cache_find_crossing(const struct jit_cache *cache, const struct guest_memory *memory,
 							const uint8_t *hva, const uint8_t *second, unsigned key)
 {
 	struct jit_block *block = jit_cache_find(cache, memory, hva, key | JIT_KEY_CROSSING);
+	const struct jit_crossing *crossing;
 
-	if (!block || block->second != second ||
-	    atomic_load_explicit(&memory->code_generation[guest_memory_page(memory, second)], memory_order_relaxed) !=
-		    block->second_generation)
+	if (!block)
 		return 0;
-	return block;
+	crossing = jit_block_crossing(cache, block);
+	return crossing->second == second && atomic_load_explicit(&memory->code_generation[guest_memory_page(memory, second)],
+								  memory_order_relaxed) == crossing->generation
+		       ? block
+		       : (struct jit_block *)0;
 }
 
 #define JIT_BLOCK_INSNS 64

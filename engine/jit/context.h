@@ -42,6 +42,7 @@ enum jit_exit {
 
 /* A LINK's: bits 13-31 are the way from behind it to the displacement of the jump that came here. */
 #define JIT_SITE_LINK_SHIFT 13
+#define JIT_STUB_BYTES 8 /* call [rsp + exit_link] and the site */
 
 #define JIT_GROUP_SLOTS 4
 

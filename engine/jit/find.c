@@ -148,8 +148,8 @@ static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint6
 	block = find_known(self, target, key);
 	if (!block)
 		block = block_prepare(self, target, key);
-	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, self->cache.code.execute + block->code,
-					 block->key & JIT_KEY_CROSSING ? X86_JUMP_PAGES : block->page);
+	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, jit_block_code(&self->cache, block),
+					 block->key & JIT_KEY_CROSSING ? X86_JUMP_PAGES : jit_block_page(self->cpu.memory, block));
 }
 
 bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsigned kind)
@@ -198,8 +198,8 @@ const void *jit_target(struct jit_context *context, uint64_t rip, unsigned cpl, 
 	block = hva ? jit_cache_find(&self->cache, cpu->memory, hva, key) : 0;
 	if (!block)
 		return 0;
-	x86_tlb_jump_set(array, index, rip, self->cache.code.execute + block->code, block->page);
-	return self->cache.code.execute + block->code;
+	x86_tlb_jump_set(array, index, rip, jit_block_code(&self->cache, block), jit_block_page(cpu->memory, block));
+	return jit_block_code(&self->cache, block);
 }
 
 /* Finds by walking and translates; may unwind with the fetch's fault. NULL: only x86_step can execute what is at RIP. */
@@ -208,7 +208,7 @@ static struct jit_block *block_make(struct jit_vcpu *self, uint64_t linear, unsi
 	struct x86_cpu *cpu = &self->cpu;
 	struct jit_block *block;
 	unsigned available, second_available;
-	const uint8_t *hva, *second;
+	const uint8_t *hva, *second, *begin, *end;
 
 	cpu->insn = 0;
 	hva = x86_fetch_pointer(cpu, linear, &available);
@@ -218,8 +218,9 @@ static struct jit_block *block_make(struct jit_vcpu *self, uint64_t linear, unsi
 	if (block)
 		return block;
 	if (!jit_cache_room(&self->cache)) {
-		jit_cache_flush(&self->cache);
-		x86_tlb_jumps_flush(cpu);
+		jit_cache_make_room(&self->cache, cpu->memory, &begin, &end);
+		if (begin != end)
+			x86_tlb_jumps_flush_targets(cpu, begin, end);
 	}
 	block = translate(self, hva, linear, key);
 	if (block)
@@ -267,15 +268,16 @@ void find_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_blo
 {
 	struct jit_cache *cache = &self->cache;
 	const struct jit_block *source = jit_cache_block_at(cache, (const uint8_t *)site);
+	const struct guest_memory *memory = self->cpu.memory;
 	uint8_t *displacement;
 
 	/* An instruction over a page's end depends on what is mapped behind it: it is found through lookups only. */
-	if (!source || source->page != block->page || source->generation != block->generation || block->key & JIT_KEY_CROSSING ||
-	    (source->key ^ block->key) & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING | JIT_KEY_MODE))
+	if (!source || jit_block_page(memory, source) != jit_block_page(memory, block) || source->generation != block->generation ||
+	    block->key & JIT_KEY_CROSSING || (source->key ^ block->key) & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING | JIT_KEY_MODE))
 		return;
 	displacement =
 		cache->code.write + ((const uint8_t *)(site + 1) - cache->code.execute) + ((int32_t)*site >> JIT_SITE_LINK_SHIFT);
-	emit_jump_set(displacement, cache->code.write + block->near);
+	emit_jump_set(displacement, jit_block_near(cache, block));
 }
 
 const void *jit_link(struct jit_context *context, const uint32_t *site)
@@ -292,7 +294,7 @@ const void *jit_link(struct jit_context *context, const uint32_t *site)
 		return 0;
 	find_link(self, site, block);
 	cpu->reg[X86_RIP] = rip;
-	return self->cache.code.execute + block->code;
+	return jit_block_code(&self->cache, block);
 }
 
 _Static_assert(EMIT_CALL_BYTES(offsetof(struct jit_context, fill_read)) ==
@@ -303,12 +305,13 @@ void find_group_link(struct jit_vcpu *self, const uint32_t *site, const struct j
 {
 	struct jit_cache *cache = &self->cache;
 	const struct jit_block *source = jit_cache_block_at(cache, (const uint8_t *)site);
-	struct emitter e = {.p = cache->code.write + ((const uint8_t *)site - cache->code.execute) -
-				 EMIT_CALL_BYTES(JIT_OFFSET(fill_read))};
+	const struct guest_memory *memory = self->cpu.memory;
 
 	/* Counted instructions must be uncounted on the way. */
-	if (self->translation.counted || !source || source->page != careful->page || source->generation != careful->generation ||
-	    (source->key ^ careful->key) != JIT_KEY_CAREFUL)
+	if (self->translation.counted || !source || jit_block_page(memory, source) != jit_block_page(memory, careful) ||
+	    source->generation != careful->generation || (source->key ^ careful->key) != JIT_KEY_CAREFUL)
 		return;
-	emit_jump_set(emit_jump(&e), cache->code.write + careful->near);
+	jit_cache_group_link(
+		cache, cache->code.write + ((const uint8_t *)site - cache->code.execute) - EMIT_CALL_BYTES(JIT_OFFSET(fill_read)),
+		careful);
 }

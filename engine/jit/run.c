@@ -139,8 +139,8 @@ static void trap(struct jit_vcpu *self, struct jit_context *context)
 	uint64_t offset;
 
 	bug_on(!block);
-	offset = (uint64_t)(pc - (cache->code.execute + block->code));
-	site = (const struct jit_trap_site *)(cache->code.write + block->end);
+	offset = (uint64_t)(pc - jit_block_code(cache, block));
+	site = jit_block_traps(cache, block);
 	for (unsigned i = 0; i < block->traps; i++) {
 		if (site[i].host_end <= offset)
 			continue;
@@ -220,7 +220,7 @@ static void run(struct jit_vcpu *self)
 		version = 0;
 		find_jump_key_set(context, block->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
 		count_begin(self, context);
-		reason = jit_enter(context, self->cache.code.execute + block->code);
+		reason = jit_enter(context, jit_block_code(&self->cache, block));
 		context = jit_context(cpu->tlb);
 		arrive(self, context, reason);
 		count_end(self, context);
@@ -302,7 +302,7 @@ const void *jit_handler_end(struct jit_context *context, const struct x86_insn *
 	if (!block)
 		return 0;
 	find_jump_key_set(jit_context(cpu->tlb), key);
-	return self->cache.code.execute + block->code;
+	return jit_block_code(&self->cache, block);
 }
 
 static void stale_drop(struct jit_vcpu *self)

@@ -176,21 +176,22 @@ static struct jit_block *finish(struct translation *t)
 {
 	struct jit_cache *cache = t->cache;
 	struct jit_block *block = &cache->block[cache->blocks++];
-	size_t traps = t->traps * sizeof(t->trap[0]);
 
 	*block = (struct jit_block){
 		.hva = t->page + t->start,
-		.page = (uint32_t)guest_memory_page(t->cpu->memory, t->page),
 		.generation = t->generation,
-		.code = (uint32_t)(t->code - cache->code.write),
-		.near = (uint32_t)(t->near - cache->code.write),
+		.begin = (uint32_t)(t->begin - cache->code.write),
+		.code = (uint16_t)(t->code - t->begin),
+		.near = (uint16_t)(t->near - t->begin),
+		.end = (uint16_t)(t->e.p - t->begin),
 		.key = (uint16_t)t->key,
 		.traps = (uint16_t)t->traps,
+		.stubs = (uint8_t)t->stubs,
 	};
-	block->begin = (uint32_t)(t->begin - cache->code.write);
-	block->end = (uint32_t)(t->e.p - cache->code.write);
-	__builtin_memcpy(t->e.p, t->trap, traps);
-	cache->used = (block->end + traps + 7) & ~(size_t)7;
+	__builtin_memcpy(jit_block_traps(cache, block), t->trap, t->traps * sizeof(t->trap[0]));
+	cache->used = (size_t)((uint8_t *)jit_block_crossing(cache, block) - cache->code.write);
+	if (t->key & JIT_KEY_CROSSING)
+		cache->used += sizeof(struct jit_crossing);
 	jit_cache_insert(cache, block);
 	return block;
 }
@@ -302,7 +303,6 @@ struct jit_block *jit_translate_crossing(struct translation *t, const uint8_t *h
 	t->crossing = false;
 	t->key |= JIT_KEY_CROSSING;
 	block = emit_block(t, bytes);
-	block->second = second;
-	block->second_generation = second_generation;
+	*jit_block_crossing(t->cache, block) = (struct jit_crossing){.second = second, .generation = second_generation};
 	return block;
 }

@@ -73,6 +73,7 @@ struct translation {
 	struct {
 		uint8_t *displacement;
 		unsigned target;
+		const struct jit_block *block; /* NULL: not there yet */
 	} stub[JIT_STUBS];
 	unsigned stubs;
 	struct jit_miss miss[JIT_MISSES]; /* whose entries are still to be placed */

@@ -3,11 +3,12 @@
  * lockstep_test.c - two engines run the same guest with a clock that counts instructions; every INTERVAL of its nanoseconds both stand at the same
  * instruction and are compared: all registers, what was printed, and, every so often, all of RAM.
  *
- *     lockstep_test [--clock events] [--window] [--cpu MODEL] [--disk PATH] [--engines A,B] [--interval N] [--ram N] [--limit N] [--from N] KERNEL [INITRD [CMDLINE]]
+ *     lockstep_test [--clock events] [--window] [--cache BYTES] [--cpu MODEL] [--disk PATH] [--engines A,B] [--interval N] [--ram N] [--limit N] [--from N] KERNEL [INITRD [CMDLINE]]
  *
  * --clock events: engines do not count instructions, so the JIT's code has the shape that it has for users. Time passes at what the guest does to the world
  * alone, so much for each access to a device and each reading of the TSC, and jumps to the next timer while it is halted: still a function of the
  * instructions, and whatever an event makes pending is taken behind the very instruction that did it. Meetings are there too.
+ * --cache: of translated code; a small one has its regions dropped all the time.
  * --window: all programs and the kernel have windows (engine/jit/window.h), the latter if the model has SMAP.
  * --disk: a copy of the file in memory for each; its requests are done before their submission returns. --ram: RAM every N meetings. --limit: ends after so many nanoseconds, well. --from: no meeting before, to look closely at a place. A difference prints
  * both states and ends with status 1. One vcpu: everything that happens is a function of the instructions.
@@ -26,7 +27,7 @@
 #define WALL_NS UINT64_C(1700000000000000000) /* under --clock events: what time it is, for all who look */
 
 static const char *engine_name[2] = {"interp", "jit"};
-static uint64_t interval = 100 * VM_CLOCK_QUANTUM, ram_every = 100, limit = UINT64_MAX, from;
+static uint64_t interval = 100 * VM_CLOCK_QUANTUM, ram_every = 100, limit = UINT64_MAX, from, cache;
 static struct machine *machines[2];
 static struct timer meeting[2];
 static enum jit_window window;
@@ -424,6 +425,8 @@ int main(int count, char **arguments)
 			from = number(arguments[++i]);
 		else if (!strcmp(arguments[i], "--disk") && more)
 			disk_path = arguments[++i];
+		else if (!strcmp(arguments[i], "--cache") && more)
+			cache = number(arguments[++i]);
 		else if (!strcmp(arguments[i], "--window"))
 			window = JIT_WINDOW_ALWAYS;
 		else if (!strcmp(arguments[i], "--cpu") && more)
@@ -437,7 +440,8 @@ int main(int count, char **arguments)
 			image[images++] = arguments[i];
 	}
 	if (!image[0] || !engine_name[1]) {
-		fprintf(stderr, "lockstep_test [--clock events] [--window] [--cpu MODEL] [--disk PATH] [--engines A,B] [--interval "
+		fprintf(stderr, "lockstep_test [--clock events] [--window] [--cache BYTES] [--cpu MODEL] [--disk PATH] [--engines "
+				"A,B] [--interval "
 				"N] [--ram N] [--limit N] "
 				"[--from N] KERNEL [INITRD [CMDLINE]]\n");
 		return 64;
@@ -448,6 +452,7 @@ int main(int count, char **arguments)
 		machines[i]->config.deterministic = !events;
 		machines[i]->config.cpu_model = cpu_model;
 		machines[i]->config.jit_window = window;
+		machines[i]->config.jit_cache = cache;
 		machines[i]->config.memory = UINT64_C(128) << 20;
 	}
 	good = run();
