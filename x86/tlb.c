@@ -40,7 +40,7 @@ static void jump_flush(struct x86_jump_array *jump)
 	if (jump->used > X86_JUMP_LOG)
 		words_clear(jump->tag, sizeof(jump->tag));
 	for (unsigned i = 0; i < jump->used && i < X86_JUMP_LOG; i++)
-		jump->tag[jump->log[i]] = 0;
+		jump->tag[jump->log[i].index] = 0;
 	jump->used = 0;
 }
 
@@ -100,10 +100,10 @@ static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
 {
 	if (jump->used > X86_JUMP_LOG)
 		jump_flush(jump);
-	/* What is dropped stays in the log: it may be set again before the next flush, and then appears there twice. */
+	/* What is dropped stays in the log. Its entry may be another page's by now, and is dropped with it: that does no harm. */
 	for (unsigned i = 0; i < jump->used; i++)
-		if (jump->page[jump->log[i]] == page || jump->page[jump->log[i]] == X86_JUMP_PAGES)
-			jump->tag[jump->log[i]] = 0;
+		if (jump->log[i].page == page || jump->log[i].page == X86_JUMP_PAGES)
+			jump->tag[jump->log[i].index] = 0;
 }
 
 static void jump_flush_targets(struct x86_jump_array *jump, uint64_t begin, uint64_t end)
@@ -111,7 +111,7 @@ static void jump_flush_targets(struct x86_jump_array *jump, uint64_t begin, uint
 	bool all = jump->used > X86_JUMP_LOG;
 
 	for (unsigned i = 0; i < (all ? X86_JUMP_ENTRIES : jump->used); i++) {
-		unsigned index = all ? i : jump->log[i];
+		unsigned index = all ? i : jump->log[i].index;
 
 		if (jump->target[index] >= begin && jump->target[index] < end)
 			jump->tag[index] = 0;

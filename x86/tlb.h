@@ -37,17 +37,19 @@ struct x86_tlb_array {
  * calls and jumps, whose targets are often aligned, by others. An entry stands only while the fetch array has an entry for its page and
  * the page's code stands, so whoever drops one of the two drops the entries.
  */
-#define X86_RETURN_MASK UINT64_C(0x3fff)
-#define X86_JUMP_MASK UINT64_C(0x1fff8)
-#define X86_JUMP_ENTRIES (1u << 14)
+#define X86_RETURN_MASK UINT64_C(0x1fff)
+#define X86_JUMP_MASK UINT64_C(0xfff8)
+#define X86_JUMP_ENTRIES (1u << 13)
 #define X86_JUMP_LOG 2048
 #define X86_JUMP_PAGES UINT32_MAX /* more than one: dropped with any page */
 struct x86_jump_array {
 	uint64_t tag[X86_JUMP_ENTRIES]; /* minus RIP; 0: RIP 0, which has index 0, or nothing */
 	uint64_t target[X86_JUMP_ENTRIES];
-	uint32_t page[X86_JUMP_ENTRIES]; /* the RAM page of the code, or X86_JUMP_PAGES */
-	uint32_t used;                   /* how many of `log`; more than X86_JUMP_LOG: all may be in use */
-	uint16_t log[X86_JUMP_LOG];
+	uint32_t used; /* how many of `log`; more than X86_JUMP_LOG: all may be in use */
+	struct {
+		uint32_t index;
+		uint32_t page; /* the RAM page of the code, or X86_JUMP_PAGES */
+	} log[X86_JUMP_LOG]; /* every entry that was set since all were dropped */
 };
 
 /*
@@ -127,15 +129,14 @@ static inline bool x86_tlb_jump_set(struct x86_jump_array *array, unsigned index
 {
 	if (!index)
 		return false;
-	if (!array->tag[index]) {
-		if (array->used < X86_JUMP_LOG)
-			array->log[array->used] = (uint16_t)index;
-		if (array->used <= X86_JUMP_LOG)
-			array->used++;
+	if (array->used < X86_JUMP_LOG) {
+		array->log[array->used].index = index;
+		array->log[array->used].page = (uint32_t)page;
 	}
+	if (array->used <= X86_JUMP_LOG)
+		array->used++;
 	array->tag[index] = 0 - rip;
 	array->target[index] = (uintptr_t)target;
-	array->page[index] = (uint32_t)page;
 	return true;
 }
 

@@ -81,6 +81,13 @@ bool jit_cache_room(const struct jit_cache *cache)
 	       cache->blocks < (cache->region + 1) * cache->region_blocks;
 }
 
+/* Links are written everywhere. */
+static void settle(struct jit_cache *cache)
+{
+	host_code_settled(&cache->code, 0, cache->code.size);
+	cache->unsettled = 0;
+}
+
 void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
 {
 	uint32_t *link = &cache->hash[jit_cache_slot(block->hva, block->key)];
@@ -96,12 +103,9 @@ void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
 		}
 	}
 	cache->translated++;
-	/* Links are written everywhere. */
 	cache->unsettled += block->end;
-	if (cache->unsettled >= SETTLE) {
-		host_code_settled(&cache->code, 0, cache->code.size);
-		cache->unsettled = 0;
-	}
+	if (cache->unsettled >= SETTLE)
+		settle(cache);
 }
 
 const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const uint8_t *pc)
@@ -142,29 +146,27 @@ static void hash_remove(struct jit_cache *cache, const struct jit_block *block)
 		*link = block->next;
 }
 
-/* Where the jump goes whose displacement this is. */
-static uint32_t jump_target(const struct jit_cache *cache, const uint8_t *displacement)
+/* Where the jump goes whose displacement is at that offset. What is not to be written is read where it runs: it is in memory there. */
+static uint32_t jump_target(const struct jit_cache *cache, uint32_t displacement)
 {
 	int32_t distance;
 
-	__builtin_memcpy(&distance, displacement, sizeof(distance));
-	return (uint32_t)(displacement + sizeof(distance) + distance - cache->code.write);
+	__builtin_memcpy(&distance, cache->code.execute + displacement, sizeof(distance));
+	return displacement + (uint32_t)sizeof(distance) + (uint32_t)distance;
 }
 
 /* Its jumps into the region go to their stubs. */
 static void block_unlink(struct jit_cache *cache, const struct jit_block *block, unsigned region)
 {
-	uint8_t *stub = cache->code.write + block->begin + block->end;
+	uint32_t end = block->begin + block->end;
 
-	for (unsigned i = 0; i < block->stubs; i++) {
-		uint8_t *displacement;
-		uint32_t site;
+	for (unsigned i = 0; i < block->stubs; i++, end -= JIT_STUB_BYTES) {
+		uint32_t site, displacement;
 
-		stub -= JIT_STUB_BYTES;
-		__builtin_memcpy(&site, stub + JIT_STUB_BYTES - sizeof(site), sizeof(site));
-		displacement = stub + JIT_STUB_BYTES + ((int32_t)site >> JIT_SITE_LINK_SHIFT);
+		__builtin_memcpy(&site, cache->code.execute + end - sizeof(site), sizeof(site));
+		displacement = end + (uint32_t)((int32_t)site >> JIT_SITE_LINK_SHIFT);
 		if (region_of(cache, jump_target(cache, displacement)) == region)
-			emit_jump_set(displacement, stub);
+			emit_jump_set(cache->code.write + displacement, cache->code.write + end - JIT_STUB_BYTES);
 	}
 }
 
@@ -178,7 +180,7 @@ static void group_links_drop(struct jit_cache *cache, unsigned region)
 
 		if (region_of(cache, link->at) == region)
 			continue;
-		if (region_of(cache, jump_target(cache, at + 1)) == region)
+		if (region_of(cache, jump_target(cache, link->at + 1)) == region)
 			__builtin_memcpy(at, link->call, sizeof(link->call));
 		else
 			cache->group_link[kept++] = *link;
@@ -209,6 +211,7 @@ static void region_drop(struct jit_cache *cache, const struct guest_memory *memo
 		}
 	}
 	group_links_drop(cache, region);
+	settle(cache);
 	cache->blocks_end[region] = region * cache->region_blocks;
 }
 

@@ -19,7 +19,7 @@
 #include "x86/cpu.h"
 
 #define JIT_HASH_BITS 17
-#define JIT_CACHE_DEFAULT (UINT64_C(25) << 20) /* of host code, for all vcpus together */
+#define JIT_CACHE_DEFAULT (UINT64_C(29) << 20) /* of host code, for all vcpus together */
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)      /* for one */
 
 /* The key: everything but the bytes that a translation depends on. */
@@ -50,16 +50,19 @@ struct jit_block {
 	uint16_t near;  /* the near entry, for jumps inside the page, */
 	uint16_t end;   /* and where its code ends, with its stubs last */
 	uint16_t key;
-	uint16_t traps; /* how many entries, after the code's end; after them, of a CROSSING one, struct jit_crossing */
+	uint8_t traps; /* how many sites, after the code's end; after them, of a CROSSING one, struct jit_crossing */
 	uint8_t stubs;
 };
 
-/* Where an instruction that can trap lies: host offset of its end in the block's code, guest page offset of its first byte. */
+/*
+ * Where an instruction that can trap lies, in a byte each: there is one for every access in a window. Undone 0: none, the distances are too long for
+ * one entry.
+ */
 struct jit_trap_site {
-	uint16_t host_end;
-	uint16_t offset;
-	uint16_t undone; /* instructions of the block from this one on */
-	int16_t stack;   /* what RSP has still to be moved by there (stack.c) */
+	uint8_t host;   /* from the last entry's, or the far entry, to the end of its code */
+	uint8_t guest;  /* from the last entry's, or the block's first, to its first byte */
+	uint8_t undone; /* instructions of the block from this one on */
+	int8_t stack;   /* what RSP has still to be moved by there (stack.c), in 8 bytes */
 };
 
 /* The page where a block's only instruction ends. */
@@ -136,11 +139,10 @@ static inline struct jit_trap_site *jit_block_traps(const struct jit_cache *cach
 	return (struct jit_trap_site *)(cache->code.write + block->begin + block->end);
 }
 
-static inline struct jit_crossing *jit_block_crossing(const struct jit_cache *cache, const struct jit_block *block)
+/* Behind all else of a block, not aligned. */
+static inline uint8_t *jit_block_crossing(const struct jit_cache *cache, const struct jit_block *block)
 {
-	return (struct jit_crossing *)(cache->code.write +
-				       ((block->begin + block->end + block->traps * sizeof(struct jit_trap_site) + 7) &
-					~(size_t)7));
+	return (uint8_t *)(jit_block_traps(cache, block) + block->traps);
 }
 
 static inline unsigned jit_cache_slot(const uint8_t *hva, unsigned key)
@@ -172,13 +174,13 @@ static inline struct jit_block *jit_cache_find_crossing(const struct jit_cache *
 							const uint8_t *hva, const uint8_t *second, unsigned key)
 {
 	struct jit_block *block = jit_cache_find(cache, memory, hva, key | JIT_KEY_CROSSING);
-	const struct jit_crossing *crossing;
+	struct jit_crossing crossing;
 
 	if (!block)
 		return 0;
-	crossing = jit_block_crossing(cache, block);
-	return crossing->second == second && atomic_load_explicit(&memory->code_generation[guest_memory_page(memory, second)],
-								  memory_order_relaxed) == crossing->generation
+	__builtin_memcpy(&crossing, jit_block_crossing(cache, block), sizeof(crossing));
+	return crossing.second == second && atomic_load_explicit(&memory->code_generation[guest_memory_page(memory, second)],
+								 memory_order_relaxed) == crossing.generation
 		       ? block
 		       : (struct jit_block *)0;
 }

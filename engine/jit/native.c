@@ -59,22 +59,13 @@ static bool high_possible(const struct translation *t, const struct x86_insn *in
 	return memory ? !high_uses_rcx(insn, form) && operand_address_possible(t, insn) : insn->rm < 8;
 }
 
-void translate_trap_site(struct translation *t)
-{
-	/* One an instruction, at the end of what may trap. */
-	if (t->traps && t->trap[t->traps - 1].offset == t->offset)
-		t->traps--;
-	t->trap[t->traps++] = (struct jit_trap_site){(uint16_t)(t->e.p - t->code), (uint16_t)t->offset,
-						     (uint16_t)(t->count - t->index), (int16_t)t->stack_before};
-}
-
 /* The host's RCX may be one of the operands. ModRM.reg may be a part of the opcode that looks like it: no harm. */
 static void emit_native(struct translation *t, const struct x86_insn *insn, const struct emit_operands *operands, bool traps)
 {
 	t->e.distance &= operands->reg != HOST_RCX && operands->rm != HOST_RCX && operands->vvvv != HOST_RCX && !operands->high;
 	emit_guest(&t->e, insn, operands, jit_form_immediate(insn));
 	if (traps)
-		translate_trap_site(t);
+		trap_here(t);
 }
 
 static bool emit_high(struct translation *t, const struct x86_insn *insn, unsigned form)

@@ -135,21 +135,14 @@ static void trap(struct jit_vcpu *self, struct jit_context *context)
 	struct jit_cache *cache = &self->cache;
 	const uint8_t *pc = (const uint8_t *)(uintptr_t)context->trap_pc;
 	const struct jit_block *block = jit_cache_block_at(cache, pc);
-	const struct jit_trap_site *site;
-	uint64_t offset;
+	struct jit_trap trap;
 
-	bug_on(!block);
-	offset = (uint64_t)(pc - jit_block_code(cache, block));
-	site = jit_block_traps(cache, block);
-	for (unsigned i = 0; i < block->traps; i++) {
-		if (site[i].host_end <= offset)
-			continue;
-		self->cpu.reg[X86_RIP] = vcpu_site_rip(context, site[i].offset);
-		self->cpu.reg[X86_RSP] += (uint64_t)(int64_t)site[i].stack;
-		self->undone = site[i].undone;
-		return;
-	}
-	bug_on(true); /* every instruction that can trap has its site */
+	/* Every instruction that can trap has its site. */
+	bug_on(!block ||
+	       !trap_find(jit_block_traps(cache, block), block->traps, (uint64_t)(pc - jit_block_code(cache, block)), &trap));
+	self->cpu.reg[X86_RIP] = vcpu_site_rip(context, (uint32_t)((uintptr_t)block->hva & (GUEST_PAGE_SIZE - 1)) + trap.guest);
+	self->cpu.reg[X86_RSP] += (uint64_t)(int64_t)trap.stack;
+	self->undone = trap.undone;
 }
 
 struct windows *jit_windows(struct x86_cpu *cpu)

@@ -185,11 +185,10 @@ static struct jit_block *finish(struct translation *t)
 		.near = (uint16_t)(t->near - t->begin),
 		.end = (uint16_t)(t->e.p - t->begin),
 		.key = (uint16_t)t->key,
-		.traps = (uint16_t)t->traps,
 		.stubs = (uint8_t)t->stubs,
 	};
-	__builtin_memcpy(jit_block_traps(cache, block), t->trap, t->traps * sizeof(t->trap[0]));
-	cache->used = (size_t)((uint8_t *)jit_block_crossing(cache, block) - cache->code.write);
+	block->traps = (uint8_t)trap_sites_write(t, jit_block_traps(cache, block));
+	cache->used = (size_t)(jit_block_crossing(cache, block) - cache->code.write);
 	if (t->key & JIT_KEY_CROSSING)
 		cache->used += sizeof(struct jit_crossing);
 	jit_cache_insert(cache, block);
@@ -244,7 +243,7 @@ static void emit_instructions(struct translation *t)
 		stack_begin(t, insn);
 		translate_instruction(t, insn);
 		if (t->traps_here && t->key & JIT_KEY_WINDOW)
-			translate_trap_site(t);
+			trap_here(t);
 	}
 	watch_span(t, CODE_EXIT);
 	stack_settle(t);
@@ -303,6 +302,7 @@ struct jit_block *jit_translate_crossing(struct translation *t, const uint8_t *h
 	t->crossing = false;
 	t->key |= JIT_KEY_CROSSING;
 	block = emit_block(t, bytes);
-	*jit_block_crossing(t->cache, block) = (struct jit_crossing){.second = second, .generation = second_generation};
+	__builtin_memcpy(jit_block_crossing(t->cache, block), &(struct jit_crossing){second, second_generation},
+			 sizeof(struct jit_crossing));
 	return block;
 }

@@ -48,6 +48,14 @@ struct place {
 	int32_t disp;
 };
 
+/* An instruction that can trap: */
+struct jit_trap {
+	unsigned host;   /* from the far entry to the end of its code, */
+	unsigned guest;  /* from the block's first byte to its own, */
+	unsigned undone; /* how many instructions there are from it on, */
+	int stack;       /* and what RSP has still to be moved by there (stack.c) */
+};
+
 struct translation {
 	struct emitter e;
 	struct jit_cache *cache;
@@ -84,7 +92,7 @@ struct translation {
 	bool near_only, unreachable; /* entries go to the next place at once; an entry was out of reach */
 	bool loop_slow;
 	const uint8_t *begin; /* the block's first byte */
-	struct jit_trap_site trap[JIT_BLOCK_INSNS];
+	struct jit_trap trap[JIT_BLOCK_INSNS];
 	unsigned traps;
 	struct x86_insn insn[JIT_BLOCK_INSNS];
 	struct jit_plan plan[JIT_BLOCK_INSNS];
@@ -175,8 +183,13 @@ void plan_groups(struct translation *t);
 bool translate_native(struct translation *t, const struct x86_insn *insn);
 bool translate_vector(struct translation *t, const struct x86_insn *insn);
 bool translate_vector_possible(const struct translation *t, const struct x86_insn *insn);
+/* trap.c */
 /* What was emitted last may trap, as the current instruction. */
-void translate_trap_site(struct translation *t);
+void trap_here(struct translation *t);
+/* How many entries they took: 255 at most. */
+unsigned trap_sites_write(const struct translation *t, struct jit_trap_site *site);
+/* Which one has trapped, `host` bytes behind the far entry. */
+bool trap_find(const struct jit_trap_site *site, unsigned count, uint64_t host, struct jit_trap *trap);
 /* x87.c */
 bool translate_x87(struct translation *t, const struct x86_insn *insn);
 bool x87_possible(const struct translation *t, const struct x86_insn *insn);

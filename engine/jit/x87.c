@@ -109,7 +109,7 @@ bool translate_x87(struct translation *t, const struct x86_insn *insn)
 		if (insn->row->traits & X86_MODRM)
 			emit8(e, 0xc0 | (insn->reg & 7u) << 3 | (insn->rm & 7u));
 	}
-	translate_trap_site(t);
+	trap_here(t);
 	if (x86_x87_kind(insn) == X86_X87_TRACED)
 		leave_trace(t, insn, memory ? &place : 0);
 	return true;
