@@ -190,6 +190,7 @@ int main(int argc, char **argv)
 {
 	const struct verb *verb;
 
+	host_stdio_reserve();
 	host_log_start();
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is then an error as any other */
 	if (argc < 2) {

@@ -119,3 +119,15 @@ enum status host_file_lock(int fd, bool alone, const char *path, struct reason *
 	return reason_give(why, host_status_of_errno(errno), "disk %s: lock: %s; move it to a file system with locks", path,
 			   strerror(errno));
 }
+
+/* A file that is opened for its place alone can be neither read nor written: EBADF, as without one. */
+void host_stdio_reserve(void)
+{
+	int fd;
+
+	do
+		fd = open("/", O_PATH);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}

@@ -13,6 +13,8 @@
 
 /* First thing in main, before any other thread: log level from HOLON_LOG (error, warn, info, debug). */
 void host_log_start(void);
+/* Before that opens anything: what this process has not got of stdin, stdout and stderr stays unusable, and no disk of a VM takes its number. */
+void host_stdio_reserve(void);
 /* Also before any other thread: these signals are blocked everywhere and taken by the thread that calls host_signal_wait. SIGPIPE is ignored. */
 void host_signals_block(void);
 /* The next of SIGINT, SIGTERM, SIGHUP, SIGCONT, SIGUSR1; 0 when host_time_ns() reached the deadline. */
