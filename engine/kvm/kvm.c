@@ -36,7 +36,6 @@
 enum status kvm_failed(struct reason *why, const char *what, int result)
 {
 	enum status status = STATUS_IO;
-	const char *step = "see the host's kernel log, or use --engine auto";
 
 	switch (-result) {
 	case EACCES:
@@ -44,21 +43,16 @@ enum status kvm_failed(struct reason *why, const char *what, int result)
 	case ENOENT: status = STATUS_NOT_FOUND; break;
 	case EBUSY: status = STATUS_BUSY; break;
 	case EMFILE:
-	case ENFILE:
-		status = STATUS_NO_SPACE;
-		step = "raise the limit on open files";
-		break;
-	case ENOMEM:
-		status = STATUS_NO_MEMORY;
-		step = "free some of the host's memory";
-		break;
+	case ENFILE: status = STATUS_NO_SPACE; break;
+	case ENOMEM: status = STATUS_NO_MEMORY; break;
 	case EINVAL:
 	case ENOTTY:
 	case ENOSYS:
 	case EOPNOTSUPP: status = STATUS_UNSUPPORTED; break;
 	default: break;
 	}
-	return reason_give(why, status, "kvm: %s: %s; %s", what, strerror(-result), step);
+	return reason_give(why, status, "kvm: %s: %s; %s", what, strerror(-result),
+			   kvm_probe_step(-result, "see the host's kernel log, or use --engine auto"));
 }
 
 static enum status kvm_engine_probe(struct reason *why)

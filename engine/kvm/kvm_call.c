@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -25,13 +26,16 @@ static int or_errno(int result)
 	return result < 0 ? -errno : result;
 }
 
+/* A signal ends KVM_RUN on purpose. It may end others too, KVM_CREATE_VM most of all, and also where no handler runs (a stop and its end, a freezer): those begin anew. */
 int kvm_call(int fd, unsigned long request, unsigned long argument)
 {
 	int result;
 
-	if (hooked(fd, request, argument, &result))
-		return result;
-	return or_errno(ioctl(fd, request, argument));
+	do
+		if (!hooked(fd, request, argument, &result))
+			result = or_errno(ioctl(fd, request, argument));
+	while (result == -EINTR && request != KVM_RUN);
+	return result;
 }
 
 int kvm_call_open(void)

@@ -25,6 +25,7 @@
 #include "engine/kvm/kvm_call.h"
 #include "x86/registers.h"
 
+#define NODE_ADVICE "remove it, and load kvm_intel or kvm_amd, which makes it anew"
 #define BURIAL_MS 150 /* how long a killed child may take to be gone */
 
 /* The guest's memory: everything below 64 KiB, identity-mapped by one 2 MiB page. */
@@ -103,9 +104,23 @@ static const struct capability {
 	{KVM_CAP_X86_MSR_FILTER, "KVM_CAP_X86_MSR_FILTER"},
 };
 
+const char *kvm_probe_step(int error, const char *otherwise)
+{
+	switch (error) {
+	case EMFILE:
+	case ENFILE: return "raise the limit on open files";
+	case ENOMEM: return "free some of the host's memory";
+	case EBUSY: return "stop what else has the processor's virtualization, such as another hypervisor";
+	default: return otherwise;
+	}
+}
+
 enum status kvm_probe_interface(int kvm, struct kvm_probe *found, struct reason *why)
 {
 	found->api_version = kvm_call(kvm, KVM_GET_API_VERSION, 0);
+	if (found->api_version < 0)
+		return reason_give(why, STATUS_UNSUPPORTED, "kvm: /dev/kvm is not KVM's device (%s): %s",
+				   strerror(-found->api_version), NODE_ADVICE);
 	if (found->api_version != KVM_API_VERSION)
 		return reason_give(
 			why, STATUS_UNSUPPORTED,
@@ -342,7 +357,7 @@ static enum status verdict(const struct kvm_probe *found, const struct report *r
 		return reason_give(why, STATUS_OK, "kvm: /dev/kvm runs 64-bit guests");
 	if (report->error)
 		return reason_give(why, STATUS_UNSUPPORTED, "kvm: the probe guest failed at %s: %s: %s", report->step,
-				   strerror(report->error), advice);
+				   strerror(report->error), kvm_probe_step(report->error, advice));
 	return reason_give(why, STATUS_UNSUPPORTED, "kvm: the probe guest ended with exit %u in place of its report: %s",
 			   report->exit_reason, advice);
 }
@@ -388,7 +403,8 @@ static enum status open_failed(struct kvm_probe *found, int error, struct reason
 		return reason_give(why, STATUS_PERMISSION,
 				   "kvm: /dev/kvm: %s: join the group kvm (sudo usermod -aG kvm USER) and log in again",
 				   strerror(error));
-	return reason_give(why, STATUS_UNSUPPORTED, "kvm: /dev/kvm: %s: see the host's kernel log", strerror(error));
+	return reason_give(why, STATUS_UNSUPPORTED, "kvm: /dev/kvm: %s: %s", strerror(error),
+			   error == EISDIR || error == ELOOP ? NODE_ADVICE : kvm_probe_step(error, "see the host's kernel log"));
 }
 
 enum status kvm_probe(struct kvm_probe *found, struct reason *why)

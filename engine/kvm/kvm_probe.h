@@ -32,4 +32,7 @@ enum status kvm_probe(struct kvm_probe *found, struct reason *why) must_check;
 /* KVM's version and capabilities, with /dev/kvm open: the part of the probe that the engine itself repeats. */
 enum status kvm_probe_interface(int kvm, struct kvm_probe *found, struct reason *why) must_check;
 
+/* What to do about a call that failed with this errno; `otherwise` where that says nothing. */
+const char *kvm_probe_step(int error, const char *otherwise);
+
 #endif

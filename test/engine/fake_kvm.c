@@ -215,6 +215,10 @@ static bool hook(int fd, unsigned long request, unsigned long argument, int *res
 		return true;
 	}
 	number = fake.calls++;
+	if (fake.interrupts && number % 2 == 0 && request > KVM_CALL_EPOLL) {
+		*result = -EINTR;
+		return true;
+	}
 	*result = 0;
 	if (number == fake.fail_at || (fake.refuse && request == fake.refuse)) {
 		*result = number == fake.fail_at ? -EIO : -EPERM;

@@ -42,6 +42,7 @@ struct fake_vcpu {
 struct fake_kvm {
 	/* What it is to do. */
 	int fail_at;          /* the call with this number (from 0 on) gets -EIO; -1: none */
+	bool interrupts;      /* a signal ends every other call (but KVM_RUN) with -EINTR */
 	unsigned long refuse; /* every call of this request gets -EPERM; 0: none */
 	int open_error, api_version;
 	int capability_lacking; /* -1: none */

@@ -86,6 +86,23 @@ static void test_every_call_of_get_and_set_may_fail(void **unused)
 	machine_end();
 }
 
+static void test_calls_that_a_signal_ends_begin_anew(void **unused)
+{
+	struct x86_state in, out;
+	struct reason why = {""};
+
+	(void)unused;
+	fake_kvm_on();
+	fake.interrupts = true;
+	machine_describe(2);
+	assert_int_equal(vm_vcpus_create(&vm, &why), STATUS_OK);
+	state_make(&in);
+	state_set(0, &in);
+	assert_int_equal(engine_kvm.vcpu_get(vm.vcpu[0], &out), STATUS_OK);
+	assert_int_equal(out.rip, in.rip);
+	machine_end();
+}
+
 /* Between a set and the end of a run: the clock, the timer, the way out. */
 static void test_every_call_of_a_run_may_fail(void **unused)
 {
@@ -175,6 +192,10 @@ static void test_the_probe_says_what_is_missing(void **unused)
 	assert_int_equal(kvm_probe(&found, &why), STATUS_UNSUPPORTED);
 	assert_true(found.permitted && !found.interface_good);
 	assert_non_null(strstr(why.text, "version 13"));
+	fake.api_version = -ENOTTY; /* some other file */
+	assert_int_equal(kvm_probe(&found, &why), STATUS_UNSUPPORTED);
+	assert_true(found.permitted && !found.interface_good);
+	assert_non_null(strstr(why.text, "is not KVM's device (Inappropriate ioctl for device): remove it"));
 	fake.api_version = KVM_API_VERSION;
 	fake.capability_lacking = KVM_CAP_SPLIT_IRQCHIP;
 	assert_int_equal(kvm_probe(&found, &why), STATUS_UNSUPPORTED);
@@ -214,6 +235,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(every_call_may_fail_and_nothing_is_left),
 		TEST(every_call_of_get_and_set_may_fail),
+		TEST(calls_that_a_signal_ends_begin_anew),
 		TEST(every_call_of_a_run_may_fail),
 		TEST(calls_of_devices_and_of_the_dirty_log_may_fail),
 		TEST(the_probe_says_what_is_missing),
