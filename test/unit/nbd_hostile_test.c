@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 #include "backend/block/nbd.h"
-#include "disk.h"
+#include "test/block/disk.h"
 
 #define SIZE (UINT64_C(1) << 20)
 #define PIECE 4096u
