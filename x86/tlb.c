@@ -35,23 +35,65 @@ static void copies_drop(struct x86_tlb *tlb)
 			tlb->stack[mode][write] = (struct x86_tlb_copy){0};
 }
 
-static void jump_flush(struct x86_jump_array *jump)
+static void jump_tags_clear(struct x86_jump_array *jump)
 {
 	if (jump->used > X86_JUMP_LOG)
 		words_clear(jump->tag, sizeof(jump->tag));
 	for (unsigned i = 0; i < jump->used && i < X86_JUMP_LOG; i++)
-		jump->tag[jump->log[i].index] = 0;
+		jump->tag[jump->log[i]] = 0;
 	jump->used = 0;
 }
 
+static void jump_flush(struct x86_jump_array *jump)
+{
+	jump->again = false;
+	jump_tags_clear(jump);
+}
+
+/* Before entries go that may stand again: those that have gone for good are marked. */
+static void jump_again_begin(struct x86_jump_array *jump)
+{
+	if (jump->again)
+		return;
+	for (unsigned i = 0; i < X86_JUMP_ENTRIES; i++)
+		if (!jump->tag[i])
+			jump->place[i] = 0;
+	jump->again = true;
+}
+
+static void jump_rest(struct x86_jump_array *jump)
+{
+	if (!jump->used)
+		return;
+	jump_again_begin(jump);
+	jump_tags_clear(jump);
+}
+
+static void jump_rest_page(struct x86_jump_array *jump, uint64_t page)
+{
+	if (jump->used > X86_JUMP_LOG) {
+		jump_rest(jump);
+		return;
+	}
+	if (jump->used)
+		jump_again_begin(jump);
+	/* What is dropped stays in the log: it may be set again before the next flush, and then appears there twice. */
+	for (unsigned i = 0; i < jump->used; i++) {
+		uint32_t place = jump->place[jump->log[i]];
+
+		if (place >> 4 == page || place == X86_JUMP_PAGES)
+			jump->tag[jump->log[i]] = 0;
+	}
+}
+
 /* Jump targets stand only while their page is in the fetch array of their privilege. */
-static void jumps_flush(struct x86_tlb *tlb, bool user)
+static void jumps_rest(struct x86_tlb *tlb, bool user)
 {
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
 		if ((mode == X86_MODE_USER) != user)
 			continue;
-		jump_flush(&tlb->jump[mode]);
-		jump_flush(&tlb->ret[mode]);
+		jump_rest(&tlb->jump[mode]);
+		jump_rest(&tlb->ret[mode]);
 	}
 }
 
@@ -62,7 +104,7 @@ static void fetch_clear(struct x86_tlb *tlb, unsigned index, bool user)
 	if (tlb->fetch[user].tag[index] == empty)
 		return;
 	tlb->fetch[user].tag[index] = empty;
-	jumps_flush(tlb, user);
+	jumps_rest(tlb, user);
 }
 
 /* all: the supervisor's fetch entry too, even if it is global. Its jump targets are dear: a kernel's code is looked up all the time. */
@@ -98,20 +140,24 @@ void x86_tlb_jumps_flush(struct x86_cpu *cpu)
 
 static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
 {
+	jump->again = false;
 	if (jump->used > X86_JUMP_LOG)
 		jump_flush(jump);
-	/* What is dropped stays in the log. Its entry may be another page's by now, and is dropped with it: that does no harm. */
-	for (unsigned i = 0; i < jump->used; i++)
-		if (jump->log[i].page == page || jump->log[i].page == X86_JUMP_PAGES)
-			jump->tag[jump->log[i].index] = 0;
+	for (unsigned i = 0; i < jump->used; i++) {
+		uint32_t place = jump->place[jump->log[i]];
+
+		if (place >> 4 == page || place == X86_JUMP_PAGES)
+			jump->tag[jump->log[i]] = 0;
+	}
 }
 
 static void jump_flush_targets(struct x86_jump_array *jump, uint64_t begin, uint64_t end)
 {
 	bool all = jump->used > X86_JUMP_LOG;
 
+	jump->again = false;
 	for (unsigned i = 0; i < (all ? X86_JUMP_ENTRIES : jump->used); i++) {
-		unsigned index = all ? i : jump->log[i].index;
+		unsigned index = all ? i : jump->log[i];
 
 		if (jump->target[index] >= begin && jump->target[index] < end)
 			jump->tag[index] = 0;
@@ -249,8 +295,8 @@ static void fetch_drop(struct x86_cpu *cpu, struct x86_tlb *tlb, unsigned index,
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
 		if ((mode == X86_MODE_USER) != user)
 			continue;
-		jump_flush_page(&tlb->jump[mode], page);
-		jump_flush_page(&tlb->ret[mode], page);
+		jump_rest_page(&tlb->jump[mode], page);
+		jump_rest_page(&tlb->ret[mode], page);
 	}
 }
 

@@ -36,20 +36,22 @@ struct x86_tlb_array {
  * The jump cache: guest-virtual targets to an engine's code for them. Two arrays an access mode, for returns by RIP's low bits and for
  * calls and jumps, whose targets are often aligned, by others. An entry stands only while the fetch array has an entry for its page and
  * the page's code stands, so whoever drops one of the two drops the entries.
+ *
+ * Most of what goes with a fetch entry comes back with it, for most flushes change little: such an entry has no tag any more, but keeps its target and where its
+ * code was, and if RIP is there again it stands again (x86_tlb_jump_again). Whatever else drops entries clears `again`: all that have no tag then are lost.
  */
 #define X86_RETURN_MASK UINT64_C(0x1fff)
-#define X86_JUMP_MASK UINT64_C(0xfff8)
+#define X86_JUMP_MASK UINT64_C(0x1fff0)
 #define X86_JUMP_ENTRIES (1u << 13)
 #define X86_JUMP_LOG 2048
 #define X86_JUMP_PAGES UINT32_MAX /* more than one: dropped with any page */
 struct x86_jump_array {
 	uint64_t tag[X86_JUMP_ENTRIES]; /* minus RIP; 0: RIP 0, which has index 0, or nothing */
 	uint64_t target[X86_JUMP_ENTRIES];
+	uint32_t place[X86_JUMP_ENTRIES]; /* the RAM page of the code << 4 | RIP's low bits, X86_JUMP_PAGES, or 0 */
+	bool again;
 	uint32_t used; /* how many of `log`; more than X86_JUMP_LOG: all may be in use */
-	struct {
-		uint32_t index;
-		uint32_t page; /* the RAM page of the code, or X86_JUMP_PAGES */
-	} log[X86_JUMP_LOG]; /* every entry that was set since all were dropped */
+	uint16_t log[X86_JUMP_LOG];
 };
 
 /*
@@ -124,19 +126,42 @@ void x86_tlb_jumps_flush_targets(struct x86_cpu *cpu, const void *begin, const v
 void x86_tlb_jumps_flush_page(struct x86_cpu *cpu, uint64_t page);
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation);
 
+/* Of code on a RAM page; on one too far up, X86_JUMP_PAGES will do. */
+static inline uint32_t x86_jump_place(uint64_t page, uint64_t rip)
+{
+	return page >> 28 ? X86_JUMP_PAGES : (uint32_t)(page << 4 | (rip & 15));
+}
+
+static inline void x86_tlb_jump_stand(struct x86_jump_array *array, unsigned index, uint64_t rip)
+{
+	if (!array->tag[index]) {
+		if (array->used < X86_JUMP_LOG)
+			array->log[array->used] = (uint16_t)index;
+		if (array->used <= X86_JUMP_LOG)
+			array->used++;
+	}
+	array->tag[index] = 0 - rip;
+}
+
 /* index: RIP's bits in the array's mask. Index 0 is never used (false): the engine has its own target there. */
 static inline bool x86_tlb_jump_set(struct x86_jump_array *array, unsigned index, uint64_t rip, const void *target, uint64_t page)
 {
 	if (!index)
 		return false;
-	if (array->used < X86_JUMP_LOG) {
-		array->log[array->used].index = index;
-		array->log[array->used].page = (uint32_t)page;
-	}
-	if (array->used <= X86_JUMP_LOG)
-		array->used++;
-	array->tag[index] = 0 - rip;
+	x86_tlb_jump_stand(array, index, rip);
 	array->target[index] = (uintptr_t)target;
+	array->place[index] = x86_jump_place(page, rip);
+	return true;
+}
+
+/* Does an entry that went with its fetch entry stand again? RIP is on this page now, by the fetch array. */
+static inline bool x86_tlb_jump_again(struct x86_jump_array *array, unsigned index, uint64_t rip, uint64_t page)
+{
+	uint32_t place = x86_jump_place(page, rip);
+
+	if (!array->again || !index || array->tag[index] || array->place[index] != place || place == X86_JUMP_PAGES)
+		return false;
+	x86_tlb_jump_stand(array, index, rip);
 	return true;
 }
 

@@ -19,7 +19,7 @@
 #include "x86/cpu.h"
 
 #define JIT_HASH_BITS 17
-#define JIT_CACHE_DEFAULT (UINT64_C(29) << 20) /* of host code, for all vcpus together */
+#define JIT_CACHE_DEFAULT (UINT64_C(30) << 20) /* of host code, for all vcpus together */
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)      /* for one */
 
 /* The key: everything but the bytes that a translation depends on. */

@@ -114,21 +114,13 @@ static struct jit_block *translate(struct jit_vcpu *self, const uint8_t *hva, ui
 }
 
 /*
- * Walks and translates for a jump that has not been taken yet, without leaving translated code; what is not as usual is left to block_make. An indirect call may
+ * Translates for a jump that has not been taken yet, without leaving translated code; what is not as usual is left to block_make. An indirect call may
  * still store to the stack with the TLB entry that it has found: so the page must be one of code already, which no TLB has an entry to write to.
  */
-static struct jit_block *block_prepare(struct jit_vcpu *self, uint64_t linear, unsigned key)
+static struct jit_block *block_prepare(struct jit_vcpu *self, const uint8_t *hva, uint64_t linear, unsigned key)
 {
 	struct x86_cpu *cpu = &self->cpu;
-	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], linear, 1);
-	struct jit_block *block;
 
-	if (!hva) {
-		hva = x86_fetch_refill(cpu, linear);
-		block = hva ? jit_cache_find(&self->cache, cpu->memory, hva, key) : 0;
-		if (block || !hva)
-			return block;
-	}
 	if (!(atomic_load_explicit(&cpu->memory->page_flags[guest_memory_page(cpu->memory, hva)], memory_order_seq_cst) &
 	      GUEST_PAGE_CODE) ||
 	    !jit_cache_room(&self->cache))
@@ -140,16 +132,24 @@ static struct jit_block *block_prepare(struct jit_vcpu *self, uint64_t linear, u
 
 static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint64_t mask, uint64_t target)
 {
-	unsigned key = jit_context(self->cpu.tlb)->jump_key[self->cpu.cpl == 3] | self->cpu.mode;
+	struct x86_cpu *cpu = &self->cpu;
+	unsigned key = jit_context(cpu->tlb)->jump_key[cpu->cpl == 3] | cpu->mode, index = (unsigned)jump_index(target, mask);
+	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], target, 1);
 	struct jit_block *block;
 
-	if (atomic_load_explicit(&self->cpu.attention, memory_order_relaxed))
+	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed))
 		return false;
+	if (!hva)
+		hva = x86_fetch_refill(cpu, target);
+	if (!hva)
+		return false;
+	if (x86_tlb_jump_again(array, index, target, guest_memory_page(cpu->memory, hva)))
+		return true;
 	block = find_known(self, target, key);
 	if (!block)
-		block = block_prepare(self, target, key);
-	return block && x86_tlb_jump_set(array, (unsigned)jump_index(target, mask), target, jit_block_code(&self->cache, block),
-					 block->key & JIT_KEY_CROSSING ? X86_JUMP_PAGES : jit_block_page(self->cpu.memory, block));
+		block = block_prepare(self, hva, target, key);
+	return block && x86_tlb_jump_set(array, index, target, jit_block_code(&self->cache, block),
+					 block->key & JIT_KEY_CROSSING ? X86_JUMP_PAGES : jit_block_page(cpu->memory, block));
 }
 
 bool jit_fill(struct jit_context *context, uint64_t address, uint32_t site, unsigned kind)
@@ -195,6 +195,8 @@ const void *jit_target(struct jit_context *context, uint64_t rip, unsigned cpl, 
 	if (index && array->tag[index] == 0 - rip)
 		return (const void *)(uintptr_t)array->target[index];
 	hva = x86_tlb_hit(&cpu->tlb->fetch[cpl == 3], rip, 1);
+	if (hva && x86_tlb_jump_again(array, index, rip, guest_memory_page(cpu->memory, hva)))
+		return (const void *)(uintptr_t)array->target[index];
 	block = hva ? jit_cache_find(&self->cache, cpu->memory, hva, key) : 0;
 	if (!block)
 		return 0;
