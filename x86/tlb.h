@@ -154,12 +154,12 @@ static inline bool x86_tlb_jump_set(struct x86_jump_array *array, unsigned index
 	return true;
 }
 
-/* Does an entry that went with its fetch entry stand again? RIP is on this page now, by the fetch array. */
+/* Does an entry that went with its fetch entry stand again? RIP is on this page now, by the fetch array. Page 0 with 0 bits is as good as none. */
 static inline bool x86_tlb_jump_again(struct x86_jump_array *array, unsigned index, uint64_t rip, uint64_t page)
 {
 	uint32_t place = x86_jump_place(page, rip);
 
-	if (!array->again || !index || array->tag[index] || array->place[index] != place || place == X86_JUMP_PAGES)
+	if (!array->again || !index || array->tag[index] || !place || place == X86_JUMP_PAGES || array->place[index] != place)
 		return false;
 	x86_tlb_jump_stand(array, index, rip);
 	return true;
