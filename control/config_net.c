@@ -52,6 +52,9 @@ static enum status property_mac(struct net_config *net, char *value, struct reas
 		   &net->mac[4], &net->mac[5], &rest) != 6 ||
 	    strlen(value) != 17)
 		return reason_give(why, STATUS_USAGE, "--net: mac=%s: no MAC address; write mac=02:00:00:00:00:01", value);
+	if (!memcmp(net->mac, (const uint8_t[6]){0}, 6))
+		return reason_give(why, STATUS_USAGE, "--net: mac=%s: that is no card's address; leave it out, or write another",
+				   value);
 	if (net->mac[0] & 1)
 		return reason_give(why, STATUS_USAGE, "--net: mac=%s: that is a group's address; make its first number even",
 				   value);

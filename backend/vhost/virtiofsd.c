@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ struct launch {
 	bool readonly;
 	bool own_user; /* in a user namespace */
 	const char *folder;
+	char place[PATH_MAX]; /* the folder as virtiofsd finds it, which changes its working folder and follows no link */
 	char fd_option[32], source_option[TEXT_MAX], map[32];
 	int failed; /* a pipe: why the child could not start it */
 };
@@ -90,8 +92,8 @@ static bool child_prepare(const struct launch *launch)
 	}
 	if (!launch->readonly)
 		return true;
-	return !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) && !mount(launch->folder, launch->folder, NULL, MS_BIND, NULL) &&
-	       !mount(NULL, launch->folder, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL);
+	return !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) && !mount(launch->place, launch->place, NULL, MS_BIND, NULL) &&
+	       !mount(NULL, launch->place, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL);
 }
 
 static _Noreturn void child_main(const struct launch *launch)
@@ -137,11 +139,14 @@ static enum status launch_check(struct launch *launch, struct reason *why)
 	struct stat found;
 	unsigned i;
 
-	if (stat(launch->folder, &found))
+	if (!realpath(launch->folder, launch->place) || stat(launch->place, &found))
 		return reason_give(why, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_PERMISSION,
 				   "--share %s: %s; name a folder that is there", launch->folder, strerror(errno));
 	if (!S_ISDIR(found.st_mode))
 		return reason_give(why, STATUS_USAGE, "--share %s: is no folder; name one", launch->folder);
+	if (!strcmp(launch->place, "/"))
+		return reason_give(why, STATUS_USAGE, "--share %s: virtiofsd cannot serve the root folder; name one below it",
+				   launch->folder);
 	for (i = 0; i < sizeof(programs) / sizeof(programs[0]) && !launch->program; i++)
 		if (!access(programs[i], X_OK))
 			launch->program = programs[i];
@@ -161,7 +166,7 @@ static enum status source_option_make(struct launch *launch, struct reason *why)
 
 	memcpy(out, front, sizeof(front) - 1);
 	out += sizeof(front) - 1;
-	for (in = launch->folder; *in && out < end; in++) {
+	for (in = launch->place; *in && out < end; in++) {
 		if (*in == ',' || *in == '\\')
 			*out++ = '\\';
 		*out++ = *in;
