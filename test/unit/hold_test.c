@@ -355,13 +355,28 @@ static void what_is_not_this_machine_s_state_is_refused(void **state)
 	vm_release(&vm);
 }
 
+static void a_device_that_cannot_move_is_named(void **state)
+{
+	struct reason why = {""};
+
+	(void)state;
+	assert_int_equal(vm_movable(&vm, &why), STATUS_OK);
+	gadget.device.obstacle = "its other half is elsewhere";
+	assert_int_equal(vm_movable(&vm, &why), STATUS_UNSUPPORTED);
+	assert_string_equal(why.text, "gadget: this VM cannot be saved or moved: its other half is elsewhere");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(one_thread_at_a_time_holds_a_vm_that_is_paused_and_reset), TEST(engines_change_under_kicks_from_anywhere),
-		TEST(an_engine_that_cannot_leaves_the_old_one_in_charge),       TEST(an_engine_that_refuses_a_state_is_left_again),
-		TEST(what_cannot_be_rebuilt_ends_and_is_not_resumed),           TEST(what_is_not_this_machine_s_state_is_refused),
+		TEST(one_thread_at_a_time_holds_a_vm_that_is_paused_and_reset),
+		TEST(engines_change_under_kicks_from_anywhere),
+		TEST(an_engine_that_cannot_leaves_the_old_one_in_charge),
+		TEST(an_engine_that_refuses_a_state_is_left_again),
+		TEST(what_cannot_be_rebuilt_ends_and_is_not_resumed),
+		TEST(what_is_not_this_machine_s_state_is_refused),
+		TEST(a_device_that_cannot_move_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -517,6 +517,25 @@ static void when_it_comes_back_with_the_same_disk_requests_are_made_again(void *
 	vm_end();
 }
 
+/* A disk's requests can be made again elsewhere; what virtiofsd knows of open files cannot. */
+static void a_shared_folder_keeps_its_vm_from_moving(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct reason why = {""};
+	struct peer *share;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	strcpy(address.sun_path, path);
+	assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(vhost_user_share_connect(&share, fd, "folder", "tag", &why), STATUS_OK);
+	assert_non_null(strstr(share->obstacle, "virtiofsd"));
+	share->close(share);
+	assert_int_equal(vm_begin(&why), STATUS_OK);
+	assert_null(vm.peer->obstacle);
+	vm_end();
+}
+
 static void it_may_never_answer_a_vm_that_ends(void **state)
 {
 	struct reason why = {""};
@@ -557,6 +576,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(it_cannot_make_memory_shorter, begin, end),
 		cmocka_unit_test_setup_teardown(what_it_does_not_have_it_cannot_hand_back, begin, end),
 		cmocka_unit_test_setup_teardown(when_it_comes_back_with_the_same_disk_requests_are_made_again, begin, end),
+		cmocka_unit_test_setup_teardown(a_shared_folder_keeps_its_vm_from_moving, begin, end),
 		cmocka_unit_test_setup_teardown(it_may_never_answer_a_vm_that_ends, begin, end),
 	};
 
