@@ -315,6 +315,21 @@ static enum status option_parse(struct vm_config *config, int count, char **argu
 	return option->parse(config, value, why);
 }
 
+char *config_comma_split(char *text)
+{
+	char *in = text, *out = text;
+
+	for (; *in; in++) {
+		if (*in == ',' && *++in != ',') {
+			*out = 0;
+			return in;
+		}
+		*out++ = *in;
+	}
+	*out = 0;
+	return NULL;
+}
+
 enum status config_parse(struct vm_config *config, int count, char **arguments, struct reason *why)
 {
 	enum status status = STATUS_OK;
@@ -335,6 +350,8 @@ enum status config_parse(struct vm_config *config, int count, char **arguments, 
 		status = reason_give(why, STATUS_USAGE, "--kernel: missing; a VM starts from a kernel: --kernel FILE");
 	if (!status)
 		status = config_nets_finish(config, why);
+	if (!status)
+		status = config_small_finish(config, why);
 	if (status)
 		config_free(config);
 	return status;

@@ -18,6 +18,9 @@ void config_free(struct vm_config *config);
 /* "512M", "2G": a positive number and K, M, G or T. STATUS_USAGE for anything else. */
 enum status config_size_parse(uint64_t *bytes, const char *text) must_check;
 
+/* Cuts `text` at its first single comma and makes each double one before it a comma. Returns what follows, or NULL. */
+char *config_comma_split(char *text);
+
 /* Memory against what the host has (host_bytes) unless config->overcommit. */
 enum status config_memory_check(const struct vm_config *config, uint64_t host_bytes, struct reason *why) must_check;
 

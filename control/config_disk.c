@@ -10,22 +10,6 @@
 
 #include "control/config.h"
 
-/* Cuts `text` at its first single comma and makes each double one a comma. Returns what follows, or NULL. */
-static char *comma_split(char *text)
-{
-	char *in = text, *out = text;
-
-	for (; *in; in++) {
-		if (*in == ',' && *++in != ',') {
-			*out = 0;
-			return in;
-		}
-		*out++ = *in;
-	}
-	*out = 0;
-	return NULL;
-}
-
 static enum status property_readonly(struct disk_config *disk, const char *value, struct reason *why)
 {
 	(void)value, (void)why;
@@ -255,13 +239,13 @@ enum status config_disk_parse(struct vm_config *config, const char *value, struc
 	if (status)
 		return status;
 	disk->source = socket ? DISK_VHOST_USER : nbd_uri(value) ? DISK_NBD : DISK_FILE;
-	rest = comma_split(path);
+	rest = config_comma_split(path);
 	if (!*path)
 		return reason_give(why, STATUS_USAGE, "--disk %s: it names no file; write --disk PATH", value);
 	while (!status && rest) {
 		char *property = rest;
 
-		rest = comma_split(property);
+		rest = config_comma_split(property);
 		status = disk_property(disk, property, why);
 	}
 	if (!status && socket)
@@ -308,7 +292,7 @@ enum status config_share_parse(struct vm_config *config, const char *value, stru
 		return reason_give(why, STATUS_NO_MEMORY, "--share %s: out of memory; free some", value);
 	*share = (struct share_config){.path = text};
 	config->shares++; /* config_disks_free frees the path from here on */
-	rest = comma_split(text);
+	rest = config_comma_split(text);
 	tag = strrchr(text, ':');
 	if (!tag || tag == text || !tag[1] || strlen(tag + 1) > VM_TAG_MAX)
 		return reason_give(why, STATUS_USAGE, "--share %s: write --share DIR:TAG, with a tag of at most %u bytes", value,

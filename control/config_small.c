@@ -94,18 +94,29 @@ enum status config_balloon_parse(struct vm_config *config, const char *value, st
 	return STATUS_OK;
 }
 
+enum status config_small_finish(const struct vm_config *config, struct reason *why)
+{
+	if (config->balloon.target < config->memory)
+		return STATUS_OK;
+	return reason_give(why, STATUS_USAGE, "--balloon target=%lluM: the guest has no more than %lluM; ask for less",
+			   (unsigned long long)(config->balloon.target >> 20), (unsigned long long)(config->memory >> 20));
+}
+
 enum status config_vsock_parse(struct vm_config *config, const char *value, struct reason *why)
 {
-	static const char property[] = ",cid=";
+	static const char property[] = "cid=";
 	char *text = strdup(value), *cid, *end;
 
 	if (!text)
 		return reason_give(why, STATUS_NO_MEMORY, "--vsock %s: no memory", value);
 	config->vsock_path = config->vsock_text = text;
 	config->vsock_cid = VSOCK_CID_MIN;
-	cid = strstr(text, property);
+	cid = config_comma_split(text);
+	if (cid && strncmp(cid, property, sizeof(property) - 1) != 0)
+		return reason_give(why, STATUS_USAGE,
+				   "--vsock %s: property '%s' is unknown; write PATH,cid=3, and a comma in a path as ,,", value,
+				   cid);
 	if (cid) {
-		*cid = 0;
 		cid += sizeof(property) - 1;
 		config->vsock_cid = *cid >= '0' && *cid <= '9' ? strtoull(cid, &end, 10) : 0;
 		if (config->vsock_cid < VSOCK_CID_MIN || config->vsock_cid > VSOCK_CID_MAX || *end)

@@ -17,6 +17,8 @@ enum status config_balloon_parse(struct vm_config *config, const char *value, st
 /* `NAME=unix:PATH`, the value of --console-port. */
 enum status config_port_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
 /* `PATH[,cid=N]`, the value of --vsock. */
+/* After all words: what depends on others. */
+enum status config_small_finish(const struct vm_config *config, struct reason *why) must_check;
 enum status config_vsock_parse(struct vm_config *config, const char *value, struct reason *why) must_check;
 void config_small_free(struct vm_config *config);
 
