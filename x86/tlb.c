@@ -69,21 +69,31 @@ static void jump_rest(struct x86_jump_array *jump)
 	jump_tags_clear(jump);
 }
 
-static void jump_rest_page(struct x86_jump_array *jump, uint64_t page)
+static bool jump_on_page(const struct x86_jump_array *jump, unsigned index, uint64_t page)
+{
+	return jump->place[index] >> 4 == page || jump->place[index] == X86_JUMP_PAGES;
+}
+
+/* What is dropped stays in the log: it may be set again before the next flush, and then appears there twice. */
+static void jump_page_clear(struct x86_jump_array *jump, uint64_t page)
 {
 	if (jump->used > X86_JUMP_LOG) {
-		jump_rest(jump);
+		for (unsigned i = 0; i < X86_JUMP_ENTRIES; i++)
+			if (jump_on_page(jump, i, page))
+				jump->tag[i] = 0;
 		return;
 	}
-	if (jump->used)
-		jump_again_begin(jump);
-	/* What is dropped stays in the log: it may be set again before the next flush, and then appears there twice. */
-	for (unsigned i = 0; i < jump->used; i++) {
-		uint32_t place = jump->place[jump->log[i]];
-
-		if (place >> 4 == page || place == X86_JUMP_PAGES)
+	for (unsigned i = 0; i < jump->used; i++)
+		if (jump_on_page(jump, jump->log[i], page))
 			jump->tag[jump->log[i]] = 0;
-	}
+}
+
+static void jump_rest_page(struct x86_jump_array *jump, uint64_t page)
+{
+	if (!jump->used)
+		return;
+	jump_again_begin(jump);
+	jump_page_clear(jump, page);
 }
 
 /* Jump targets stand only while their page is in the fetch array of their privilege. */
@@ -141,14 +151,7 @@ void x86_tlb_jumps_flush(struct x86_cpu *cpu)
 static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
 {
 	jump->again = false;
-	if (jump->used > X86_JUMP_LOG)
-		jump_flush(jump);
-	for (unsigned i = 0; i < jump->used; i++) {
-		uint32_t place = jump->place[jump->log[i]];
-
-		if (place >> 4 == page || place == X86_JUMP_PAGES)
-			jump->tag[jump->log[i]] = 0;
-	}
+	jump_page_clear(jump, page);
 }
 
 static void jump_flush_targets(struct x86_jump_array *jump, uint64_t begin, uint64_t end)
