@@ -83,11 +83,12 @@ void peers_close(struct board_backends *backends, const struct vm_config *config
 	struct peer **peer;
 	unsigned at = 0;
 
+	/* In this order: virtiofsd complains on stderr when it is left first. */
+	for (unsigned i = 0; i < config->shares; i++)
+		if (processes[i])
+			virtiofsd_end(processes[i]);
 	while ((peer = peer_next(backends, config, &at)) != NULL) {
 		(*peer)->close(*peer);
 		*peer = NULL;
 	}
-	for (at = 0; at < config->shares; at++)
-		if (processes[at])
-			virtiofsd_wait(processes[at]);
 }

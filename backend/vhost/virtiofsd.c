@@ -212,10 +212,11 @@ enum status virtiofsd_start(int *socket, pid_t *process, const char *folder, boo
 	return status;
 }
 
-void virtiofsd_wait(pid_t process)
+void virtiofsd_end(pid_t process)
 {
 	unsigned tries;
 
+	kill(process, SIGTERM);
 	for (tries = 0; tries < 50 && waitpid(process, NULL, WNOHANG) == 0; tries++)
 		usleep(20000);
 	if (tries == 50) {

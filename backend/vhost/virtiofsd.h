@@ -10,8 +10,8 @@
 
 #include <holon/status.h>
 
-/* A connected socket and the process. It ends by itself when the socket is closed; wait for it with virtiofsd_wait. */
+/* A connected socket and the process, which is ended with virtiofsd_end. If we are killed it ends by itself. */
 enum status virtiofsd_start(int *socket, pid_t *process, const char *folder, bool readonly, struct reason *why) must_check;
-void virtiofsd_wait(pid_t process);
+void virtiofsd_end(pid_t process);
 
 #endif
