@@ -3,7 +3,7 @@
  * vhost_internal.h - what the files of the vhost-user front end share.
  *
  * vhost_user.c: connecting and starting. vhost_message.c: messages on the socket. vhost_ring.c: the rings between us and the other process, and the
- * thread that hears of completions.
+ * thread that hears of completions. vhost_fuse.c: what a guest hears of a file system without its server.
  */
 #ifndef HOLON_BACKEND_VHOST_INTERNAL_H
 #define HOLON_BACKEND_VHOST_INTERNAL_H
@@ -106,6 +106,7 @@ struct vhost_user {
 	int stop; /* eventfd: the thread ends */
 	pthread_t thread;
 	bool started;
+	bool refuses; /* requests that nobody serves any more, as a file system without its server (vhost_fuse.c); else they fail */
 	bool reconnects; /* to whoever serves the path next: a disk's requests can be made again (vhost_ring.c) */
 	int ram_fd;
 	uint64_t ram_size;
@@ -138,6 +139,9 @@ enum status vhost_rings_renew(struct vhost_user *vhost, struct reason *why) must
 void vhost_rings_resume(struct vhost_user *vhost);
 void vhost_submit(struct peer *peer, struct peer_request *list);
 void *vhost_main(void *argument);
+
+/* vhost_fuse.c. Writes an error into the answer's place; returns how many bytes. */
+uint32_t vhost_fuse_refuse(const struct peer_request *request);
 
 /* vhost_user.c. Once; on the thread, while the other process is away. */
 enum status vhost_reconnect(struct vhost_user *vhost, struct reason *why) must_check;

@@ -10,7 +10,7 @@
  * names: so no record of the other process's (VHOST_USER_GET_INFLIGHT_FD) is needed. The next one gets new rings, which the last one cannot reach
  * should it still live, and all of those requests. Some may be done a second time. That changes nothing: reads, writes, zeroes, discards and flushes can be repeated, and
  * a guest that has several under way at once relies on no order among them. A file system's cannot (renames, opens), and its server knows things that no
- * other one does: when virtiofsd goes, its device is gone.
+ * other one does: when virtiofsd goes, requests are refused.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -153,6 +153,15 @@ static bool request_offerable(const struct vhost_user *vhost, const struct peer_
 	return !vhost->gone && request->segments;
 }
 
+/* The other process has gone for good. */
+static void request_abandon(const struct vhost_user *vhost, struct peer_request *request)
+{
+	if (vhost->refuses)
+		request->done(request, vhost_fuse_refuse(request), STATUS_OK);
+	else
+		request->done(request, 0, STATUS_IO);
+}
+
 void vhost_submit(struct peer *peer, struct peer_request *list)
 {
 	struct vhost_user *vhost = vhost_of(peer);
@@ -179,7 +188,10 @@ void vhost_submit(struct peer *peer, struct peer_request *list)
 		struct peer_request *request = answered;
 
 		answered = request->next;
-		request->done(request, 0, gone ? STATUS_IO : STATUS_OK);
+		if (gone)
+			request_abandon(vhost, request);
+		else
+			request->done(request, 0, STATUS_OK);
 	}
 }
 
@@ -273,7 +285,7 @@ static void peer_gone(struct vhost_user *vhost)
 			pthread_mutex_unlock(&vhost->lock);
 			if (!request)
 				continue;
-			request->done(request, 0, STATUS_IO);
+			request_abandon(vhost, request);
 			requests_ended(vhost, 1);
 		}
 	}
@@ -342,9 +354,10 @@ void *vhost_main(void *argument)
 		if (!rings_serve(vhost)) /* its last answers */
 			break;
 		if (!vhost->reconnects) {
-			host_log(HOST_LOG_ERROR,
-				 "%s: the process behind it has gone, and with it the guest's device; start it and the VM again",
-				 vhost->path);
+			host_log(
+				HOST_LOG_ERROR,
+				"%s: virtiofsd has gone: what the guest does with the folder fails from now on; start the VM again",
+				vhost->path);
 			break;
 		}
 		if (!peer_await(vhost))

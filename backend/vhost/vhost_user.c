@@ -276,6 +276,7 @@ enum status vhost_user_share_connect(struct peer **peer, int socket, const char 
 		vhost_close(&vhost->peer);
 		return status;
 	}
+	vhost->refuses = true;
 	vhost->peer.name = "virtio-fs";
 	vhost->peer.type = FS_TYPE;
 	vhost->peer.class_code = 0x018000;

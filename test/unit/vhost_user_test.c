@@ -356,13 +356,14 @@ static struct answer {
 	struct block_segment segment;
 	sem_t done;
 	enum status status;
+	uint32_t written;
 } answer[4];
 
 static void request_done(struct peer_request *request, uint32_t written, enum status status)
 {
 	struct answer *one = request->device;
 
-	(void)written;
+	one->written = written;
 	one->status = status;
 	sem_post(&one->done);
 }
@@ -517,6 +518,73 @@ static void when_it_comes_back_with_the_same_disk_requests_are_made_again(void *
 	vm_end();
 }
 
+/* A FUSE request: 16 bytes of its beginning over two segments, and room for the answer in two more. */
+static struct block_segment fuse_segment[4];
+static void fuse_submit(struct peer *share, struct answer *one, unsigned room)
+{
+	const struct {
+		uint32_t length, opcode;
+		uint64_t unique;
+	} in = {40, 3, UINT64_C(0x1122334455667788)};
+
+	sem_init(&one->done, 0, 0);
+	memset(vm.ram, 0xaa, 4096);
+	memcpy(vm.ram, &in, 10);
+	memcpy(vm.ram + 100, (const uint8_t *)&in + 10, 6);
+	fuse_segment[0] = (struct block_segment){vm.ram, 10};
+	fuse_segment[1] = (struct block_segment){vm.ram + 100, 30};
+	fuse_segment[2] = (struct block_segment){vm.ram + 200, 5};
+	fuse_segment[3] = (struct block_segment){vm.ram + 300, 400};
+	one->request = (struct peer_request){
+		.segment = fuse_segment, .readable = 2, .segments = 2 + room, .done = request_done, .device = one};
+	share->submit(share, &one->request);
+}
+
+static void fuse_refused(struct answer *one)
+{
+	static const uint8_t begin[] = {16, 0, 0, 0, 0x95},
+			     end[] = {0xff, 0xff, 0xff, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0xaa};
+
+	while (sem_wait(&one->done))
+		;
+	sem_destroy(&one->done);
+	assert_int_equal(one->status, STATUS_OK);
+	assert_memory_equal(vm.ram + 200, begin, sizeof(begin));
+	assert_memory_equal(vm.ram + 300, end, sizeof(end));
+}
+
+/* The guest's programs get an error instead of hanging for ever. */
+static void without_its_server_a_shared_folder_refuses(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct reason why = {""};
+	struct peer *share;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	strcpy(address.sun_path, path);
+	assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(host_ram_create(&vm.ram, &vm.fd, RAM, true, &why), STATUS_OK);
+	assert_int_equal(vhost_user_share_connect(&share, fd, "folder", "tag", &why), STATUS_OK);
+	assert_int_equal(vhost_user_start(share, vm.ram, vm.fd, RAM, &why), STATUS_OK);
+	atomic_store(&process.service, HOLD);
+	fuse_submit(share, &answer[0], 2);
+	while (atomic_load(&process.held) < 1)
+		nanosleep(&(struct timespec){0, 1000000}, NULL);
+	process_stop();
+	fuse_refused(&answer[0]);
+	fuse_submit(share, &answer[1], 2);
+	fuse_refused(&answer[1]);
+	fuse_submit(share, &answer[2], 0); /* nothing is answered to these */
+	while (sem_wait(&answer[2].done))
+		;
+	sem_destroy(&answer[2].done);
+	assert_int_equal(answer[2].written, 0);
+	share->close(share);
+	host_ram_destroy(vm.ram, vm.fd, RAM);
+	process_start();
+}
+
 /* A disk's requests can be made again elsewhere; what virtiofsd knows of open files cannot. */
 static void a_shared_folder_keeps_its_vm_from_moving(void **state)
 {
@@ -576,6 +644,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(it_cannot_make_memory_shorter, begin, end),
 		cmocka_unit_test_setup_teardown(what_it_does_not_have_it_cannot_hand_back, begin, end),
 		cmocka_unit_test_setup_teardown(when_it_comes_back_with_the_same_disk_requests_are_made_again, begin, end),
+		cmocka_unit_test_setup_teardown(without_its_server_a_shared_folder_refuses, begin, end),
 		cmocka_unit_test_setup_teardown(a_shared_folder_keeps_its_vm_from_moving, begin, end),
 		cmocka_unit_test_setup_teardown(it_may_never_answer_a_vm_that_ends, begin, end),
 	};
