@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "backend/block/image_change.h"
@@ -118,11 +119,22 @@ static enum status qcow2_wanted(const struct disk_words *words, struct reason *w
 	return status;
 }
 
-static enum image_format format_new(const char *said, const char *path)
+/* By `said`, the value of `option`, or by the name, which may not promise what Holon cannot make. */
+static enum status format_new(const char *option, const char *said, const char *path, enum image_format *format, struct reason *why)
 {
-	enum image_format format;
+	static const char *const others[] = {".vmdk", ".vdi", ".vhd", ".vhdx", ".qed", ".qcow"};
+	size_t length = strlen(path);
 
-	return said && image_format_parse(said, &format) ? format : image_format_of_name(path);
+	if (said && image_format_parse(said, format))
+		return STATUS_OK;
+	*format = image_format_of_name(path);
+	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (length > strlen(others[i]) && !strcasecmp(path + length - strlen(others[i]), others[i]))
+			return reason_give(
+				why, STATUS_USAGE,
+				"disk %s: its name is that of a format that Holon does not write; say %s raw or %s qcow2", path,
+				option, option);
+	return STATUS_OK;
 }
 
 /* What a new qcow2 image is like; nothing of that may be said for a raw one. */
@@ -168,11 +180,13 @@ static enum status base_examine(const struct disk_words *words, enum image_forma
 
 static enum status run_create(struct disk_words *words, struct reason *why)
 {
-	enum image_format format = format_new(words->format, words->word[0]), base = IMAGE_RAW;
+	enum image_format format, base = IMAGE_RAW;
 	struct qcow2_format shape;
 	uint64_t size = 0;
-	enum status status = shape_make(words, format, &shape, why);
+	enum status status = format_new("-f", words->format, words->word[0], &format, why);
 
+	if (!status)
+		status = shape_make(words, format, &shape, why);
 	if (!status && words->backing) {
 		status = base_examine(words, &base, &size, why);
 		shape.backing = words->backing;
@@ -231,7 +245,8 @@ static enum status run_convert(struct disk_words *words, struct reason *why)
 	struct qcow2_format shape;
 	enum status status = format_existing(words->format, copying.source, &copying.source_format, why);
 
-	copying.target_format = format_new(words->output_format, copying.target);
+	if (!status)
+		status = format_new("-O", words->output_format, copying.target, &copying.target_format, why);
 	copying.shape = &shape;
 	if (!status)
 		status = shape_make(words, copying.target_format, &shape, why);
