@@ -313,6 +313,17 @@ static uint64_t seconds_from_now(unsigned seconds)
 	return host_time_ns() + seconds * UINT64_C(1000000000);
 }
 
+/* The last error of this thread, without the name of libnbd's function. */
+static const char *error_text(void)
+{
+	const char *text = lib->get_error(), *colon;
+
+	if (!text)
+		return "it hangs up";
+	colon = strncmp(text, "nbd_", 4) ? NULL : strstr(text, ": ");
+	return colon ? colon + 2 : text;
+}
+
 static enum status connection_await(struct nbd_disk *disk, struct reason *why)
 {
 	uint64_t until = seconds_from_now(CONNECT_SECONDS);
@@ -326,7 +337,7 @@ static enum status connection_await(struct nbd_disk *disk, struct reason *why)
 	if (polled >= 0 && lib->aio_is_ready(disk->nbd) == 1)
 		return STATUS_OK;
 	return reason_give(why, lib->get_errno() == ENOENT || lib->get_errno() == ECONNREFUSED ? STATUS_NOT_FOUND : STATUS_IO,
-			   "disk %s: %s; is the server there?", disk->uri, lib->get_error() ? lib->get_error() : "it hangs up");
+			   "disk %s: %s; is the server there?", disk->uri, error_text());
 }
 
 /* Takes leave. Nothing is with the server. */

@@ -127,8 +127,11 @@ static enum status raw_file_open(struct raw_disk *disk, bool readonly, struct re
 	switch (errno) {
 	case ENOENT:
 	case ENOTDIR:
-		return reason_give(why, STATUS_NOT_FOUND,
-				   "disk %s: no such file; check the path, or make an empty disk: truncate -s 8G %s", path, path);
+		return readonly ? reason_give(why, STATUS_NOT_FOUND, "disk %s: no such file; check the path", path)
+				: reason_give(
+					  why, STATUS_NOT_FOUND,
+					  "disk %s: no such file; check the path, or make an empty disk: holon disk create %s 8G",
+					  path, path);
 	case EISDIR: return reason_give(why, STATUS_INVALID, "disk %s: is a directory; name a disk image or a block device", path);
 	case EROFS:
 	case EACCES:
