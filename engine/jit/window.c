@@ -19,13 +19,15 @@
 #define PAGES_ALL 24000 /* of all vcpus. Each takes two of the host's mappings at worst; Linux allows 65,530 */
 #define BLOCKS_ALL 480  /* each takes two in each guard, and one */
 
-/* ns: what things cost, and how much there may be of it */
-#define COST_FILL 20000
-#define COST_REFUSED 6000
-#define COST_CHECK 300
-#define COST_FREE 10000000   /* a window may cost this, */
-#define COST_SHARE 6         /* and this part of the time that its program runs, in it or not; */
-#define COST_REST 2000000    /* after a rest it may cost so much before the next */
+/*
+ * ns. A window may cost a part of the time that its program runs, in it or not, and some of that in advance. When that is spent it rests, longer each time that
+ * a trial has cost too much again: a program may use each page once.
+ */
+#define CREDIT_SHARE 4
+#define CREDIT_MOST 10000000
+#define CREDIT_TRIAL 2000000
+#define REST_LEAST 10000000
+#define REST_MOST 640000000
 #define BUSY_WANTED 25000000 /* before a program gets one */
 #define TICK_MOST 5000000
 
@@ -146,7 +148,8 @@ static bool window_start(struct windows *windows)
 	window->used = true;
 	window->stale = window->own_stale = window->resting = window->impossible = false;
 	window->owner = owner_now(windows->cpu);
-	window->busy = window->filled = window->refused = window->checked = 0;
+	window->busy = window->rest = 0;
+	window->credit = CREDIT_MOST;
 	window->version = ++windows->version;
 	window->last_use = windows->tick;
 	windows->used++;
@@ -248,15 +251,29 @@ static bool block_add(struct windows *windows, struct window *window, uint32_t n
 	return true;
 }
 
-static uint64_t cost_of(const struct window *window)
+/* A page has cost something. Without credit the program runs without its window, whose pages stay. */
+static void charge(struct window *window, int64_t cost)
 {
-	return window->filled * COST_FILL + window->refused * COST_REFUSED + window->checked * COST_CHECK;
+	window->credit -= cost;
+	if (window->credit >= 0 || window->resting)
+		return;
+	window->resting = true;
+	window->rest = window->rest < REST_LEAST / 2 ? REST_LEAST : window->rest < REST_MOST / 2 ? 2 * window->rest : REST_MOST;
+	window->until = window->busy + window->rest;
 }
 
-/* A page has cost something: until the program has run for long enough again, it runs without its window, whose pages stay. */
-static void charged(struct window *window)
+static void credit_earn(struct window *window, uint64_t passed)
 {
-	window->resting = cost_of(window) > COST_FREE + window->busy / COST_SHARE;
+	window->busy += passed;
+	window->credit += (int64_t)(passed / CREDIT_SHARE);
+	if (window->credit > CREDIT_MOST) {
+		window->credit = CREDIT_MOST;
+		window->rest = window->resting ? window->rest : 0;
+	}
+	if (window->resting && window->busy >= window->until) {
+		window->resting = false;
+		window->credit = CREDIT_TRIAL;
+	}
 }
 
 /* --- drops --- */
@@ -449,8 +466,7 @@ static bool fill(struct windows *windows, struct window *window, uint64_t gva, b
 
 	if (!window_page_find(windows, window, gva, write ? X86_WRITE : X86_READ, &page, &flagged) ||
 	    !window_page_place(window, page.gva) || !window_page_place(window, page.gva + page.size - 1)) {
-		window->refused++;
-		charged(window);
+		charge(window, WINDOW_COST_REFUSED);
 		return false;
 	}
 	old = window_page_at(window, page.gva, page.size);
@@ -464,9 +480,7 @@ static bool fill(struct windows *windows, struct window *window, uint64_t gva, b
 		flagged = 0;
 		old = window_page_at(window, page.gva, page.size);
 	}
-	window->filled++;
-	window->refused += flagged;
-	charged(window);
+	charge(window, WINDOW_COST_FILL + flagged * WINDOW_COST_REFUSED);
 	if (!old) {
 		pages_room(windows, window);
 		old = window_page_add(window, &page);
@@ -498,8 +512,7 @@ bool windows_extend(struct windows *windows, uint64_t address, const struct x86_
 	if (!window || window->impossible ||
 	    window_page_place(window, address - (uint64_t)window->distance) == (uint8_t *)(uintptr_t)address)
 		return false;
-	window->refused++;
-	charged(window);
+	charge(window, WINDOW_COST_REFUSED);
 	if (insn->row->traits & X86_MODRM && insn->mod != 3) {
 		uint64_t offset = x86_offset(cpu, insn);
 
@@ -560,9 +573,7 @@ void windows_tick(struct windows *windows)
 		return;
 	window = window_find(windows);
 	if (window) {
-		window->busy += passed;
-		if (cost_of(window) + COST_REST <= COST_FREE + window->busy / COST_SHARE)
-			window->resting = false;
+		credit_earn(window, passed);
 		return;
 	}
 	candidate = candidate_find(windows);

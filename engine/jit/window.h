@@ -59,7 +59,7 @@ struct window {
 	bool used;
 	bool stale;       /* no page is known to be right any more, */
 	bool own_stale;   /* or none that is not global */
-	bool resting;     /* has cost too much of late: its program runs without it */
+	bool resting;     /* has cost too much: its program runs without it */
 	bool impossible;  /* there was no place for it: its program runs without it */
 	int64_t distance; /* if it has blocks: their places' from their addresses */
 	struct {
@@ -72,9 +72,10 @@ struct window {
 	unsigned pages, gone;
 	uint64_t drop[WINDOW_DROPS]; /* addresses of pages that may be wrong; more than fit: stale */
 	unsigned drops;
-	uint64_t version;                  /* stepped when its blocks change; no two windows' are alike */
-	uint64_t busy;                     /* ns that its program has run */
-	uint64_t filled, refused, checked; /* faults that showed a page, those that did not, pages looked up again */
+	uint64_t version;     /* stepped when its blocks change; no two windows' are alike */
+	uint64_t busy;        /* ns that its program has run */
+	int64_t credit;       /* ns that its pages may cost from now on */
+	uint64_t rest, until; /* ns: how long it rests, or would; and until when, in `busy` */
 	uint64_t last_use;
 };
 

@@ -210,11 +210,11 @@ void window_page_check(struct windows *windows, struct window *window, struct wi
 	struct window_page now;
 	unsigned flagged;
 
-	window->checked++;
+	window->credit -= WINDOW_COST_CHECK;
 	if (window_page_find(windows, window, page->gva, X86_PROBE, &now, &flagged) && now.size >= page->size &&
 	    now.ram + (page->gva - now.gva) == page->ram && now.writable >= page->writable)
 		return;
-	window->refused++;
+	window->credit -= WINDOW_COST_REFUSED;
 	window_page_hide(windows, window, page);
 }
 

@@ -14,6 +14,10 @@
 #define GUARD (UINT64_C(64) << 20) /* nothing, on either side of a block */
 #define WINDOW_HASH (WINDOW_PAGES * 2)
 #define LARGE_PAGE (UINT64_C(2) << 20)
+/* ns: of a fault that shows a page, of one that does not, of a page that is looked up again */
+#define WINDOW_COST_FILL 20000
+#define WINDOW_COST_REFUSED 6000
+#define WINDOW_COST_CHECK 300
 #define KERNEL 0 /* the number of CPL 0's window */
 
 static inline bool is_kernel(const struct windows *windows, const struct window *window)
