@@ -219,24 +219,20 @@ static bool indirect_target(struct translation *t, const struct x86_insn *insn)
 	return true;
 }
 
-/*
- * The push may overwrite the target's place in memory, and a lookup that misses executes the instruction again: so the return address is stored
- * when the target is known. `spill` has the target meanwhile, `place` where the return address goes.
- */
+/* The push may overwrite the target's place in memory, and a lookup that misses executes the instruction again: so the push comes behind the lookup's check. */
 static bool call_indirect(struct translation *t, const struct x86_insn *insn)
 {
 	if (!indirect_target(t, insn))
 		return false;
-	emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
-	operand_fold(t, operand_place_at(t, X86_RSP, t->wide ? -8 : -4, t->wide ? 8 : 4, true));
-	emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(place));
-	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
 	lookup_check(t, false, JIT_OFFSET(jump_fill), t->offset, 0);
-	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(code_base));
-	emit_lea(&t->e, HOST_RCX, HOST_RCX, (int32_t)t->next);
-	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(place));
-	emit_memory(&t->e, t->wide, EMIT_STORE, HOST_RCX, HOST_R14, HOST_NONE, 0, 0);
-	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
+	if (insn->mod == 3) {
+		push_return(t);
+		indirect_target(t, insn);
+	} else {
+		emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
+		push_return(t);
+		emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
+	}
 	lookup_jump(t, false, t->wide ? -8 : -4);
 	return true;
 }

@@ -83,7 +83,6 @@ struct jit_context {
 	uint64_t target;      /* where jit_enter goes */
 	const uint32_t *site; /* of the exit */
 	uint64_t spill;
-	uint64_t place;  /* where an indirect call stores its return address */
 	uint64_t linear; /* of the access that missed */
 	uint64_t trap_pc;
 	uint64_t saved[8]; /* caller-saved guest registers around a fill */
