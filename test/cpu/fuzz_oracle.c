@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "test/cpu/fuzz.h"
+#include "x86/registers.h"
 
 #define LINUX_TASK_SIZE ((UINT64_C(1) << 47) - 4096)
 #define TEMPLATES 16
@@ -85,6 +86,8 @@ static void code_lay(const struct fuzz_block *block)
 	laid_length = length;
 }
 
+#define LENGTH_MAX 15
+
 static uint64_t flags_compared(const struct fuzz_block *block, uint64_t rip)
 {
 	/* Not IF and IOPL, which programs cannot change. */
@@ -95,6 +98,9 @@ static uint64_t flags_compared(const struct fuzz_block *block, uint64_t rip)
 	/* The final INT3's #BP has its RIP one byte on. */
 	if (at == block->length + 1)
 		at = block->length;
+	/* Bytes in another reading have taken some of what fills the page along: who knows what that instruction leaves undefined. */
+	if (at > block->length && at <= block->length + LENGTH_MAX)
+		return mask & ~(uint64_t)X86_FLAGS_STATUS;
 	return mask &
 	       ~(uint64_t)(at <= block->length && block->boundary[at] ? block->flags_undefined[at] : block->flags_ever_undefined);
 }

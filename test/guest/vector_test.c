@@ -19,8 +19,9 @@ struct vectors {
 };
 static struct vectors wanted, got;
 
-#define EACH(access) access(0) access(1) access(2) access(3) access(4) access(5) access(6) access(7) access(8) access(9) access(10) access(11) \
-	access(12) access(13) access(14) access(15)
+#define EACH(access)                                                                                                              \
+	access(0) access(1) access(2) access(3) access(4) access(5) access(6) access(7) access(8) access(9) access(10) access(11) \
+		access(12) access(13) access(14) access(15)
 #define LOAD(n) "vmovdqu 32*" #n "(%%rsi), %%ymm" #n "\n\t"
 #define STORE(n) "vmovdqu %%ymm" #n ", 32*" #n "(%%rdi)\n\t"
 
