@@ -34,12 +34,13 @@ static uint64_t device_read(void *object, uint64_t offset, unsigned size)
 
 static void device_write(void *object, uint64_t offset, unsigned size, uint64_t value)
 {
-	unsigned at = device.writes++ % 16;
+	unsigned at = device.writes % 16;
 
 	(void)object;
 	device.offset[at] = offset;
 	device.size[at] = size;
 	device.value[at] = value;
+	__atomic_store_n(&device.writes, device.writes + 1, __ATOMIC_SEQ_CST); /* a test may wait for it on another thread */
 	if (offset >= 0x800)
 		device.rung++;
 }
