@@ -19,6 +19,8 @@
  * translator's own (the interpreter had them too): PUSHA that faults in its middle, since mended; two x87 stores over 4 GiB, since listed.
  * 23 November, windows of one distance: jit, 4 x 10^6 blocks (3.4 x 10^7 instructions), no difference; jit-window, 10^6, one, in every engine: Linux reports bit P in the
  * last page of a program's addresses, since listed. 1.3 x 10^6 before those found POP with GS and RSP at an address that is not canonical, since mended.
+ * Later that day, a cache in regions and jump targets that stand again: jit, 8 x 10^6, no difference; jit-window, 4 x 10^6, one, of no engine's making: AAD among bytes that
+ * were meant for others left another CF, which is not compared since.
  */
 #include <Zydis/Zydis.h>
 #include <inttypes.h>
