@@ -233,7 +233,7 @@ int main(int count, char **arguments)
 		accepted = refused = 0;
 		for (unsigned round = 0; good && round < rounds; round++)
 			good = round_run(i);
-		good = good && accepted > (host_decides ? rounds / 4 : rounds * 3 / 4) && (host_decides || refused > rounds / 100);
+		good = good && accepted > (host_decides ? rounds / 4 : rounds * 3 / 4) && (host_decides || refused > rounds / 400);
 		printf("%sok %u - get, set, get is the identity: %u states, %u refused [%s]\n", good ? "" : "not ", ++cases,
 		       accepted, refused, machines[i]->config.engine);
 		failures += !good;
