@@ -69,23 +69,26 @@ static void jump_rest(struct x86_jump_array *jump)
 	jump_tags_clear(jump);
 }
 
-static bool jump_on_page(const struct x86_jump_array *jump, unsigned index, uint64_t page)
+/* How many may be in use, and which the i-th of those is. */
+static unsigned jump_count(const struct x86_jump_array *jump)
 {
-	return jump->place[index] >> 4 == page || jump->place[index] == X86_JUMP_PAGES;
+	return jump->used > X86_JUMP_LOG ? X86_JUMP_ENTRIES : jump->used;
+}
+
+static unsigned jump_at(const struct x86_jump_array *jump, unsigned i)
+{
+	return jump->used > X86_JUMP_LOG ? i : jump->log[i];
 }
 
 /* What is dropped stays in the log: it may be set again before the next flush, and then appears there twice. */
 static void jump_page_clear(struct x86_jump_array *jump, uint64_t page)
 {
-	if (jump->used > X86_JUMP_LOG) {
-		for (unsigned i = 0; i < X86_JUMP_ENTRIES; i++)
-			if (jump_on_page(jump, i, page))
-				jump->tag[i] = 0;
-		return;
+	for (unsigned i = 0; i < jump_count(jump); i++) {
+		unsigned index = jump_at(jump, i);
+
+		if (jump->place[index] >> 4 == page || jump->place[index] == X86_JUMP_PAGES)
+			jump->tag[index] = 0;
 	}
-	for (unsigned i = 0; i < jump->used; i++)
-		if (jump_on_page(jump, jump->log[i], page))
-			jump->tag[jump->log[i]] = 0;
 }
 
 static void jump_rest_page(struct x86_jump_array *jump, uint64_t page)
@@ -156,11 +159,9 @@ static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
 
 static void jump_flush_targets(struct x86_jump_array *jump, uint64_t begin, uint64_t end)
 {
-	bool all = jump->used > X86_JUMP_LOG;
-
 	jump->again = false;
-	for (unsigned i = 0; i < (all ? X86_JUMP_ENTRIES : jump->used); i++) {
-		unsigned index = all ? i : jump->log[i];
+	for (unsigned i = 0; i < jump_count(jump); i++) {
+		unsigned index = jump_at(jump, i);
 
 		if (jump->target[index] >= begin && jump->target[index] < end)
 			jump->tag[index] = 0;

@@ -25,7 +25,7 @@ static void region_begin(struct jit_cache *cache, unsigned region)
 	cache->region = region;
 	cache->used = region * cache->region_size;
 	cache->insns = region * cache->region_insns;
-	cache->blocks = region * cache->region_blocks;
+	cache->blocks_end[region] = region * cache->region_blocks;
 }
 
 static void empty(struct jit_cache *cache)
@@ -78,7 +78,7 @@ bool jit_cache_room(const struct jit_cache *cache)
 {
 	return cache->used + JIT_BLOCK_CODE <= (cache->region + 1) * cache->region_size &&
 	       cache->insns + JIT_BLOCK_INSNS <= (cache->region + 1) * cache->region_insns &&
-	       cache->blocks < (cache->region + 1) * cache->region_blocks;
+	       cache->blocks_end[cache->region] < (cache->region + 1) * cache->region_blocks;
 }
 
 /* Links are written everywhere. */
@@ -112,11 +112,11 @@ const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const 
 {
 	uint64_t offset = (uint64_t)(pc - cache->code.execute);
 	unsigned region = region_of(cache, (uint32_t)offset);
-	uint32_t low = region * cache->region_blocks, high, end;
+	uint32_t low = region * cache->region_blocks, high;
 
 	if (region >= cache->regions)
 		return 0;
-	end = high = region == cache->region ? cache->blocks : cache->blocks_end[region];
+	high = cache->blocks_end[region];
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
@@ -125,7 +125,7 @@ const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const 
 		else
 			high = middle;
 	}
-	return low < end && cache->block[low].begin <= offset ? &cache->block[low] : 0;
+	return low < cache->blocks_end[region] && cache->block[low].begin <= offset ? &cache->block[low] : 0;
 }
 
 /* --- a region goes --- */
@@ -212,7 +212,6 @@ static void region_drop(struct jit_cache *cache, const struct guest_memory *memo
 	}
 	group_links_drop(cache, region);
 	settle(cache);
-	cache->blocks_end[region] = region * cache->region_blocks;
 }
 
 static unsigned region_choose(struct jit_cache *cache)
@@ -229,7 +228,6 @@ void jit_cache_make_room(struct jit_cache *cache, const struct guest_memory *mem
 {
 	unsigned next = cache->region + 1;
 
-	cache->blocks_end[cache->region] = cache->blocks;
 	*begin = *end = cache->code.execute;
 	if (++cache->filled >= cache->regions) {
 		cache->filled = cache->regions;

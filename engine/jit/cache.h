@@ -82,13 +82,13 @@ struct jit_group_link {
 
 struct jit_cache {
 	struct host_code code;
-	/* Of the region that is being filled: where the next goes, in each of the three. */
+	/* Of the region that is being filled: where the next code and the next copy go. */
 	size_t used;
-	uint32_t insns, blocks;
+	uint32_t insns;
 	unsigned region, regions, filled;     /* its number; how many there are, and how many have been filled */
 	size_t region_size;                   /* bytes of code */
 	uint32_t region_insns, region_blocks; /* as many of each */
-	uint32_t blocks_end[JIT_REGIONS];     /* behind each region's last; the current one's is `blocks` */
+	uint32_t blocks_end[JIT_REGIONS];     /* behind each region's last */
 	struct x86_insn *insn;                /* copies for handlers */
 	struct jit_block *block;              /* in the order of their code */
 	uint32_t hash[1u << JIT_HASH_BITS];   /* block number + 1, the head of a chain */

@@ -175,7 +175,7 @@ static void entries(struct translation *t)
 static struct jit_block *finish(struct translation *t)
 {
 	struct jit_cache *cache = t->cache;
-	struct jit_block *block = &cache->block[cache->blocks++];
+	struct jit_block *block = &cache->block[cache->blocks_end[cache->region]++];
 
 	*block = (struct jit_block){
 		.hva = t->page + t->start,
