@@ -53,7 +53,7 @@ struct fuzz_state {
 
 enum fuzz_outcome {
 	FUZZ_EXCEPTION, /* the rule: `vector`, `error`, `cr2` and the state say it all */
-	FUZZ_ENDLESS,   /* too many steps: not compared */
+	FUZZ_ENDLESS,   /* too many steps, or too long: not compared */
 	FUZZ_STRAYED,   /* went to bytes that nobody vetted: not compared */
 	FUZZ_BROKEN,    /* the engine shut down or failed: a mismatch whatever the other side says */
 };
@@ -117,6 +117,8 @@ struct fuzz_engine {
 };
 /* After fuzz_engine_vcpu has run a block, with its data as it was before: x86_step's traces in its place; false: x86_step ended elsewhere. */
 bool fuzz_engine_traces(const struct fuzz_block *block, struct fuzz_result *result);
+/* Ends a block that a vcpu has run for too long, if there is one: FUZZ_ENDLESS. From a signal handler. */
+void fuzz_engine_end(void);
 extern const struct fuzz_engine fuzz_engine_step, fuzz_engine_vcpu, fuzz_engine_host;
 
 #endif

@@ -6,6 +6,7 @@
  * the canonical hole a GDT laid out as Linux's, an IDT whose 256 handlers are a HLT each, a TSS and a stack. Handler n at HANDLERS + 16 n: where the
  * CPU stands after the block says which exception came, and the frame on the stack where from.
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,7 @@ static int ram_fd;
 static struct guest_memory *memory;
 static struct x86_state base_state;
 static struct x86_cpu_model model;
+static volatile bool vcpu_runs;
 
 static uint64_t gdt_entry(uint32_t limit, uint16_t attributes)
 {
@@ -425,6 +427,14 @@ fail:
 	return false;
 }
 
+void fuzz_engine_end(void)
+{
+	if (!vcpu_runs)
+		return;
+	atomic_store(&vm.vcpu[0]->requests, VCPU_PAUSE);
+	vm.engine->vcpu_kick(vm.vcpu[0]);
+}
+
 static void vcpu_run_block(const struct fuzz_block *block, struct fuzz_result *result)
 {
 	static struct x86_state state;
@@ -435,9 +445,13 @@ static void vcpu_run_block(const struct fuzz_block *block, struct fuzz_result *r
 	block_load(&state, block);
 	if (vm.engine->vcpu_set(vm.vcpu[0], &state))
 		return;
+	vcpu_runs = true;
 	do
 		end = vm.engine->vcpu_run(vm.vcpu[0]);
-	while (end == RUN_KICKED);
+	while (end == RUN_KICKED && !atomic_load(&vm.vcpu[0]->requests));
+	vcpu_runs = false;
+	if (atomic_exchange(&vm.vcpu[0]->requests, 0) && end == RUN_KICKED)
+		result->outcome = FUZZ_ENDLESS;
 	if (vm.engine->vcpu_get(vm.vcpu[0], &state))
 		return;
 	if (end == RUN_HALTED)

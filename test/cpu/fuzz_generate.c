@@ -151,7 +151,7 @@ static bool rejected_mnemonic(ZydisMnemonic mnemonic)
 }
 
 /* Extensions outside every model: a host may run them where the engine rightly raises #UD. */
-static bool rejected_set(const ZydisDecodedInstruction *decoded)
+static bool rejected_name(const char *name)
 {
 	static const char *const sets[] = {
 		"SVM",     "VTX",      "SMAP",   "SSE4A",     "TBM",     "XOP",   "FMA4",        "LWP",      "MONITORX",
@@ -159,16 +159,28 @@ static bool rejected_set(const ZydisDecodedInstruction *decoded)
 		"MOVDIR",  "ENQCMD",   "HRESET", "PCONFIG",   "TSX",     "CET",   "AVX512",      "AVX_VNNI", "INVLPGB",
 		"SNP",     "TDX",      "3DNOW",  "AMD3DNOW",  "MPX",     "CLWB",  "TSX_LDTRK",   "PADLOCK",  "KNC",
 		"RAO",     "AVX_IFMA", "AVX_NE", "CMPCCXADD", "MSRLIST", "RDPRU", "AMD_INVLPGB", "VIA"};
-	const char *extension = ZydisISAExtGetString(decoded->meta.isa_ext), *set = ZydisISASetGetString(decoded->meta.isa_set);
-	unsigned i;
 
-	if (decoded->mnemonic == ZYDIS_MNEMONIC_ENDBR32 || decoded->mnemonic == ZYDIS_MNEMONIC_ENDBR64)
-		return false; /* a NOP everywhere */
-	for (i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
-		if ((extension && strncmp(extension, sets[i], strlen(sets[i])) == 0) ||
-		    (set && strncmp(set, sets[i], strlen(sets[i])) == 0))
+	for (unsigned i = 0; name && i < sizeof(sets) / sizeof(sets[0]); i++)
+		if (strncmp(name, sets[i], strlen(sets[i])) == 0)
 			return true;
 	return false;
+}
+
+static bool rejected_extension[ZYDIS_ISA_EXT_MAX_VALUE + 1], rejected_isa_set[ZYDIS_ISA_SET_MAX_VALUE + 1];
+
+static void rejected_make(void)
+{
+	for (unsigned i = 0; i <= ZYDIS_ISA_EXT_MAX_VALUE; i++)
+		rejected_extension[i] = rejected_name(ZydisISAExtGetString((ZydisISAExt)i));
+	for (unsigned i = 0; i <= ZYDIS_ISA_SET_MAX_VALUE; i++)
+		rejected_isa_set[i] = rejected_name(ZydisISASetGetString((ZydisISASet)i));
+}
+
+static bool rejected_set(const ZydisDecodedInstruction *decoded)
+{
+	if (decoded->mnemonic == ZYDIS_MNEMONIC_ENDBR32 || decoded->mnemonic == ZYDIS_MNEMONIC_ENDBR64)
+		return false; /* a NOP everywhere */
+	return rejected_extension[decoded->meta.isa_ext] || rejected_isa_set[decoded->meta.isa_set];
 }
 
 /* May this instruction stand in a block? */
@@ -416,6 +428,7 @@ static void mode_init(struct mode_forms *mode, ZydisMachineMode machine, ZydisSt
 
 void fuzz_generate_init(void)
 {
+	rejected_make();
 	mode_init(&modes[FUZZ_64], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	mode_init(&modes[FUZZ_32], ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
 }

@@ -151,9 +151,13 @@ void fuzz_native_signal_c(int number, siginfo_t *info, void *opaque)
 	const ucontext_t *context = opaque;
 
 	if (number == SIGALRM) {
-		/* The clock ticks once a second: a block that is still the same one does not end. */
-		if (!running || alarm_seen != run_number) {
+		/* The clock ticks once a second: a block that is still the same one, here or in the engine before, does not end. */
+		if (alarm_seen != run_number) {
 			alarm_seen = run_number;
+			return;
+		}
+		if (!running) {
+			fuzz_engine_end();
 			return;
 		}
 		current->outcome = FUZZ_ENDLESS;
