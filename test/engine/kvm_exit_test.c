@@ -199,19 +199,25 @@ static void eoi_hear(void *ioapic, uint8_t vector)
 	eoi_heard = vector;
 }
 
-static void test_an_eoi_reaches_the_ioapic(void **unused)
+/* A new machine whose IOAPIC listens runs that guest to its pause. */
+static void eoi_run(int (*guest)(struct fake_vcpu *vcpu, unsigned index))
 {
 	struct x86_state state;
 
-	(void)unused;
 	machine_create(1);
 	vm.irq.eoi = eoi_hear;
-	fake.guest = guest_once;
-	exits_left = 1;
-	exit_make = exit_eoi;
+	fake.guest = guest;
 	state_make(&state);
 	state_set(0, &state);
 	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+}
+
+static void test_an_eoi_reaches_the_ioapic(void **unused)
+{
+	(void)unused;
+	exits_left = 1;
+	exit_make = exit_eoi;
+	eoi_run(guest_once);
 	assert_int_equal(eoi_heard, 0x55);
 	machine_end();
 }
@@ -226,15 +232,8 @@ static int guest_owes_eoi(struct fake_vcpu *vcpu, unsigned index)
 
 static void test_an_eoi_that_kvm_still_has_reaches_the_ioapic(void **unused)
 {
-	struct x86_state state;
-
 	(void)unused;
-	machine_create(1);
-	vm.irq.eoi = eoi_hear;
-	fake.guest = guest_owes_eoi;
-	state_make(&state);
-	state_set(0, &state);
-	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+	eoi_run(guest_owes_eoi);
 	assert_int_equal(eoi_heard, 0x56);
 	assert_int_equal(fake.turned_back, 2);
 	machine_end();
