@@ -44,7 +44,8 @@ static const struct {
 	[ASYNC_PF_INT] = {X86_PARAVIRT_ASYNC_PF_INT, ~UINT64_C(0xff)},
 };
 #define MSRS (sizeof(msrs) / sizeof(msrs[0]))
-_Static_assert(MSRS == X86_PARAVIRT_MSRS && MSRS == VCPU_PARAVIRT_MSRS, "struct x86_state has them all");
+_Static_assert(MSRS == X86_PARAVIRT_MSRS, "struct x86_state has them all");
+_Static_assert(MSRS == VCPU_PARAVIRT_MSRS, "struct vcpu has them all");
 
 static bool offers(const struct vcpu *vcpu, uint32_t feature)
 {

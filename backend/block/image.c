@@ -73,7 +73,7 @@ struct chain {
 	unsigned depth;
 };
 
-static enum status image_open_in(struct image **image, const char *path, enum image_format format,
+static enum status image_open_in(struct image **out, const char *path, enum image_format format,
 				 const struct image_options *options, const struct chain *outer, struct reason *why);
 
 static enum status chain_check(const struct chain *outer, const struct image_file *file, struct reason *why)

@@ -30,7 +30,7 @@ extern const struct qcow2_format qcow2_format_default;
 bool qcow2_recognize(const struct image_file *file);
 
 /* Takes `file` over, also on failure. `backing` may be NULL: see image_open, which opens it. */
-enum status qcow2_open(struct qcow2 **q, struct image_file *file, const struct image_options *options,
+enum status qcow2_open(struct qcow2 **out, struct image_file *file, const struct image_options *options,
 		       struct reason *why) must_check;
 /* Writes back what is dirty, then closes; the backing image is the caller's. */
 enum status qcow2_close(struct qcow2 *q);

@@ -161,7 +161,7 @@ void qcow2_cache_stop(struct qcow2_cache *cache);
 struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *cache, uint64_t offset);
 /* Reads it if need be, or makes it zero. Valid until the next call for the same cache. `lock`: the lock that readers of this cache take, or NULL. */
 enum status qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset, bool zero, pthread_mutex_t *lock,
-			    struct qcow2_slice **slice) must_check;
+			    struct qcow2_slice **out) must_check;
 void qcow2_slice_dirty(struct qcow2 *q, struct qcow2_cache *cache, struct qcow2_slice *slice);
 /* Forgets what lies in these clusters: they are no tables any more. */
 void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t from, uint64_t to, pthread_mutex_t *lock);

@@ -38,7 +38,7 @@ void qcow2_snapshots_free(struct qcow2_snapshots *list);
 /* At opening: is the table whole, and how long is it? */
 enum status qcow2_snapshots_measure(struct qcow2 *q, struct reason *why) must_check;
 /* A snapshot's L1 table, for free(). */
-enum status qcow2_snapshot_l1(struct qcow2 *q, const struct qcow2_snapshot *snapshot, uint64_t **l1) must_check;
+enum status qcow2_snapshot_l1(struct qcow2 *q, const struct qcow2_snapshot *snapshot, uint64_t **out) must_check;
 
 /* By name, or by id where no name fits. */
 enum status qcow2_snapshot_create(struct qcow2 *q, const char *name, struct reason *why) must_check;

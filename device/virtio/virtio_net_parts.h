@@ -72,7 +72,7 @@ bool virtio_net_give(void *device, unsigned pair, const struct net_header *heade
 void virtio_net_flush(void *device, unsigned pair);
 
 /* virtio_net_control.c: serves the control queue, under the lock. */
-void virtio_net_control(struct virtio_net *net, unsigned queue);
+void virtio_net_control(struct virtio_net *net, unsigned index);
 
 /* virtio_net.c, under the lock: guest_offloads and pairs_used have changed. */
 void virtio_net_backend_tell(struct virtio_net *net);

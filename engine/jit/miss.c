@@ -44,7 +44,7 @@ static unsigned checks_ahead(const struct translation *t)
 
 	for (unsigned i = t->index; i < t->count; i++) {
 		const struct x86_insn *insn = &t->insn[i];
-		int group = t->plan[i].group;
+		int8_t group = t->plan[i].group;
 
 		if (operand_windowed(t, insn))
 			continue;

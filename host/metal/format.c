@@ -116,7 +116,7 @@ static void put_signed(struct out *out, const struct directive *directive, int64
 	if (directive->length == LENGTH_SHORT)
 		value = (short)value;
 	else if (directive->length == LENGTH_CHAR)
-		value = (signed char)value;
+		value = (value & 0x7f) - (value & 0x80);
 	put_number(out, directive, value < 0 ? -(uint64_t)value : (uint64_t)value, value < 0 ? "-" : "", 10, false);
 }
 

@@ -158,7 +158,7 @@ bool fadt_off_find(const uint8_t *aml, size_t length, uint8_t type[2]);
 
 /* --- random.c --- */
 void random_start(void);
-void random_chacha20(const uint32_t key[8], uint64_t counter, uint8_t out[64]);
+void random_chacha20(const uint32_t with[8], uint64_t block, uint8_t out[64]);
 
 /* --- log.c, uart.c, screen.c --- */
 void log_panic(void); /* from now on without locks */

@@ -54,7 +54,7 @@ static void discard_follow(struct exercise *exercise, uint64_t offset, uint64_t 
 		disk_die("a read of %llu bytes at %llu failed", (unsigned long long)length, (unsigned long long)offset);
 	for (uint64_t at = 0; at < length; at += SECTOR) {
 		if (memcmp(seen + at, exercise->reference + offset + at, SECTOR) != 0 && memcmp(seen + at, zero, SECTOR) != 0)
-			disk_die("the sector at %llu is neither discarded nor what it was", (unsigned long long)(offset + at));
+			disk_die("the sector at %llu is neither discarded nor what it was", (unsigned long long)offset + at);
 		memcpy(exercise->reference + offset + at, seen + at, SECTOR);
 	}
 }
@@ -63,7 +63,7 @@ static void compare(struct exercise *exercise, const uint8_t *seen, uint64_t off
 {
 	for (uint64_t at = 0; at < length; at += SECTOR)
 		if (memcmp(seen + at, exercise->reference + offset + at, SECTOR) != 0)
-			disk_die("the sector at %llu is not what was written", (unsigned long long)(offset + at));
+			disk_die("the sector at %llu is not what was written", (unsigned long long)offset + at);
 }
 
 static void read_back(struct exercise *exercise, uint64_t offset, uint64_t length)
