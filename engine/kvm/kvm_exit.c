@@ -70,7 +70,7 @@ static void msr_serve(struct kvm_vcpu *self, bool is_write)
 		run->msr.data = value;
 }
 
-static bool internal_error_serve(struct kvm_vcpu *self)
+static bool internal_error_serve(struct kvm_vcpu *self, enum run_end *end)
 {
 	const struct kvm_run *run = self->run;
 	char line[96];
@@ -81,6 +81,7 @@ static bool internal_error_serve(struct kvm_vcpu *self)
 	}
 	host_format(line, sizeof(line), "KVM_EXIT_INTERNAL_ERROR, suberror %u", run->internal.suberror);
 	kvm_dump(self, HOST_LOG_ERROR, line);
+	*end = RUN_FAILED;
 	return false;
 }
 
@@ -125,7 +126,7 @@ bool kvm_exit_serve(struct kvm_vcpu *self, enum run_end *end)
 		self->shutdown = true;
 		*end = RUN_SHUTDOWN;
 		return false;
-	case KVM_EXIT_INTERNAL_ERROR: *end = RUN_FAILED; return internal_error_serve(self);
+	case KVM_EXIT_INTERNAL_ERROR: return internal_error_serve(self, end);
 	case KVM_EXIT_FAIL_ENTRY:
 		return failed(self, end, "KVM_EXIT_FAIL_ENTRY, hardware's reason", run->fail_entry.hardware_entry_failure_reason);
 	default: return failed(self, end, "an exit that Holon does not know, reason", run->exit_reason);

@@ -161,6 +161,7 @@ static int vcpu_call(struct fake_vcpu *vcpu, unsigned long request, void *argume
 		break;
 	case KVM_SET_DEVICE_ATTR: vcpu->tsc_offset = *(uint64_t *)(uintptr_t)attr->addr; break;
 	case KVM_NMI: fake.nmis++; break;
+	case KVM_GET_STATS_FD: return -ENOTTY;
 	case KVM_SET_SIGNAL_MASK: vcpu->signals_open = argument; break;
 	case KVM_TRANSLATE: memset((char *)argument + 8, 0, sizeof(struct kvm_translation) - 8); break;
 	default: break;
@@ -184,6 +185,12 @@ static int door(struct fake_vcpu *vcpu)
 		vcpu->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
 		vcpu->run->eoi.vector = vcpu->eoi_due;
 		vcpu->eoi_due = 0;
+		return 0;
+	}
+	if (vcpu->emulation_due) {
+		vcpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+		vcpu->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+		vcpu->emulation_due = false;
 		return 0;
 	}
 	if (vcpu->timer_due)

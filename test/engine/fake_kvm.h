@@ -32,6 +32,7 @@ struct fake_vcpu {
 	bool signals_open;
 	uint8_t timer_due; /* the vector */
 	uint8_t eoi_due;
+	bool emulation_due; /* the rest of an access is an instruction that KVM gives up */
 	struct kvm_msr_entry msr[FAKE_MSRS];
 	unsigned msrs;
 	uint64_t tsc_offset;

@@ -166,6 +166,30 @@ static void test_an_instruction_that_kvm_gave_up_is_executed(void **unused)
 	machine_end();
 }
 
+static int guest_owes_instruction(struct fake_vcpu *vcpu, unsigned index)
+{
+	(void)index;
+	vcpu->emulation_due = true;
+	atomic_fetch_or(&vm.vcpu[0]->requests, VCPU_PAUSE);
+	return -EINTR;
+}
+
+static void test_an_instruction_that_kvm_gives_up_on_the_way_out_ends_nothing(void **unused)
+{
+	struct x86_state state;
+
+	(void)unused;
+	machine_create(1);
+	fake.guest = guest_owes_instruction;
+	state_make(&state);
+	state.interrupt_shadow = 0;
+	ram[0x1000] = 0x90; /* nop */
+	state_set(0, &state);
+	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+	assert_int_equal(fake.vcpu[0].regs.rip, 0x1001);
+	machine_end();
+}
+
 static void test_an_instruction_on_the_apic_page_is_not_executed_halfway(void **unused)
 {
 	static const uint8_t movaps[] = {0x0f, 0x29, 0x0b};
@@ -337,6 +361,7 @@ int main(void)
 		TEST(exits_that_end_the_vm),
 		TEST(a_run_that_fails_ends_the_vm),
 		TEST(an_instruction_that_kvm_gave_up_is_executed),
+		TEST(an_instruction_that_kvm_gives_up_on_the_way_out_ends_nothing),
 		TEST(an_instruction_on_the_apic_page_is_not_executed_halfway),
 		TEST(an_eoi_reaches_the_ioapic),
 		TEST(an_eoi_that_kvm_still_has_reaches_the_ioapic),
