@@ -182,6 +182,9 @@ enum status kvm_state_set(struct vcpu *vcpu, const struct x86_state *in);
 int kvm_state_read(struct kvm_vcpu *self, struct x86_state *out, bool whole, const char **step) must_check;
 int kvm_state_write(struct kvm_vcpu *self, const struct x86_state *in, bool whole, const char **step) must_check;
 
+/* Before the vcpu enters the guest: what was set is KVM's from now on. */
+void kvm_state_begin(struct kvm_vcpu *self);
+
 /* kvm_state_fpu.c, kvm_state_msr.c, kvm_state_apic.c: parts of it. Negative errno. */
 int kvm_state_fpu_read(struct kvm_vcpu *self, struct x86_state *out) must_check;
 int kvm_state_fpu_write(struct kvm_vcpu *self, const struct x86_state *in) must_check;

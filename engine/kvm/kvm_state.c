@@ -220,11 +220,13 @@ static int debug_read(struct kvm_vcpu *self, struct x86_state *out)
 	return 0;
 }
 
-/* A trap that was met and not delivered becomes an injected #DB (events_write): DR6 says so already. */
+/* A trap that was met and not delivered becomes an injected #DB (events_write): DR6 says so already, as x86/step.c would have it. */
 static int debug_write(struct kvm_vcpu *self, const struct x86_state *in)
 {
-	struct kvm_debugregs d = {.dr6 = in->dr6 | in->pending_debug, .dr7 = in->dr7};
+	struct kvm_debugregs d = {.dr6 = in->dr6, .dr7 = in->dr7};
 
+	if (in->pending_debug)
+		d.dr6 = (d.dr6 & ~UINT64_C(15)) | in->pending_debug | X86_DR6_FIXED;
 	memcpy(d.db, in->dr, sizeof(d.db));
 	return kvm_call_pointer(self->fd, KVM_SET_DEBUGREGS, &d);
 }
@@ -421,6 +423,16 @@ static void echo_apply(const struct kvm_vcpu *self, struct x86_state *now)
 	for (unsigned i = 0; self->echo_valid && i < WORDS; i++)
 		if (word[i] == echo[i])
 			word[i] = set[i];
+}
+
+/* Once KVM has delivered a trap, its state is as if there had been none: so it says of the trap from here on what it made of it, and get no more what was set. */
+void kvm_state_begin(struct kvm_vcpu *self)
+{
+	if (!self->echo_valid || !self->set->pending_debug)
+		return;
+	self->set->dr6 = self->echo->dr6;
+	self->set->pending = self->echo->pending;
+	self->set->pending_debug = self->echo->pending_debug;
 }
 
 enum status kvm_state_get(struct vcpu *vcpu, struct x86_state *out)

@@ -230,6 +230,7 @@ enum run_end kvm_vcpu_run(struct vcpu *vcpu)
 		call_failed(self, "its time", result, &end);
 		return end;
 	}
+	kvm_state_begin(self);
 	exclusive_vcpu_enter(vcpu);
 	while (attend(self, &end) && turn(self, &end))
 		;

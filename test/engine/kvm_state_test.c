@@ -107,6 +107,40 @@ static void test_events_go_there_and_back(void **unused)
 	machine_end();
 }
 
+/* KVM delivers the trap: nothing is pending, and DR6 has what it was about. */
+static int guest_trapped(struct fake_vcpu *vcpu, unsigned index)
+{
+	(void)index;
+	assert_true(vcpu->events.exception.injected);
+	assert_int_equal(vcpu->events.exception.nr, X86_DB);
+	assert_int_equal(vcpu->debugregs.dr6, X86_DR6_FIXED | X86_DR6_BS);
+	vcpu->events.exception.injected = 0;
+	vcpu->events.exception.nr = 0;
+	atomic_fetch_or(&vm.vcpu[0]->requests, VCPU_PAUSE);
+	return -EINTR;
+}
+
+static void test_a_trap_that_was_delivered_is_not_pending_again(void **unused)
+{
+	struct x86_state in, out;
+
+	(void)unused;
+	machine_create(1);
+	state_make(&in);
+	in.dr6 = X86_DR6_FIXED | 3; /* an older one's */
+	in.pending_debug = X86_DR6_BS;
+	state_set(0, &in);
+	assert_int_equal(engine_kvm.vcpu_get(vm.vcpu[0], &out), STATUS_OK);
+	assert_states_equal(&in, &out);
+	fake.guest = guest_trapped;
+	assert_int_equal(engine_kvm.vcpu_run(vm.vcpu[0]), RUN_KICKED);
+	assert_int_equal(engine_kvm.vcpu_get(vm.vcpu[0], &out), STATUS_OK);
+	assert_int_equal(out.pending_debug, 0);
+	assert_int_equal(out.pending.valid, 0);
+	assert_int_equal(out.dr6, X86_DR6_FIXED | X86_DR6_BS);
+	machine_end();
+}
+
 static void test_activities(void **unused)
 {
 	static const uint32_t mp_state[] = {KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED};
@@ -300,6 +334,7 @@ int main(void)
 		TEST(what_kvm_refuses_or_changes_is_kept),
 		TEST(a_needed_msr_that_is_refused_is_an_error),
 		TEST(events_go_there_and_back),
+		TEST(a_trap_that_was_delivered_is_not_pending_again),
 		TEST(activities),
 		TEST(the_deadline_timer_stands_while_the_vcpu_does),
 		TEST(a_count_goes_on_where_it_stood),
