@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/kvm.h>
 #include <poll.h>
 #include <signal.h>
@@ -303,11 +304,27 @@ static void child_probe(int kvm, struct report *report)
 		guest_run(kvm, vcpu, report);
 }
 
-static _Noreturn void child_main(int kvm, int pipe_end)
+/* Closes all but these two: a child that cannot be killed must not keep the user's disks locked, or a pipe that somebody reads open. */
+static void files_leave(int one, int other)
+{
+	unsigned low = (unsigned)(one < other ? one : other), high = (unsigned)(one < other ? other : one);
+
+	if (low > 0)
+		close_range(0, low - 1, 0);
+	if (high > low + 1)
+		close_range(low + 1, high - 1, 0);
+	close_range(high + 1, UINT_MAX, 0);
+}
+
+static _Noreturn void child_main(int kvm, int pipe_end, pid_t parent)
 {
 	struct report report = {.runs = false};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* Whose end came before that is not told. */
+	if (getppid() != parent)
+		_exit(1);
+	files_leave(kvm, pipe_end);
 	child_probe(kvm, &report);
 	_exit(write(pipe_end, &report, sizeof(report)) == sizeof(report) ? 0 : 1);
 }
@@ -366,16 +383,16 @@ static enum status guest_probe(int kvm, struct kvm_probe *found, struct reason *
 {
 	struct report report = {.runs = false, .step = "its start", .error = EPIPE};
 	uint64_t begin = host_time_ns();
+	pid_t child, parent = getpid();
 	int ends[2];
 	bool in_time;
-	pid_t child;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return reason_give(why, STATUS_UNSUPPORTED, "kvm: pipe for the probe: %s; raise the limit on open files",
 				   strerror(errno));
 	child = fork();
 	if (child == 0)
-		child_main(kvm, ends[1]);
+		child_main(kvm, ends[1], parent);
 	close(ends[1]);
 	if (child < 0) {
 		close(ends[0]);

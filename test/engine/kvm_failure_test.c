@@ -206,6 +206,33 @@ static void test_the_probe_says_what_is_missing(void **unused)
 	assert_true(found.interface_good && !found.runs);
 }
 
+/* The probe's report, if its process has no file but KVM's and the pipe: those of the VM and the vcpu, and the folder's own. */
+static int guest_alone(struct fake_vcpu *vcpu, unsigned index)
+{
+	static const uint32_t report = 0x12345678;
+
+	(void)index;
+	vcpu->run->exit_reason = KVM_EXIT_IO;
+	vcpu->run->io.direction = fake_kvm_fds() == 2 + 2 + 2 + 1 ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
+	vcpu->run->io.size = sizeof(report);
+	vcpu->run->io.port = 0xf4;
+	vcpu->run->io.data_offset = 4096;
+	memcpy((uint8_t *)vcpu->run + 4096, &report, sizeof(report));
+	return 0;
+}
+
+static void test_the_probes_process_keeps_no_file_of_ours(void **unused)
+{
+	struct kvm_probe found;
+	struct reason why;
+
+	(void)unused;
+	fake_kvm_on();
+	fake.guest = guest_alone;
+	assert_int_equal(kvm_probe(&found, &why), STATUS_OK);
+	assert_true(found.runs);
+}
+
 static int guest_never(struct fake_vcpu *vcpu, unsigned index)
 {
 	(void)vcpu;
@@ -239,6 +266,7 @@ int main(void)
 		TEST(every_call_of_a_run_may_fail),
 		TEST(calls_of_devices_and_of_the_dirty_log_may_fail),
 		TEST(the_probe_says_what_is_missing),
+		TEST(the_probes_process_keeps_no_file_of_ours),
 		TEST(a_probe_guest_that_never_returns_is_killed_in_time),
 	};
 
