@@ -69,12 +69,17 @@ static bool bitmap_allocate(struct kvm_vm *self)
 static int logging_set(struct kvm_vm *self, bool on)
 {
 	const struct guest_memory *memory = &self->vm->memory;
-	int result = 0;
+	int worst = 0;
 
-	for (unsigned i = 0; i < memory->slots && (result >= 0 || !on); i++)
-		if (!memory->slot[i].readonly)
-			result = slot_set(self, &memory->slot[i], memory->slot[i].length, on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
-	return result;
+	for (unsigned i = 0; i < memory->slots && (worst >= 0 || !on); i++) {
+		int result = memory->slot[i].readonly
+				     ? 0
+				     : slot_set(self, &memory->slot[i], memory->slot[i].length, on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+
+		if (result < 0)
+			worst = result;
+	}
+	return worst;
 }
 
 enum status kvm_memory_dirty_start(struct vm *vm)
