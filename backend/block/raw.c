@@ -31,11 +31,31 @@ static struct raw_disk *raw_of(struct block *block)
 	return (struct raw_disk *)(void *)((uint8_t *)block - offsetof(struct raw_disk, block));
 }
 
+/* Before the device may send the write that goes on with this one. A request that is to be submitted, or NULL. */
+static struct block_request *raw_behind_look(struct raw_disk *disk, const struct block_request *request, enum status status)
+{
+	struct block_request *behind;
+
+	if (request->operation != BLOCK_WRITE || status || disk->direct || disk->in_memory)
+		return NULL;
+	pthread_mutex_lock(&disk->lock);
+	behind = raw_behind_written(disk, request->offset, request->length);
+	pthread_mutex_unlock(&disk->lock);
+	return behind;
+}
+
 void raw_request_done(struct raw_disk *disk, struct block_request *request, enum status status)
 {
+	struct block_request *behind = raw_behind_look(disk, request, status);
+
 	if (disk->direct)
 		raw_direct_done(disk, request);
 	request->done(request, status);
+	if (behind) { /* counts as under way in the place of the other */
+		raw_step_begin(behind);
+		disk->io->submit(disk, behind);
+		return;
+	}
 	pthread_mutex_lock(&disk->lock);
 	if (--disk->under_way == 0)
 		pthread_cond_broadcast(&disk->idle);

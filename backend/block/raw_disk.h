@@ -3,7 +3,7 @@
  * raw_disk.h - what the files of the raw backend share: the open disk, and a request as a series of system calls.
  *
  * raw.c opens; raw_submit.c says which way a request goes; raw_step.c says which system call a request needs next and what its result means; raw_uring.c and raw_threads.c
- * are the two ways to make those calls; raw_direct.c is what cache=none adds.
+ * are the two ways to make those calls; raw_direct.c is what cache=none adds; raw_behind.c has the host write out what a guest has written.
  */
 #ifndef HOLON_BLOCK_RAW_DISK_H
 #define HOLON_BLOCK_RAW_DISK_H
@@ -27,6 +27,20 @@ struct raw_io {
 extern const struct raw_io raw_uring; /* STATUS_UNSUPPORTED where the host forbids it */
 extern const struct raw_io raw_threads;
 
+#define RAW_STREAMS 4
+
+/* Writes one after the other: what they have written from `begin` on nobody has begun to write out. */
+struct raw_stream {
+	uint64_t begin, end;
+};
+
+struct raw_behind {
+	struct raw_stream stream[RAW_STREAMS];
+	unsigned oldest;
+	bool under_way; /* the request is */
+	struct block_request request;
+};
+
 struct raw_disk {
 	struct block block;
 	int fd;
@@ -46,19 +60,20 @@ struct raw_disk {
 	pthread_mutex_t lock;        /* what follows; a leaf */
 	pthread_cond_t idle;
 	unsigned under_way;
+	struct raw_behind behind;
 	unsigned writers; /* the gate: requests that write whole host blocks */
 	bool alone;       /* or one that does not */
 	struct block_request *held, **held_end;
 };
 
-enum raw_call { RAW_READV, RAW_WRITEV, RAW_FDATASYNC, RAW_FALLOCATE };
+enum raw_call { RAW_READV, RAW_WRITEV, RAW_FDATASYNC, RAW_FALLOCATE, RAW_WRITE_OUT };
 
 /* The next system call of a request. */
 struct raw_step {
 	enum raw_call call;
 	int mode; /* of fallocate */
 	uint64_t offset;
-	uint64_t length; /* of fallocate */
+	uint64_t length; /* of fallocate, and of writing out */
 	const struct iovec *vector;
 	unsigned vectors;
 };
@@ -85,6 +100,9 @@ void raw_direct_done(struct raw_disk *disk, const struct block_request *request)
 /* Of a transfer: can the host do it without a buffer? If not: does a part of it through one; the bytes, or -errno. */
 bool raw_direct_fits(const struct raw_disk *disk, const struct raw_step *step);
 int raw_direct_transfer(struct raw_disk *disk, const struct raw_step *step);
+
+/* raw_behind.c: a write is complete. With disk->lock held; a request that is to be submitted then, without it, or NULL. */
+struct block_request *raw_behind_written(struct raw_disk *disk, uint64_t offset, uint64_t length);
 
 /* Hands the request back to the device. No lock held. */
 void raw_request_done(struct raw_disk *disk, struct block_request *request, enum status status);

@@ -78,6 +78,10 @@ static void step_zero(struct raw_disk *disk, struct block_request *request, stru
 void raw_step_next(struct raw_disk *disk, struct block_request *request, struct raw_step *step)
 {
 	*step = (struct raw_step){0};
+	if (request == &disk->behind.request) {
+		*step = (struct raw_step){.call = RAW_WRITE_OUT, .offset = request->offset, .length = request->length};
+		return;
+	}
 	switch (request->operation) {
 	case BLOCK_READ:
 	case BLOCK_WRITE: step_transfer(request, step); break;
@@ -161,6 +165,8 @@ bool raw_step_result(struct raw_disk *disk, struct block_request *request, int r
 	bool transfer = request->operation == BLOCK_READ || request->operation == BLOCK_WRITE;
 
 	*status = STATUS_OK;
+	if (request == &disk->behind.request) /* the flush tries again, and reports */
+		return true;
 	if (result < 0)
 		return step_failed(disk, request, -result, status);
 	/* Only writing zeroes has a call that counts bytes and one that does not, and that one returns 0. */

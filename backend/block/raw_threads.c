@@ -35,6 +35,9 @@ static int step_call(struct raw_disk *disk, const struct raw_step *step)
 	case RAW_WRITEV: result = pwritev(disk->fd, step->vector, (int)step->vectors, (off_t)step->offset); break;
 	case RAW_FDATASYNC: result = fdatasync(disk->fd); break;
 	case RAW_FALLOCATE: result = fallocate(disk->fd, step->mode, (off_t)step->offset, (off_t)step->length); break;
+	case RAW_WRITE_OUT:
+		result = sync_file_range(disk->fd, (off_t)step->offset, (off_t)step->length, SYNC_FILE_RANGE_WRITE);
+		break;
 	}
 	return result < 0 ? -errno : (int)result; /* the kernel transfers at most 2 GiB less a page at once */
 }

@@ -37,6 +37,9 @@ static void sqe_fill(struct raw_disk *disk, struct block_request *request, struc
 	case RAW_WRITEV: io_uring_prep_writev(sqe, disk->fd, step.vector, step.vectors, step.offset); break;
 	case RAW_FDATASYNC: io_uring_prep_fsync(sqe, disk->fd, IORING_FSYNC_DATASYNC); break;
 	case RAW_FALLOCATE: io_uring_prep_fallocate(sqe, disk->fd, step.mode, (off_t)step.offset, (off_t)step.length); break;
+	case RAW_WRITE_OUT:
+		io_uring_prep_sync_file_range(sqe, disk->fd, (unsigned)step.length, step.offset, SYNC_FILE_RANGE_WRITE);
+		break;
 	}
 	io_uring_sqe_set_data(sqe, request);
 }
@@ -149,7 +152,8 @@ static void *raw_uring_main(void *argument)
 /* Kernels before 5.6 lack some of the calls. */
 static bool ring_complete(struct io_uring *ring)
 {
-	static const uint8_t needed[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE};
+	static const uint8_t needed[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
+					 IORING_OP_SYNC_FILE_RANGE};
 	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
 	bool complete = probe != NULL;
 
