@@ -46,6 +46,7 @@ struct run {
 	bool console_was_there; /* the file of --console file=PATH */
 	struct host_thread *signals;
 	bool signals_end;
+	bool asked_early; /* to stop, before there was a guest that could be asked */
 	struct trials *trials;
 };
 
@@ -111,7 +112,10 @@ static enum status console_open(struct run *run, struct reason *why)
 	}
 }
 
-/* The first signal asks the guest to power off, as the power button does; the second, or ten seconds, ends the VM. */
+/*
+ * The first signal asks the guest to power off, as the power button does; the second, or ten seconds, ends the VM. So does the first where it came while the host was
+ * still looked at.
+ */
 static void signals_main(void *argument)
 {
 	struct run *run = argument;
@@ -124,9 +128,11 @@ static void signals_main(void *argument)
 			return;
 		if (got == SIGCONT) {
 			console_terminal_continue();
-		} else if (got == 0 || (got != SIGUSR1 && deadline != HOST_FOREVER)) {
+		} else if (got == 0 || (got != SIGUSR1 && (deadline != HOST_FOREVER || run->asked_early))) {
 			host_log(HOST_LOG_INFO, "%s: the VM is stopped",
-				 got ? "asked again" : "the guest did not power off in 10 s");
+				 !got               ? "the guest did not power off in 10 s"
+				 : run->asked_early ? "asked to stop before the guest began"
+						    : "asked again");
 			deadline = HOST_FOREVER;
 			run_end(run);
 		} else if (got != SIGUSR1) {
@@ -234,6 +240,7 @@ static enum status machine_make(struct run *run, struct reason *why)
 	if (!status && run->engine.line.text[0])
 		host_log(HOST_LOG_INFO, "engine %s", run->engine.line.text);
 	if (!status) {
+		run->asked_early = host_signal_asks();
 		status = host_thread_start(&run->signals, "signals", signals_main, run);
 		if (status)
 			reason_give(why, status, "signals: no thread: %s; raise the limit on threads", status_name(status));

@@ -359,7 +359,7 @@ static void child_bury(pid_t child, int fd)
 
 static enum status verdict(const struct kvm_probe *found, const struct report *report, bool in_time, struct reason *why)
 {
-	static const char advice[] = "use --engine auto, or a host with hardware virtualization";
+	static const char advice[] = "use a host with hardware virtualization";
 
 	if (in_time && report->emulated)
 		return reason_give(why, STATUS_UNSUPPORTED,

@@ -19,6 +19,8 @@ void host_stdio_reserve(void);
 void host_signals_block(void);
 /* The next of SIGINT, SIGTERM, SIGHUP, SIGCONT, SIGUSR1; 0 when host_time_ns() reached the deadline. */
 int host_signal_wait(uint64_t deadline_ns);
+/* Has one of those that ask for the end (SIGINT, SIGTERM, SIGHUP) come, which nobody has taken yet? */
+bool host_signal_asks(void);
 
 /* One function that a crash (host_bug, SIGSEGV...) calls last, in signal context: puts the terminal back. NULL: none. */
 void host_crash_hook_set(void (*hook)(void));

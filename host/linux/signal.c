@@ -87,6 +87,14 @@ int host_signal_wait(uint64_t deadline_ns)
 	}
 }
 
+bool host_signal_asks(void)
+{
+	sigset_t come;
+
+	sigpending(&come);
+	return sigismember(&come, SIGINT) > 0 || sigismember(&come, SIGTERM) > 0 || sigismember(&come, SIGHUP) > 0;
+}
+
 _Noreturn void host_bug(const char *file, int line, const char *what)
 {
 	host_log(HOST_LOG_ERROR, "bug in Holon at %s:%d: %s; please report it with this line", file, line, what);
