@@ -80,8 +80,9 @@ static void identify_namespace(const struct nvme *nvme, uint8_t *out)
 	put(out, 0, 8, blocks);
 	put(out, 8, 8, blocks);
 	put(out, 16, 8, blocks);
-	out[24] = 0x10;                               /* NSFEAT: OPTPERF, the fields from 64 on */
-	out[33] = block->discard_granularity ? 8 : 0; /* DLFEAT: write zeroes deallocates if asked to */
+	out[24] = 0x10; /* NSFEAT: OPTPERF, the fields from 64 on */
+	/* DLFEAT: write zeroes deallocates if asked to; what is deallocated reads as zeroes, without which Linux does not ask. */
+	out[33] = block->discard_granularity ? 8 | !block->discard_undefined : 0;
 	put(out, 64, 2, preferred);
 	put(out, 66, 2, preferred);
 	put(out, 68, 2, granularity && granularity <= 0x10000 ? granularity - 1 : preferred);

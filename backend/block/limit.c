@@ -249,6 +249,7 @@ enum status block_limit_add(struct block **block, const struct disk_rate *reques
 				      .size = inner->size,
 				      .block_size = inner->block_size,
 				      .discard_granularity = inner->discard_granularity,
+				      .discard_undefined = inner->discard_undefined,
 				      .readonly = inner->readonly,
 				      .path = inner->path};
 	limit->inner = inner;

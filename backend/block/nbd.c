@@ -582,6 +582,7 @@ static enum status disk_describe(struct nbd_disk *disk, bool readonly, struct re
 				   disk->uri, (long long)least);
 	disk->block.size = (uint64_t)size - (uint64_t)size % disk->block.block_size;
 	disk->block.discard_granularity = disk->can_trim && !readonly ? 4096 : 0;
+	disk->block.discard_undefined = true; /* says the protocol of trim */
 	return STATUS_OK;
 }
 

@@ -232,6 +232,7 @@ enum status block_retry_add(struct block **block, const struct block_retry_owner
 				      .size = inner->size,
 				      .block_size = inner->block_size,
 				      .discard_granularity = inner->discard_granularity,
+				      .discard_undefined = inner->discard_undefined,
 				      .readonly = inner->readonly,
 				      .path = inner->path};
 	retry->inner = inner;

@@ -63,6 +63,7 @@ struct block {
 	_Atomic uint64_t size;        /* bytes, a multiple of block_size; grows while in use */
 	uint32_t block_size;          /* 512 or more, a power of two */
 	uint64_t discard_granularity; /* 0: DISCARD and unmapping do nothing useful */
+	bool discard_undefined;       /* what was discarded may read as anything, not only as zeroes or as before */
 	bool readonly;
 	const char *path; /* for messages */
 };

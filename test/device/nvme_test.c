@@ -72,6 +72,7 @@ static void identify_describes_controller_and_namespace(void **state)
 	assert_int_equal(nvme_command(&bench, 0, (struct nvme_sqe){.opcode = 6, .namespace = 1, .prp1 = NVME_DATA}, NULL), 0);
 	assert_int_equal(*(const uint64_t *)(const void *)at(NVME_DATA), BLOCKS);
 	assert_int_equal(at(NVME_DATA)[130], 9);
+	assert_int_equal(at(NVME_DATA)[33], 8 | 1); /* deallocated by write zeroes too, and reads as zeroes */
 	assert_int_equal(admin(6, 2, 0, NULL), 0);
 	assert_int_equal(at(NVME_DATA)[0], 1);
 	assert_int_equal(

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vsock_guest.c - the guest's side of vsock_test: `vsock_guest listen PORT` sends everything back to one connection after the other; `vsock_guest
- * connect PORT BYTES` sends a pattern to the host and prints how many bytes came back right.
+ * connect PORT BYTES` sends a pattern to the host and prints how many bytes came back right; `vsock_guest hold PORT` connects and waits until the connection ends.
  */
 #include <linux/vm_sockets.h>
 #include <stdio.h>
@@ -80,11 +80,27 @@ static int connect_and_send(const char *port, const char *count)
 	return 0;
 }
 
+static int hold(const char *port)
+{
+	struct sockaddr_vm address;
+	int fd = vsock_open(&address, VMADDR_CID_HOST, port);
+	char byte = 1;
+
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) || write(fd, &byte, 1) != 1)
+		return 1;
+	while (read(fd, &byte, 1) > 0)
+		;
+	puts("GUEST-CUT-OFF");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "listen"))
 		return listen_forever(argv[2]);
 	if (argc == 4 && !strcmp(argv[1], "connect"))
 		return connect_and_send(argv[2], argv[3]);
+	if (argc == 3 && !strcmp(argv[1], "hold"))
+		return hold(argv[2]);
 	return 64;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """vsock_host.py - the host's side of vsock_test: `serve PATH` collects all that one program sends and sends it back when that has ended;
-`call PATH PORT BYTES` connects to the guest's port and has a pattern echoed; exit status 3: the guest refused."""
+`hold PATH` says what ends each connection that has sent something; `call PATH PORT BYTES` connects to the guest's port and has a pattern echoed; exit status 3: the guest refused."""
 import socket
 import sys
 import threading
@@ -18,6 +18,16 @@ def serve(path):
         connection.sendall(everything)
         connection.close()
     print(len(everything))
+
+
+def hold(path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        while True:
+            with listener.accept()[0] as connection:
+                if connection.recv(1):
+                    print("more" if connection.recv(1) else "end", flush=True)
 
 
 def call(path, port, count):
@@ -45,5 +55,7 @@ def call(path, port, count):
 
 if sys.argv[1] == "serve":
     serve(sys.argv[2])
+elif sys.argv[1] == "hold":
+    hold(sys.argv[2])
 else:
     sys.exit(call(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
