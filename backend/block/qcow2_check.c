@@ -30,7 +30,7 @@ void qcow2_finding(struct qcow2_counts *counts, uint64_t *kind, const char *form
 	host_log(HOST_LOG_WARN, "disk %s: %s", counts->q->file.path, text);
 }
 
-void qcow2_refer(struct qcow2_counts *counts, uint64_t offset, uint64_t bytes, const char *what)
+static void refer_times(struct qcow2_counts *counts, uint64_t offset, uint64_t bytes, uint32_t times, const char *what)
 {
 	const struct qcow2 *q = counts->q;
 	uint64_t cluster = offset >> q->cluster_bits, end = qcow2_clusters(q, offset + bytes);
@@ -42,10 +42,15 @@ void qcow2_refer(struct qcow2_counts *counts, uint64_t offset, uint64_t bytes, c
 		end = counts->clusters;
 	}
 	for (; cluster < end; cluster++) {
-		counts->count[cluster] += counts->count[cluster] != UINT32_MAX;
+		counts->count[cluster] += times < UINT32_MAX - counts->count[cluster] ? times : UINT32_MAX - counts->count[cluster];
 		if (counts->used < cluster + 1)
 			counts->used = cluster + 1;
 	}
+}
+
+void qcow2_refer(struct qcow2_counts *counts, uint64_t offset, uint64_t bytes, const char *what)
+{
+	refer_times(counts, offset, bytes, 1, what);
 }
 
 /* The same of what is no part of a snapshot and of the active disk at once: nobody else may refer to it. */
@@ -83,15 +88,15 @@ enum status qcow2_visited(void *context, const struct qcow2_visit *visit)
 	struct qcow2_check *check = counts->check;
 
 	switch (visit->kind) {
-	case QCOW2_VISIT_TABLE: qcow2_refer(counts, visit->offset, visit->bytes, "an L2 table"); break;
+	case QCOW2_VISIT_TABLE: refer_times(counts, visit->offset, visit->bytes, visit->times, "an L2 table"); break;
 	case QCOW2_VISIT_PACKED:
-		check->packed += counts->active;
-		check->allocated += counts->active;
-		qcow2_refer(counts, visit->offset, visit->bytes, "a compressed cluster");
+		check->packed += counts->active ? visit->times : 0;
+		check->allocated += counts->active ? visit->times : 0;
+		refer_times(counts, visit->offset, visit->bytes, visit->times, "a compressed cluster");
 		break;
 	case QCOW2_VISIT_DATA:
-		check->allocated += counts->active;
-		qcow2_refer(counts, visit->offset, visit->bytes, "data");
+		check->allocated += counts->active ? visit->times : 0;
+		refer_times(counts, visit->offset, visit->bytes, visit->times, "data");
 		break;
 	case QCOW2_VISIT_WRONG:
 		counts->hopeless++;
@@ -145,6 +150,7 @@ static enum status bitmaps_count(struct qcow2_counts *counts)
 	struct qcow2 *q = counts->q;
 	uint64_t at = q->bitmaps_offset, end = at + q->bitmaps_bytes;
 	uint8_t entry[24];
+	uint64_t room = counts->clusters << q->cluster_bits; /* for all tables: they may not lie on each other */
 	enum status status = STATUS_OK;
 
 	if (!(q->autoclear & QCOW2_AUTOCLEAR_BITMAPS) || !at)
@@ -162,8 +168,16 @@ static enum status bitmaps_count(struct qcow2_counts *counts)
 		table = qcow2_get64(entry);
 		entries = qcow2_get32(entry + 8);
 		bytes = sizeof(entry) + qcow2_get16(entry + 18) + (uint64_t)qcow2_get32(entry + 20);
-		if (!status && table < QCOW2_OFFSET_MAX && entries <= QCOW2_L1_BYTES_MAX / 8)
+		if (!status && table < QCOW2_OFFSET_MAX && entries <= QCOW2_L1_BYTES_MAX / 8) {
+			if ((uint64_t)entries * 8 > room) {
+				counts->hopeless++;
+				qcow2_finding(counts, &counts->check->corruptions,
+					      "the tables of bitmaps are longer than the file");
+				break;
+			}
+			room -= (uint64_t)entries * 8;
 			status = bitmap_count(counts, table, entries);
+		}
 		at += (bytes + 7) & ~UINT64_C(7);
 	}
 	return status;

@@ -93,17 +93,24 @@ static enum status record_read(struct qcow2 *q, uint64_t *at, struct qcow2_snaps
 
 enum status qcow2_snapshots_read(struct qcow2 *q, struct qcow2_snapshots *list, struct reason *why)
 {
-	uint64_t at = q->snapshots_offset;
-	enum status status = STATUS_OK;
+	uint64_t at = q->snapshots_offset, room = 0, l1_bytes;
+	enum status status = image_file_length(&q->file, &room);
 
 	*list = (struct qcow2_snapshots){.snapshot = calloc(q->snapshots ? q->snapshots : 1, sizeof(struct qcow2_snapshot))};
 	if (!list->snapshot)
 		return reason_give(why, STATUS_NO_MEMORY, "disk %s: out of memory", q->file.path);
+	if (status)
+		status = reason_give(why, status, "disk %s: its length cannot be found", q->file.path);
 	while (!status && list->count < q->snapshots) {
 		status = record_read(q, &at, &list->snapshot[list->count++], why);
 		list->bytes = at - q->snapshots_offset;
 		if (!status && list->bytes > QCOW2_SNAPSHOT_TABLE_BYTES_MAX)
 			status = table_broken(q, why);
+		/* Each has an L1 table to itself. Where they must lie on each other, nobody is to walk them all. */
+		l1_bytes = status ? 0 : (uint64_t)list->snapshot[list->count - 1].l1_size * 8;
+		if (l1_bytes > room)
+			status = table_broken(q, why);
+		room -= l1_bytes;
 	}
 	if (status)
 		qcow2_snapshots_free(list);

@@ -28,14 +28,92 @@ static struct qcow2_visit entry_visit(const struct qcow2 *q, uint64_t guest, con
 	return visit;
 }
 
-static enum status table_walk(struct qcow2 *q, uint64_t guest, const uint8_t *table,
+/*
+ * The L2 tables that an L1 table names, each once, in the order of the file. One that is named again belongs to an image that is damaged, or made to keep us busy: a few megabytes
+ * can name one table millions of times. What is behind the file's end holds nothing.
+ */
+struct table {
+	uint64_t offset;
+	uint32_t first, times; /* the place in L1, of the first one; how many there are */
+};
+
+static int table_order(const void *left, const void *right)
+{
+	const struct table *a = left, *b = right;
+
+	if (a->offset != b->offset)
+		return a->offset < b->offset ? -1 : 1;
+	return a->first < b->first ? -1 : 1;
+}
+
+static bool l1_entry_good(const struct qcow2 *q, uint64_t word)
+{
+	return qcow2_aligned(q, word & QCOW2_ENTRY_OFFSET) && !(word & QCOW2_ENTRY_RESERVED_L1);
+}
+
+static enum status tables_list(struct qcow2 *q, const uint64_t *l1, uint32_t l1_size, struct table **list, uint32_t *tables)
+{
+	struct table *table;
+	uint64_t length = 0;
+	uint32_t count = 0, kept = 0;
+	enum status status = image_file_length(&q->file, &length);
+
+	*list = NULL;
+	*tables = 0;
+	for (uint32_t i = 0; i < l1_size; i++)
+		count += (l1[i] & QCOW2_ENTRY_OFFSET) != 0;
+	if (status || !count)
+		return status;
+	*list = table = malloc(count * sizeof(*table));
+	if (!table)
+		return STATUS_NO_MEMORY;
+	count = 0;
+	for (uint32_t i = 0; i < l1_size; i++) {
+		uint64_t offset = l1[i] & QCOW2_ENTRY_OFFSET;
+
+		if (offset && offset < length && l1_entry_good(q, l1[i]))
+			table[count++] = (struct table){offset, i, 1};
+	}
+	qsort(table, count, sizeof(*table), table_order);
+	for (uint32_t i = 0; i < count; i++) {
+		if (kept && table[kept - 1].offset == table[i].offset)
+			table[kept - 1].times++;
+		else
+			table[kept++] = table[i];
+	}
+	*tables = kept;
+	return STATUS_OK;
+}
+
+static enum status table_walk(struct qcow2 *q, const struct table *table, const uint8_t *bytes,
 			      enum status (*visit)(void *context, const struct qcow2_visit *visit), void *context)
 {
+	uint64_t guest = (uint64_t)table->first << (q->cluster_bits + q->l2_bits);
 	enum status status = STATUS_OK;
 
 	for (uint64_t at = 0; !status && at < q->cluster_size; at += q->entry_bytes, guest += q->cluster_size) {
-		struct qcow2_entry entry = qcow2_entry_read(q, table + at);
+		struct qcow2_entry entry = qcow2_entry_read(q, bytes + at);
 		struct qcow2_visit found = entry_visit(q, guest, &entry);
+
+		found.times = table->times;
+		if (found.offset || found.kind == QCOW2_VISIT_WRONG)
+			status = visit(context, &found);
+	}
+	return status;
+}
+
+static enum status l1_walk(struct qcow2 *q, const uint64_t *l1, uint32_t l1_size,
+			   enum status (*visit)(void *context, const struct qcow2_visit *visit), void *context)
+{
+	enum status status = STATUS_OK;
+
+	for (uint64_t i = 0; !status && i < l1_size; i++) {
+		struct qcow2_visit found = {.kind = l1_entry_good(q, l1[i]) ? QCOW2_VISIT_TABLE : QCOW2_VISIT_WRONG,
+					    .offset = l1[i] & QCOW2_ENTRY_OFFSET,
+					    .bytes = q->cluster_size,
+					    .times = 1,
+					    .guest = i << (q->cluster_bits + q->l2_bits),
+					    .word = l1[i]};
 
 		if (found.offset || found.kind == QCOW2_VISIT_WRONG)
 			status = visit(context, &found);
@@ -46,27 +124,20 @@ static enum status table_walk(struct qcow2 *q, uint64_t guest, const uint8_t *ta
 enum status qcow2_walk(struct qcow2 *q, const uint64_t *l1, uint32_t l1_size,
 		       enum status (*visit)(void *context, const struct qcow2_visit *visit), void *context)
 {
-	uint8_t *table = malloc(q->cluster_size);
-	enum status status = table ? STATUS_OK : STATUS_NO_MEMORY;
+	uint8_t *bytes = malloc(q->cluster_size);
+	struct table *table = NULL;
+	uint32_t tables = 0;
+	enum status status = bytes ? l1_walk(q, l1, l1_size, visit, context) : STATUS_NO_MEMORY;
 
-	for (uint64_t i = 0; !status && i < l1_size; i++) {
-		struct qcow2_visit found = {.kind = QCOW2_VISIT_TABLE,
-					    .offset = l1[i] & QCOW2_ENTRY_OFFSET,
-					    .bytes = q->cluster_size,
-					    .guest = i << (q->cluster_bits + q->l2_bits),
-					    .word = l1[i]};
-
-		if (!qcow2_aligned(q, found.offset) || l1[i] & QCOW2_ENTRY_RESERVED_L1)
-			found.kind = QCOW2_VISIT_WRONG;
-		if (found.offset || found.kind == QCOW2_VISIT_WRONG)
-			status = visit(context, &found);
-		if (status || !found.offset || found.kind == QCOW2_VISIT_WRONG)
-			continue;
-		status = image_file_read(&q->file, found.offset, table, q->cluster_size);
+	if (!status)
+		status = tables_list(q, l1, l1_size, &table, &tables);
+	for (uint32_t i = 0; !status && i < tables; i++) {
+		status = image_file_read(&q->file, table[i].offset, bytes, q->cluster_size);
 		if (!status)
-			status = table_walk(q, found.guest, table, visit, context);
+			status = table_walk(q, &table[i], bytes, visit, context);
 	}
 	free(table);
+	free(bytes);
 	return status;
 }
 
@@ -120,18 +191,19 @@ static void caches_forget(struct qcow2 *q)
 
 enum status qcow2_copied_pass(struct qcow2 *q, const struct qcow2_counter *counter, enum qcow2_copied what, uint64_t *wrong)
 {
-	uint8_t *table = malloc(q->cluster_size), *raw = malloc((uint64_t)q->l1_size * 8 + 1);
-	enum status status = table && raw ? STATUS_OK : STATUS_NO_MEMORY;
+	uint8_t *bytes = malloc(q->cluster_size), *raw = malloc((uint64_t)q->l1_size * 8 + 1);
+	struct table *table = NULL;
+	uint32_t tables = 0;
 	uint64_t before = *wrong;
+	enum status status = bytes && raw ? tables_list(q, q->l1, q->l1_size, &table, &tables) : STATUS_NO_MEMORY;
 
+	for (uint32_t i = 0; !status && i < tables; i++)
+		status = copied_table(q, counter, what, table[i].offset, bytes, wrong);
 	for (uint32_t i = 0; !status && i < q->l1_size; i++) {
-		uint64_t offset = q->l1[i] & QCOW2_ENTRY_OFFSET, word = q->l1[i];
+		uint64_t word = q->l1[i];
 
-		if (offset && qcow2_aligned(q, offset) && !(word & QCOW2_ENTRY_RESERVED_L1)) {
-			status = copied_table(q, counter, what, offset, table, wrong);
-			if (!status)
-				status = copied_word(q, counter, what, &word, wrong);
-		}
+		if (l1_entry_good(q, word))
+			status = copied_word(q, counter, what, &word, wrong);
 		pthread_mutex_lock(&q->lock);
 		q->l1[i] = word;
 		pthread_mutex_unlock(&q->lock);
@@ -141,6 +213,7 @@ enum status qcow2_copied_pass(struct qcow2 *q, const struct qcow2_counter *count
 		status = image_file_write(&q->file, q->l1_offset, raw, (uint64_t)q->l1_size * 8);
 	caches_forget(q);
 	free(table);
+	free(bytes);
 	free(raw);
 	return status;
 }

@@ -12,11 +12,12 @@ enum qcow2_visit_kind { QCOW2_VISIT_TABLE, QCOW2_VISIT_DATA, QCOW2_VISIT_PACKED,
 struct qcow2_visit {
 	enum qcow2_visit_kind kind; /* WRONG: an entry that makes no sense; `word` is it */
 	uint64_t offset, bytes;     /* in the file */
+	uint32_t times;             /* how many such there are, in the tables that name it and as often as those are named */
 	uint64_t guest;             /* the first byte of the guest's disk that it is for */
 	uint64_t word, bits;
 };
 
-/* Stops at the first status that is not OK, and returns it. A table's visit comes before those of what it refers to. */
+/* Stops at the first status that is not OK, and returns it. The tables' visits come first; what they refer to is in the order of the file. */
 enum status qcow2_walk(struct qcow2 *q, const uint64_t *l1, uint32_t l1_size,
 		       enum status (*visit)(void *context, const struct qcow2_visit *visit), void *context) must_check;
 
