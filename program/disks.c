@@ -4,6 +4,8 @@
  */
 #include "program/disks.h"
 
+#include <holon/host.h>
+
 #include "backend/block/image.h"
 #include "backend/block/limit.h"
 #include "backend/block/nbd.h"
@@ -101,4 +103,27 @@ void disks_close(struct block **disk, const struct vm_config *config)
 	for (i = 0; i < config->disks; i++)
 		if (disk[i])
 			disk[i]->close(disk[i]);
+}
+
+void disks_look(struct block **disk, const struct vm_config *config)
+{
+	unsigned i;
+
+	for (i = 0; i < config->disks; i++) {
+		uint64_t was = disk[i] ? (uint64_t)disk[i]->size : 0, now = disk[i] ? block_host_size(disk[i]) : 0;
+		struct reason why = {""};
+
+		if (now < was)
+			host_log(HOST_LOG_WARN,
+				 "disk %s: it has become shorter on the host, %llu bytes of %llu: the guest's reads and writes "
+				 "there fail",
+				 disk[i]->path, (unsigned long long)now, (unsigned long long)was);
+		if (now <= was)
+			continue;
+		if (block_resize(disk[i], now, &why))
+			host_log(HOST_LOG_WARN, "%s", why.text);
+		else
+			host_log(HOST_LOG_INFO, "disk %s: it has grown on the host, from %llu to %llu bytes: the guest is told",
+				 disk[i]->path, (unsigned long long)was, (unsigned long long)now);
+	}
 }

@@ -10,6 +10,8 @@
 
 /* Opens all of them. On failure those that are open stay in `disk`, for disks_close. */
 enum status disks_open(struct block **disk, const struct vm_config *config, struct reason *why) must_check;
+/* Looks whether they have grown on the host, raw files and block devices that is, and tells the guest. With the board's lock; nobody else resizes them meanwhile. */
+void disks_look(struct block **disk, const struct vm_config *config);
 /* The VM ends: what waits for the host to recover (onerror=pause) waits no longer. */
 void disks_give_up(struct block **disk, const struct vm_config *config);
 /* No vcpu runs any more: waits for what is under way. */

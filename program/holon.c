@@ -96,6 +96,7 @@ static const char help_run[] =
 	"  --jit-dump FILE     write the guest's code and what is made of it there, block by block\n"
 	"\n"
 	"SIGTERM, SIGINT and SIGHUP press the guest's power button; a second one, or ten seconds, stops the VM.\n"
+	"SIGUSR2 has it look whether raw disks have become longer on the host; the guest sees the new size at once.\n"
 	"\n"
 	"Exit status: 0 powered off or asked to stop, 64 usage, 66 not found, 70 the guest crashed, 72 the guest reset\n"
 	"under --no-reboot, 74 failure of the host or of Holon; odd: from --debug-exit.\n"

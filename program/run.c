@@ -128,6 +128,11 @@ static void signals_main(void *argument)
 			return;
 		if (got == SIGCONT) {
 			console_terminal_continue();
+		} else if (got == SIGUSR2) {
+			vm_board_lock(&run->vm);
+			if (!run->config.grow_ms)
+				disks_look(run->backends.disk, &run->config);
+			vm_board_unlock(&run->vm);
 		} else if (got == 0 || (got != SIGUSR1 && (deadline != HOST_FOREVER || run->asked_early))) {
 			host_log(HOST_LOG_INFO, "%s: the VM is stopped",
 				 !got               ? "the guest did not power off in 10 s"

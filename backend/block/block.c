@@ -73,3 +73,14 @@ enum status block_resize(struct block *block, uint64_t size, struct reason *why)
 				   (unsigned long long)block->size);
 	return block->resize(block, size, why);
 }
+
+uint64_t block_host_size(struct block *block)
+{
+	struct block *back = block;
+	uint64_t size;
+
+	while (back->inner)
+		back = back->inner;
+	size = back->host_size ? back->host_size(back) : block->size;
+	return size - size % block->block_size;
+}

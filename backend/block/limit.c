@@ -246,6 +246,7 @@ enum status block_limit_add(struct block **block, const struct disk_rate *reques
 				      .close = limit_close,
 				      .resize = limit_resize,
 				      .give_up = limit_give_up,
+				      .inner = inner,
 				      .size = inner->size,
 				      .block_size = inner->block_size,
 				      .discard_granularity = inner->discard_granularity,

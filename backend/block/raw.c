@@ -87,24 +87,45 @@ static void block_raw_drain(struct block *block)
 	pthread_mutex_unlock(&disk->lock);
 }
 
+static enum status raw_size_now(struct raw_disk *disk, bool *file, uint64_t *size, struct reason *why)
+{
+	struct stat stat;
+
+	if (fstat(disk->fd, &stat))
+		return reason_give(why, STATUS_IO, "disk %s: cannot be examined: %s", disk->path, strerror(errno));
+	*file = S_ISREG(stat.st_mode);
+	*size = (uint64_t)stat.st_size;
+	if (!*file && ioctl(disk->fd, BLKGETSIZE64, size))
+		return reason_give(why, STATUS_IO, "disk %s: does not tell its size: %s", disk->path, strerror(errno));
+	return STATUS_OK;
+}
+
+static uint64_t block_raw_host_size(struct block *block)
+{
+	struct raw_disk *disk = raw_of(block);
+	uint64_t size;
+	bool file;
+
+	if (raw_size_now(disk, &file, &size, NULL))
+		return block->size;
+	return disk->direct ? size - size % disk->direct_offset : size;
+}
+
 /* A file is made longer, with a hole; a block device must have become so already. */
 static enum status block_raw_resize(struct block *block, uint64_t size, struct reason *why)
 {
 	struct raw_disk *disk = raw_of(block);
-	struct stat stat;
-	uint64_t now = 0;
+	uint64_t now;
+	bool file;
+	enum status status = raw_size_now(disk, &file, &now, why);
 
-	if (fstat(disk->fd, &stat))
-		return reason_give(why, STATUS_IO, "disk %s: cannot be examined: %s", disk->path, strerror(errno));
-	if (S_ISREG(stat.st_mode))
-		now = (uint64_t)stat.st_size;
-	else if (ioctl(disk->fd, BLKGETSIZE64, &now))
-		return reason_give(why, STATUS_IO, "disk %s: does not tell its size: %s", disk->path, strerror(errno));
+	if (status)
+		return status;
 	if (disk->direct && size % disk->direct_offset)
 		return reason_give(why, STATUS_USAGE,
 				   "disk %s: cache=none needs whole blocks of the host's, of %u bytes; round the size", disk->path,
 				   disk->direct_offset);
-	if (now < size && !S_ISREG(stat.st_mode))
+	if (now < size && !file)
 		return reason_give(why, STATUS_RANGE, "disk %s: the device has %llu bytes; enlarge it on the host first",
 				   disk->path, (unsigned long long)now);
 	if (now < size && ftruncate(disk->fd, (off_t)size))
@@ -272,6 +293,7 @@ static struct raw_disk *raw_disk_make(const char *path, bool readonly)
 				     .drain = block_raw_drain,
 				     .close = block_raw_close,
 				     .resize = block_raw_resize,
+				     .host_size = block_raw_host_size,
 				     .block_size = RAW_SECTOR,
 				     .readonly = readonly,
 				     .path = disk->path};
@@ -346,6 +368,7 @@ enum status block_raw_lend(struct block **block, int fd, const char *path, bool 
 		return reason_give(why, STATUS_NO_MEMORY, "disk %s: out of memory", path);
 	disk->fd = fd;
 	disk->lent = true;
+	disk->block.host_size = NULL;
 	disk->block.size = INT64_MAX & ~(uint64_t)(RAW_SECTOR - 1);
 	return raw_disk_start(block, disk, STATUS_OK, why);
 }

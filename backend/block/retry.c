@@ -229,6 +229,7 @@ enum status block_retry_add(struct block **block, const struct block_retry_owner
 				      .close = retry_close,
 				      .resize = retry_resize,
 				      .give_up = retry_give_up,
+				      .inner = inner,
 				      .size = inner->size,
 				      .block_size = inner->block_size,
 				      .discard_granularity = inner->discard_granularity,

@@ -17,7 +17,7 @@ void host_log_start(void);
 void host_stdio_reserve(void);
 /* Also before any other thread: these signals are blocked everywhere and taken by the thread that calls host_signal_wait. SIGPIPE is ignored. */
 void host_signals_block(void);
-/* The next of SIGINT, SIGTERM, SIGHUP, SIGCONT, SIGUSR1; 0 when host_time_ns() reached the deadline. */
+/* The next of SIGINT, SIGTERM, SIGHUP, SIGCONT, SIGUSR1, SIGUSR2; 0 when host_time_ns() reached the deadline. */
 int host_signal_wait(uint64_t deadline_ns);
 /* Has one of those that ask for the end (SIGINT, SIGTERM, SIGHUP) come, which nobody has taken yet? */
 bool host_signal_asks(void);

@@ -14,7 +14,7 @@
 
 static void signals_wanted(sigset_t *set)
 {
-	static const int wanted[] = {SIGINT, SIGTERM, SIGHUP, SIGCONT, SIGUSR1};
+	static const int wanted[] = {SIGINT, SIGTERM, SIGHUP, SIGCONT, SIGUSR1, SIGUSR2};
 	unsigned i;
 
 	sigemptyset(set);

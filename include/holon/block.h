@@ -55,6 +55,9 @@ struct block {
 	 * what a guest has there. From one thread at a time. NULL: this backend cannot.
 	 */
 	enum status (*resize)(struct block *block, uint64_t size, struct reason *why);
+	/* Of what may become longer under us, a file or a device of the host's: its bytes now. NULL: nothing of the kind. */
+	uint64_t (*host_size)(struct block *block);
+	struct block *inner; /* a filter's: what it stands before */
 	/* The VM ends: requests that wait for the host to recover are done, with its error. Before the last drain. NULL: none ever wait. */
 	void (*give_up)(struct block *block);
 	/* The device's, both or none: `size` has changed. Called by whoever resizes, without a lock. */
@@ -70,6 +73,8 @@ struct block {
 
 /* block->resize if it has one, with its arguments checked. Not from a vcpu's thread: it may wait for the host. */
 enum status block_resize(struct block *block, uint64_t size, struct reason *why) must_check;
+/* The whole blocks that the host has for a disk now, be they more or less than `size`; `size` if it cannot tell. */
+uint64_t block_host_size(struct block *block);
 /* For backends and filters: the disk is that long now; tells the device. */
 void block_size_set(struct block *block, uint64_t size);
 

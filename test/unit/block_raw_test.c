@@ -488,6 +488,9 @@ static void a_file_grows_in_use(void **state)
 	assert_int_equal(stat(path, &stat_now), 0);
 	assert_int_equal(stat_now.st_size, 2 * SIZE);
 	/* The owner made it longer on the host: the guest gets as much of that as is asked for. */
+	assert_int_equal(block_host_size(block), 2 * SIZE);
+	assert_int_equal(truncate(path, 8 * SIZE + 100), 0);
+	assert_int_equal(block_host_size(block), 8 * SIZE);
 	assert_int_equal(truncate(path, 8 * SIZE), 0);
 	assert_int_equal(block_resize(block, 4 * SIZE, &why), STATUS_OK);
 	assert_int_equal(stat(path, &stat_now), 0);
