@@ -19,12 +19,23 @@ static enum status json_set(struct disk_words *words, const char *value, struct 
 	return STATUS_OK;
 }
 
+/* A size with a unit, or bytes; 0: neither. */
+static uint64_t bytes_parse(const char *text)
+{
+	uint64_t size = 0;
+	char *end;
+
+	if (config_size_parse(&size, text) == 0)
+		return size;
+	size = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+	return size && !*end ? size : 0;
+}
+
 static enum status cluster_size_set(struct disk_words *words, const char *value, struct reason *why)
 {
-	struct reason ignored;
-	uint64_t size;
+	uint64_t size = bytes_parse(value);
 
-	if (disk_size_parse(&size, value, 0, &ignored) || size & (size - 1) || size < 512 || size > UINT64_C(2) << 20)
+	if (size & (size - 1) || size < 512 || size > UINT64_C(2) << 20)
 		return reason_give(why, STATUS_USAGE,
 				   "--cluster-size %s: not a power of two from 512 to 2M; write --cluster-size 64K", value);
 	words->cluster_size = size;
@@ -148,15 +159,10 @@ enum status disk_words_parse(struct disk_words *words, const char *allowed, unsi
 enum status disk_size_parse(uint64_t *bytes, const char *text, uint64_t now, struct reason *why)
 {
 	bool more = now && text[0] == '+';
-	const char *number = text + more;
-	uint64_t size = 0;
-	char *end;
+	uint64_t size = bytes_parse(text + more);
 
-	if (config_size_parse(&size, number)) {
-		size = *number >= '0' && *number <= '9' ? strtoull(number, &end, 10) : 0;
-		if (!size || *end)
-			size = 0;
-	}
+	if (size < SECTOR) /* who writes 8 has forgotten the G */
+		size = 0;
 	if (more && size > INT64_MAX - now)
 		size = 0;
 	size += size && more ? now : 0;
