@@ -91,15 +91,28 @@ static void jump_page_clear(struct x86_jump_array *jump, uint64_t page)
 	}
 }
 
-static void jump_rest_page(struct x86_jump_array *jump, uint64_t page)
+/* Bytes below a page where what begins may end in it. */
+#define CROSSING 15
+
+/* What is for RIPs in [begin, begin + size), or may lie over the page's end before. mask: the array's. */
+static void jump_rest_within(struct x86_jump_array *jump, uint64_t mask, uint64_t begin, uint64_t size)
 {
+	unsigned shift = (unsigned)__builtin_ctzll(mask), count = jump_count(jump);
+	uint64_t low = begin - CROSSING, length = size + CROSSING, first = low >> shift;
+	uint64_t places = ((begin + size - 1) >> shift) - first + 1;
+	bool near = places < count;
+
 	if (!jump->used)
 		return;
 	jump_again_begin(jump);
-	jump_page_clear(jump, page);
+	for (unsigned i = 0; i < (near ? places : count); i++) {
+		unsigned index = near ? (unsigned)(first + i) & (X86_JUMP_ENTRIES - 1) : jump_at(jump, i);
+
+		if (0 - jump->tag[index] - low < length)
+			jump->tag[index] = 0;
+	}
 }
 
-/* Jump targets stand only while their page is in the fetch array of their privilege. */
 static void jumps_rest(struct x86_tlb *tlb, bool user)
 {
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
@@ -110,13 +123,15 @@ static void jumps_rest(struct x86_tlb *tlb, bool user)
 	}
 }
 
+/* Jump targets stand only while their page is in the fetch array of their privilege, or has been displaced there by another page. */
 static void fetch_clear(struct x86_tlb *tlb, unsigned index, bool user)
 {
-	uint64_t empty = empty_tag(index);
+	uint64_t empty = empty_tag(index), bit = UINT64_C(1) << index % 64;
 
-	if (tlb->fetch[user].tag[index] == empty)
+	if (tlb->fetch[user].tag[index] == empty && !(tlb->displaced[user][index / 64] & bit))
 		return;
 	tlb->fetch[user].tag[index] = empty;
+	tlb->displaced[user][index / 64] &= ~bit;
 	jumps_rest(tlb, user);
 }
 
@@ -288,57 +303,65 @@ static unsigned huge_hash(uint64_t gva)
 	return (unsigned)((gva >> 30) * UINT64_C(0x9e3779b97f4a7c15) >> 56); /* 8 bits */
 }
 
-/* A fetch entry goes, and its page's jump targets with it. */
-static void fetch_drop(struct x86_cpu *cpu, struct x86_tlb *tlb, unsigned index, bool user)
-{
-	struct x86_tlb_array *fetch = &tlb->fetch[user];
-	uint64_t gva = X86_TLB_TAG(0) - fetch->tag[index];
-	uint32_t page = (uint32_t)guest_memory_page(cpu->memory, (const uint8_t *)(uintptr_t)(gva + fetch->addend[index]));
-
-	fetch->tag[index] = empty_tag(index);
-	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
-		if ((mode == X86_MODE_USER) != user)
-			continue;
-		jump_rest_page(&tlb->jump[mode], page);
-		jump_rest_page(&tlb->ret[mode], page);
-	}
-}
-
 static bool tag_within(uint64_t tag, uint64_t gva, unsigned shift)
 {
 	return !(((X86_TLB_TAG(0) - tag) ^ gva) >> shift);
 }
 
-/* The entries at an index for the naturally aligned range of 1 << shift bytes around gva. Others of the same index stay. */
-static void index_drop(struct x86_cpu *cpu, struct x86_tlb *tlb, unsigned index, uint64_t gva, unsigned shift)
+/* Drops that range's fetch entry at an index. true: there may be jump targets in the range. */
+static bool fetch_drop(struct x86_tlb *tlb, unsigned index, bool user, uint64_t gva, unsigned shift)
+{
+	struct x86_tlb_array *fetch = &tlb->fetch[user];
+	uint64_t empty = empty_tag(index);
+
+	if (fetch->tag[index] == empty || !tag_within(fetch->tag[index], gva, shift))
+		return tlb->displaced[user][index / 64] >> index % 64 & 1;
+	fetch->tag[index] = empty;
+	return true;
+}
+
+/* The naturally aligned range of 1 << shift bytes around an address goes: its entries at an index, */
+struct range {
+	uint64_t gva;
+	unsigned shift;
+	bool jumps[2]; /* and jump targets, supervisor's and user's, if there may be some */
+};
+
+/* Others of the same index stay. */
+static void index_drop(struct x86_tlb *tlb, unsigned index, struct range *range)
 {
 	uint64_t empty = empty_tag(index);
 
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
-		if (tag_within(tlb->read[mode].tag[index], gva, shift))
+		if (tag_within(tlb->read[mode].tag[index], range->gva, range->shift))
 			tlb->read[mode].tag[index] = empty;
-		if (tag_within(tlb->write[mode].tag[index], gva, shift))
+		if (tag_within(tlb->write[mode].tag[index], range->gva, range->shift))
 			tlb->write[mode].tag[index] = empty;
 	}
 	for (unsigned user = 0; user < 2; user++)
-		if (tlb->fetch[user].tag[index] != empty && tag_within(tlb->fetch[user].tag[index], gva, shift))
-			fetch_drop(cpu, tlb, index, user);
+		range->jumps[user] |= fetch_drop(tlb, index, user, range->gva, range->shift);
 }
 
-/* The same at all indices that are used. */
-static void range_drop(struct x86_cpu *cpu, struct x86_tlb *tlb, uint64_t gva, unsigned shift)
+static void range_drop(struct x86_tlb *tlb, uint64_t gva, unsigned shift)
 {
-	unsigned words = shift < 12 + X86_TLB_BITS ? 1u << (shift - 12 - 6) : X86_TLB_ENTRIES / 64;
-	unsigned first = (unsigned)(gva >> 12) & (X86_TLB_ENTRIES - 1) & ~(words * 64 - 1);
+	struct range range = {.gva = gva, .shift = shift};
+	uint64_t size = UINT64_C(1) << shift;
+	unsigned pages = shift < 12 + X86_TLB_BITS ? 1u << (shift - 12) : X86_TLB_ENTRIES;
+	unsigned first = (unsigned)(gva >> 12) & (X86_TLB_ENTRIES - 1) & ~(pages - 1);
 
-	for (unsigned word = first / 64; word < first / 64 + words; word++)
-		for (uint64_t used = tlb->used[word]; used; used &= used - 1)
-			index_drop(cpu, tlb, word * 64 + (unsigned)__builtin_ctzll(used), gva, shift);
+	for (unsigned index = first; index < first + pages; index++)
+		if (tlb->used[index / 64] >> index % 64 & 1)
+			index_drop(tlb, index, &range);
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+		if (!range.jumps[mode == X86_MODE_USER])
+			continue;
+		jump_rest_within(&tlb->jump[mode], X86_JUMP_MASK, gva & ~(size - 1), size);
+		jump_rest_within(&tlb->ret[mode], X86_RETURN_MASK, gva & ~(size - 1), size);
+	}
 }
 
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 {
-	unsigned index = (unsigned)(gva >> 12) & (X86_TLB_ENTRIES - 1);
 	unsigned large = large_hash(gva), huge = huge_hash(gva);
 
 	dropped(cpu, X86_DROP_PAGE, gva);
@@ -349,11 +372,11 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 			continue;
 		copies_drop(tlb);
 		if (tlb->huge[huge / 64] >> huge % 64 & 1)
-			range_drop(cpu, tlb, gva, 30);
+			range_drop(tlb, gva, 30);
 		else if (tlb->large[large / 64] >> large % 64 & 1)
-			range_drop(cpu, tlb, gva, 22);
-		else if (tlb->used[index / 64] >> index % 64 & 1)
-			index_drop(cpu, tlb, index, gva, 12);
+			range_drop(tlb, gva, 22);
+		else
+			range_drop(tlb, gva, 12);
 	}
 }
 
@@ -482,6 +505,6 @@ void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva
 	index_use(tlb, user ? tlb->nonglobal : tlb->nonglobal_fetch, linear, translation);
 	old = tlb->fetch[user].tag[index];
 	if (old != empty_tag(index) && old != X86_TLB_TAG(linear))
-		fetch_drop(cpu, tlb, index, user);
+		tlb->displaced[user][index / 64] |= UINT64_C(1) << index % 64;
 	entry_set(&tlb->fetch[user], linear, hva);
 }

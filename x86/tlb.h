@@ -34,8 +34,8 @@ struct x86_tlb_array {
 
 /*
  * The jump cache: guest-virtual targets to an engine's code for them. Two arrays an access mode, for returns by RIP's low bits and for
- * calls and jumps, whose targets are often aligned, by others. An entry stands only while the fetch array has an entry for its page and
- * the page's code stands, so whoever drops one of the two drops the entries.
+ * calls and jumps, whose targets are often aligned, by others. An entry stands only while its page's code stands, and while the fetch array has an entry for its
+ * page or had one that another page of the same index displaced: so whoever drops a page drops the entries.
  *
  * Most of what goes with a fetch entry comes back with it, for most flushes change little: such an entry has no tag any more, but keeps its target and where its
  * code was, and if RIP is there again it stands again (x86_tlb_jump_again). Whatever else drops entries clears `again`: all that have no tag then are lost.
@@ -80,6 +80,7 @@ struct x86_tlb {
 	uint64_t used[X86_TLB_ENTRIES / 64];
 	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index but for the supervisor's fetch entry is not global, */
 	uint64_t nonglobal_fetch[X86_TLB_ENTRIES / 64]; /* and that one */
+	uint64_t displaced[2][X86_TLB_ENTRIES / 64];    /* supervisor, user: jump targets may be of a page that is not in the fetch array any more */
 	/* Where large pages gave entries, hashed: INVLPG of one address drops its whole page. */
 	uint64_t large[64]; /* by gva >> 22: 2M and 4M pages */
 	uint64_t huge[4];   /* by gva >> 30: 1G pages */

@@ -19,6 +19,7 @@
 #include "x86/cpu.h"
 
 #define JIT_HASH_BITS 17
+#define JIT_HASH_PAGE_BITS 8 /* of them: where in its page a block begins */
 #define JIT_CACHE_DEFAULT (UINT64_C(30) << 20) /* of host code, for all vcpus together */
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)      /* for one */
 
@@ -145,11 +146,13 @@ static inline uint8_t *jit_block_crossing(const struct jit_cache *cache, const s
 	return (uint8_t *)(jit_block_traps(cache, block) + block->traps);
 }
 
+/* A page's blocks are near each other: what runs together is looked for in the same cache lines. */
 static inline unsigned jit_cache_slot(const uint8_t *hva, unsigned key)
 {
-	uint64_t hash = ((uint64_t)(uintptr_t)hva ^ (uint64_t)key << 40) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t page = (uint64_t)(uintptr_t)hva / GUEST_PAGE_SIZE, within = (uint64_t)(uintptr_t)hva % GUEST_PAGE_SIZE;
+	uint64_t hash = (page ^ (uint64_t)key << 40) * UINT64_C(0x9e3779b97f4a7c15);
 
-	return (unsigned)(hash >> (64 - JIT_HASH_BITS));
+	return (unsigned)(hash >> (64 - JIT_HASH_BITS) ^ within >> (12 - JIT_HASH_PAGE_BITS));
 }
 
 static inline struct jit_block *jit_cache_find(const struct jit_cache *cache, const struct guest_memory *memory, const uint8_t *hva,
