@@ -80,7 +80,8 @@ struct x86_tlb {
 	uint64_t used[X86_TLB_ENTRIES / 64];
 	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index but for the supervisor's fetch entry is not global, */
 	uint64_t nonglobal_fetch[X86_TLB_ENTRIES / 64]; /* and that one */
-	uint64_t displaced[2][X86_TLB_ENTRIES / 64];    /* supervisor, user: jump targets may be of a page that is not in the fetch array any more */
+	uint64_t displaced[2][X86_TLB_ENTRIES /
+			      64]; /* supervisor, user: jump targets may be of a page that is not in the fetch array any more */
 	/* Where large pages gave entries, hashed: INVLPG of one address drops its whole page. */
 	uint64_t large[64]; /* by gva >> 22: 2M and 4M pages */
 	uint64_t huge[4];   /* by gva >> 30: 1G pages */

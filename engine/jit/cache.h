@@ -19,7 +19,7 @@
 #include "x86/cpu.h"
 
 #define JIT_HASH_BITS 17
-#define JIT_HASH_PAGE_BITS 8 /* of them: where in its page a block begins */
+#define JIT_HASH_PAGE_BITS 8                   /* of them: where in its page a block begins */
 #define JIT_CACHE_DEFAULT (UINT64_C(30) << 20) /* of host code, for all vcpus together */
 #define JIT_CACHE_MIN (UINT64_C(1) << 20)      /* for one */
 

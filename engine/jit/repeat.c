@@ -62,7 +62,10 @@ static void page_compare(struct translation *t, unsigned pointer, bool write)
 	emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(high_mask));
 }
 
-/* All of R11 elements from `pointer` on are in one page, and it is in the TLB; or the handler does it. R11 is neither 0 nor more than a page has bytes. */
+/*
+ * All of R11 elements from `pointer` on are in one page, and it is in the TLB; or the handler does it. They have from one byte to a page's: more could reach from
+ * the highest addresses around to page 1, which is what an empty entry's tag is for (X86_TLB_EMPTY).
+ */
 static void side_check(struct translation *t, unsigned pointer, unsigned shift, bool write, struct label *handler)
 {
 	struct emitter *e = &t->e;
@@ -143,6 +146,11 @@ bool translate_repeat(struct translation *t, const struct x86_insn *insn)
 	emit_lea(e, HOST_RCX, HOST_R11, -1);
 	emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(high_mask));
 	jump_unless_zero(t, &handler);
+	if (shift) {
+		emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_NONE, HOST_R11, shift, -1);
+		emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(high_mask));
+		jump_unless_zero(t, &handler);
+	}
 
 	if (moves)
 		side_check(t, HOST_RSI, shift, false, &handler);

@@ -317,6 +317,32 @@ static void aliases(void)
 	invlpg(AT + 0x10000);
 }
 
+static uint64_t left;
+static void store_around(void *count)
+{
+	uint64_t to = (uint64_t)-2;
+
+	left = (uint64_t)count;
+	__asm__ volatile("rep stosl" : "+D"(to), "+c"(left) : "a"(0x55555555) : "memory");
+}
+
+/* A string that begins in the last page, which had a translation's place in the TLB used before, and would end in page 1. */
+static void around(void)
+{
+	volatile uint64_t *last = page_set(AT + 0x1fff000, (uint64_t)page | PTE_P | PTE_W);
+
+	page[0] = 1;
+	for (unsigned i = 0; i < 4; i++) {
+		*(volatile uint64_t *)(AT + 0x1fff000) = 2;
+		invlpg(AT + 0x1fff000);
+		check_trap(trap_run(store_around, (void *)(uint64_t)(0x400 + 0x100 * i)), PF, 2,
+			   "a string of 4096 bytes and more from the last addresses around to the first: #PF(W)");
+		check_equal(this_cpu()->trap_cr2, (uint64_t)-2, "at its first byte");
+	}
+	*last = 0;
+	invlpg(AT + 0x1fff000);
+}
+
 void guest_main(void)
 {
 	page = page_allocate();
@@ -332,4 +358,5 @@ void guest_main(void)
 	translations();
 	large_pages();
 	aliases();
+	around();
 }
