@@ -26,7 +26,7 @@ test:
 	@tool/packages build guest test bed iso metal
 	@tool/test-run
 
-# The KVM engine on a real KVM, in a nested machine under QEMU's emulator: about 4 minutes; most of it is part of `make test` too
+# The KVM engine on a real KVM, in a nested machine under QEMU's emulator: about 6 minutes; most of it is part of `make test` too
 test-kvm:
 	@tool/packages build guest test bed
 	@KVM_TESTS_ALL=1 tool/test-run system/kvm

@@ -30,11 +30,11 @@ struct kvm_doorbell {
 struct kvm_message {
 	uint64_t address;
 	uint32_t data;
-	uint32_t sent; /* how often, while it has none; halved now and then */
+	uint32_t sent; /* how often, less how often others were that would have its place */
 	int event;     /* -1: none */
 };
 
-/* What the vcpus took over from the board in vm_attach, to be given back. */
+/* What the engine took over from the board in vm_attach, to be given back. */
 struct kvm_irq_before {
 	void (*msi)(void *owner, uint64_t address, uint32_t data);
 	void (*lint0)(void *owner, bool level);
