@@ -103,21 +103,24 @@ static void clwb(struct x86_cpu *cpu, const struct x86_insn *insn)
 	cache_line(cpu, insn);
 }
 
+/* The two bounds are two accesses: each is aligned by its own size. */
 static void bound16(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	uint32_t bounds = x86_read32(cpu, x86_operand(cpu, insn, 4, false));
+	uint64_t at = x86_operand(cpu, insn, 4, false);
+	int16_t lower = (int16_t)x86_read16(cpu, at), upper = (int16_t)x86_read16(cpu, at + 2);
 	int16_t index = (int16_t)cpu->reg[insn->reg];
 
-	if (index < (int16_t)bounds || index > (int16_t)(bounds >> 16))
+	if (index < lower || index > upper)
 		x86_raise(cpu, X86_BR);
 }
 
 static void bound32(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	uint64_t bounds = x86_read64(cpu, x86_operand(cpu, insn, 8, false));
+	uint64_t at = x86_operand(cpu, insn, 8, false);
+	int32_t lower = (int32_t)x86_read32(cpu, at), upper = (int32_t)x86_read32(cpu, at + 4);
 	int32_t index = (int32_t)cpu->reg[insn->reg];
 
-	if (index < (int32_t)bounds || index > (int32_t)(bounds >> 32))
+	if (index < lower || index > upper)
 		x86_raise(cpu, X86_BR);
 }
 

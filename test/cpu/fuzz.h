@@ -75,6 +75,7 @@ struct fuzz_instruction {
 	uint8_t rip_offset;                 /* of a RIP-relative disp32; 0: none */
 	uint32_t rip_target;
 	uint16_t flags_tested, flags_defined, flags_undefined; /* low 16 bits of RFLAGS */
+	bool anywhere;                                         /* a return or an indirect jump: perhaps to what lies before it */
 };
 
 struct fuzz_block {
@@ -90,6 +91,7 @@ struct fuzz_block {
 	/* RFLAGS bits that no specification fixes: by the offset of the instruction that comes next, and all there are. */
 	uint16_t flags_undefined[FUZZ_INSTRUCTIONS * 15 + 1], flags_ever_undefined;
 	bool uses_undefined; /* an instruction reads one that is undefined by then */
+	bool anywhere;       /* it may go back: any instruction may come after any */
 };
 
 /* fuzz_generate.c. random: splitmix64's state. */

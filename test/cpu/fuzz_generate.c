@@ -759,6 +759,7 @@ static bool instruction_finish(uint64_t *random, enum fuzz_mode mode, struct fuz
 			instruction->flags_defined =
 				(uint16_t)(decoded.cpu_flags->modified | decoded.cpu_flags->set_0 | decoded.cpu_flags->set_1);
 	}
+	instruction->anywhere = decoded.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && !instruction->branch_size;
 	used[decoded.mnemonic]++;
 	return true;
 }
@@ -769,8 +770,7 @@ void fuzz_block_lay(struct fuzz_block *block)
 	uint16_t undefined = 0;
 	bool branched = false;
 
-	block->uses_undefined = false;
-
+	block->uses_undefined = block->anywhere = false;
 	for (i = 0; i < block->count; i++) {
 		offset[i] = at;
 		at += block->instruction[i].length;
@@ -805,6 +805,7 @@ void fuzz_block_lay(struct fuzz_block *block)
 			undefined &= (uint16_t)~instruction->flags_defined;
 		undefined |= instruction->flags_undefined;
 		block->flags_ever_undefined |= instruction->flags_undefined;
+		block->anywhere |= instruction->anywhere;
 	}
 	block->flags_undefined[at] = undefined;
 	block->initial.rip = FUZZ_CODE + block->start;

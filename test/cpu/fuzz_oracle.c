@@ -103,8 +103,9 @@ static uint64_t flags_compared(const struct fuzz_block *block, uint64_t rip)
 	/* Bytes in another reading have taken some of what fills the page along: who knows what that instruction leaves undefined. */
 	if (at > block->length && at <= block->length + LENGTH_MAX)
 		return mask & ~(uint64_t)X86_FLAGS_STATUS;
-	return mask &
-	       ~(uint64_t)(at <= block->length && block->boundary[at] ? block->flags_undefined[at] : block->flags_ever_undefined);
+	if (at > block->length || !block->boundary[at] || block->anywhere)
+		return mask & ~(uint64_t)block->flags_ever_undefined;
+	return mask & ~(uint64_t)block->flags_undefined[at];
 }
 
 static uint32_t error_compared(const struct fuzz_result *result)
