@@ -116,16 +116,17 @@ linux_idle() {
 	done
 }
 
-# boots ENGINE CPUS SECONDS: boots from disk, checks what the guest sees, writes and syncs, powers off.
+# boots ENGINE CPUS SECONDS [OPTION...]: boots from disk, checks what the guest sees, writes and syncs, does MORE, powers off.
 boots() {
 	local engine=$1 cpus=$2 seconds=$3 status=0 script
 
+	shift 3
 	cp --sparse=always "$images/disk.img" "$work/disk.img"
 	script='
 		grep -q "/dev/root\|/dev/vda" /proc/mounts && echo "guest: root on vda"
 		echo "guest: $(grep -c ^processor /proc/cpuinfo) processors"
 		head -c 1000000 /dev/urandom >/var/data && sync && echo "guest: wrote"'
-	linux_disk "$seconds" "$script" "$work/disk.img" --engine "$engine" --cpus "$cpus" --memory 512M || status=$?
+	linux_disk "$seconds" "$script${MORE:-}" "$work/disk.img" --engine "$engine" --cpus "$cpus" --memory 512M "$@" || status=$?
 	check "$engine, $cpus vcpus: Debian's kernel boots and powers off" [ $status = 0 ]
 	check "$engine, $cpus vcpus: the guest has $cpus processors" grep -q "^guest: $cpus processors" "$work/console"
 	check "$engine, $cpus vcpus: its root is the virtio disk" grep -q '^guest: root on vda' "$work/console"
