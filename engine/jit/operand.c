@@ -181,7 +181,7 @@ static void check_stack(struct translation *t, int32_t disp, unsigned size, bool
 bool operand_windowed(const struct translation *t, const struct x86_insn *insn)
 {
 	return t->key & JIT_KEY_WINDOW && t->mode != X86_MODE_SUPERVISOR && !(insn->prefixes & X86_PREFIX_LOCK) &&
-	       !(insn->row->traits & X86_X87);
+	       !(insn->row->traits & X86_X87) && !(t->softs >> (insn - t->insn) & 1);
 }
 
 static void distance_load(struct translation *t)

@@ -171,6 +171,27 @@ static bool window_extend(struct jit_vcpu *self, const struct jit_context *conte
 	       windows_extend(&self->windows, context->trap_address, &insn);
 }
 
+/* Where a memory operand is a device's: when the window has refused its instruction often, that gets a check of its own. */
+static void device_note(struct jit_vcpu *self, const struct jit_context *context)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	uint64_t rip = cpu->reg[X86_RIP], linear;
+	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], rip, 1), *there;
+	unsigned offset = (unsigned)(rip & (GUEST_PAGE_SIZE - 1));
+	struct x86_translation translation;
+	struct x86_insn insn;
+
+	if (!context->trap_address || !hva || x86_decode(&insn, hva, GUEST_PAGE_SIZE - offset, cpu->code_size) != X86_DECODE_OK ||
+	    !soft_possible(&insn))
+		return;
+	linear = x86_offset(cpu, &insn) + (insn.base == X86_RIP ? insn.length : 0) +
+		 (insn.segment >= X86_FS ? cpu->s.segment[insn.segment].base : 0);
+	/* Made anew as if its bytes had been written. */
+	if (x86_page_find(cpu, linear, X86_PROBE, cpu->mode, &translation, &there) == X86_REFILL_NOT &&
+	    soft_refused(&self->translation.soft, hva))
+		cpu->memory->code_written(cpu->memory->engine, guest_memory_page(cpu->memory, hva), offset, 1);
+}
+
 /* Translated code came back: RIP and what was not executed, exactly. */
 static void arrive(struct jit_vcpu *self, struct jit_context *context, enum jit_exit reason)
 {
@@ -250,6 +271,8 @@ static void run(struct jit_vcpu *self)
 			vcpu_vector_release(context);
 			if (block->key & JIT_KEY_WINDOW && window_extend(self, context))
 				break;
+			if (block->key & JIT_KEY_WINDOW)
+				device_note(self, context);
 			step(self);
 			return;
 		default: step(self); return;

@@ -133,6 +133,7 @@ static unsigned decode(struct translation *t, unsigned available)
 	unsigned code_size = t->wide ? 8 : 4, length = 0, count = 0, jumps = 0;
 
 	t->crossing = false;
+	t->softs = 0;
 	while (count < JIT_BLOCK_INSNS) {
 		struct x86_insn *insn = &t->insn[count];
 
@@ -141,6 +142,8 @@ static unsigned decode(struct translation *t, unsigned available)
 			t->crossing = length < available && t->start + available == GUEST_PAGE_SIZE;
 			break;
 		}
+		if (t->key & JIT_KEY_WINDOW && soft_known(&t->soft, t->page + t->start + length))
+			t->softs |= UINT64_C(1) << count;
 		length += insn->length;
 		count++;
 		if (insn->row->traits & X86_ENDS_BLOCK && !goes_on(t, insn, &jumps))
@@ -299,6 +302,7 @@ struct jit_block *jit_translate_crossing(struct translation *t, const uint8_t *h
 	if (x86_decode(&t->insn[0], bytes, LENGTH_MAX, t->wide ? 8 : 4) != X86_DECODE_OK)
 		return 0;
 	t->count = 1;
+	t->softs = 0;
 	t->crossing = false;
 	t->key |= JIT_KEY_CROSSING;
 	block = emit_block(t, bytes);

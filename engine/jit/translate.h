@@ -48,6 +48,14 @@ struct place {
 	int32_t disp;
 };
 
+#define JIT_SOFT 64
+
+/* Instructions that a window has refused, and how often. */
+struct jit_soft {
+	const uint8_t *insn[JIT_SOFT];
+	uint8_t refused[JIT_SOFT];
+};
+
 /* An instruction that can trap: */
 struct jit_trap {
 	unsigned host;   /* from the far entry to the end of its code, */
@@ -92,6 +100,8 @@ struct translation {
 	bool near_only, unreachable; /* entries go to the next place at once; an entry was out of reach */
 	bool loop_slow;
 	const uint8_t *begin; /* the block's first byte */
+	struct jit_soft soft;
+	uint64_t softs; /* a bit an instruction: windows refuse it */
 	struct jit_trap trap[JIT_BLOCK_INSNS];
 	unsigned traps;
 	struct x86_insn insn[JIT_BLOCK_INSNS];
@@ -183,6 +193,12 @@ void plan_groups(struct translation *t);
 bool translate_native(struct translation *t, const struct x86_insn *insn);
 bool translate_vector(struct translation *t, const struct x86_insn *insn);
 bool translate_vector_possible(const struct translation *t, const struct x86_insn *insn);
+/* soft.c: is the instruction whose bytes are there translated without a window? */
+bool soft_known(const struct jit_soft *soft, const uint8_t *insn);
+bool soft_possible(const struct x86_insn *insn);
+/* The window has refused it. true: often enough, just now: what was made of it is to be made anew. */
+bool soft_refused(struct jit_soft *soft, const uint8_t *insn);
+
 /* trap.c */
 /* What was emitted last may trap, as the current instruction. */
 void trap_here(struct translation *t);
