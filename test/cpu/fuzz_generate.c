@@ -767,7 +767,7 @@ static bool instruction_finish(uint64_t *random, enum fuzz_mode mode, struct fuz
 void fuzz_block_lay(struct fuzz_block *block)
 {
 	unsigned offset[FUZZ_INSTRUCTIONS + 1], i, at = 0;
-	uint16_t undefined = 0;
+	uint16_t undefined = 0, tested = 0;
 	bool branched = false;
 
 	block->uses_undefined = block->anywhere = false;
@@ -806,7 +806,9 @@ void fuzz_block_lay(struct fuzz_block *block)
 		undefined |= instruction->flags_undefined;
 		block->flags_ever_undefined |= instruction->flags_undefined;
 		block->anywhere |= instruction->anywhere;
+		tested |= instruction->flags_tested;
 	}
+	block->uses_undefined |= block->anywhere && block->flags_ever_undefined & tested;
 	block->flags_undefined[at] = undefined;
 	block->initial.rip = FUZZ_CODE + block->start;
 }
