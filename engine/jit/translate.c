@@ -128,6 +128,17 @@ static bool goes_on(const struct translation *t, const struct x86_insn *insn, un
 	return branch_conditional(insn) && ++*jumps < JIT_BLOCK_JUMPS;
 }
 
+/* Is what follows translated already? */
+static bool known(const struct translation *t, unsigned offset)
+{
+	const struct jit_block *block;
+
+	if (offset >= GUEST_PAGE_SIZE)
+		return false;
+	block = jit_cache_find(t->cache, t->cpu->memory, t->page + offset, t->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
+	return block && block->generation == t->generation;
+}
+
 static unsigned decode(struct translation *t, unsigned available)
 {
 	unsigned code_size = t->wide ? 8 : 4, length = 0, count = 0, jumps = 0;
@@ -146,7 +157,9 @@ static unsigned decode(struct translation *t, unsigned available)
 			t->softs |= UINT64_C(1) << count;
 		length += insn->length;
 		count++;
-		if (insn->row->traits & X86_ENDS_BLOCK && !goes_on(t, insn, &jumps))
+		if (!(insn->row->traits & X86_ENDS_BLOCK))
+			continue;
+		if (!goes_on(t, insn, &jumps) || known(t, t->start + length))
 			break;
 	}
 	return count;
