@@ -11,6 +11,7 @@
 #define CODE_PER_BLOCK 96
 #define CODE_PER_INSN 192
 #define SETTLE (UINT64_C(1) << 20)
+#define LINK_BYTES 1024 /* A link makes a page of its own present; several often the same. */
 
 #define REGION_SIZE (UINT64_C(1) << 20)
 #define REGIONS_LEAST 4
@@ -88,6 +89,13 @@ static void settle(struct jit_cache *cache)
 	cache->unsettled = 0;
 }
 
+static void written(struct jit_cache *cache, size_t bytes)
+{
+	cache->unsettled += bytes;
+	if (cache->unsettled >= SETTLE)
+		settle(cache);
+}
+
 void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
 {
 	uint32_t *link = &cache->hash[jit_cache_slot(block->hva, block->key)];
@@ -103,9 +111,13 @@ void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
 		}
 	}
 	cache->translated++;
-	cache->unsettled += block->end;
-	if (cache->unsettled >= SETTLE)
-		settle(cache);
+	written(cache, block->end);
+}
+
+void jit_cache_link(struct jit_cache *cache, uint8_t *displacement, const struct jit_block *block)
+{
+	emit_jump_set(displacement, jit_block_near(cache, block));
+	written(cache, LINK_BYTES);
 }
 
 const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const uint8_t *pc)

@@ -114,6 +114,8 @@ bool jit_cache_room(const struct jit_cache *cache);
 void jit_cache_make_room(struct jit_cache *cache, const struct guest_memory *memory, const uint8_t **begin, const uint8_t **end);
 /* Takes the place of an older one of the same bytes and key. */
 void jit_cache_insert(struct jit_cache *cache, struct jit_block *block);
+/* The jump whose displacement that is (writable) goes to the block. */
+void jit_cache_link(struct jit_cache *cache, uint8_t *displacement, const struct jit_block *block);
 /* The block whose code contains host address pc, or NULL. */
 const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const uint8_t *pc);
 /* The call at `at` (writable) becomes a jump to the block's near entry, if there is room to remember what it was. */

@@ -279,7 +279,7 @@ void find_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_blo
 		return;
 	displacement =
 		cache->code.write + ((const uint8_t *)(site + 1) - cache->code.execute) + ((int32_t)*site >> JIT_SITE_LINK_SHIFT);
-	emit_jump_set(displacement, jit_block_near(cache, block));
+	jit_cache_link(cache, displacement, block);
 }
 
 const void *jit_link(struct jit_context *context, const uint32_t *site)
