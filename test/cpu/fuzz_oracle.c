@@ -21,6 +21,9 @@
  * last page of a program's addresses, since listed. 1.3 x 10^6 before those found POP with GS and RSP at an address that is not canonical, since mended.
  * Later that day, a cache in regions and jump targets that stand again: jit, 8 x 10^6, no difference; jit-window, 4 x 10^6, one, of no engine's making: AAD among bytes that
  * were meant for others left another CF, which is not compared since.
+ * Later still: jit, 1.6 x 10^7, jit-window, 1.8 x 10^7 (2.9 x 10^8 instructions). One difference was the translator's: REP STOS of more than a page from the last addresses
+ * around to page 1 took an empty TLB entry for that page, and stored outside of guest RAM; since mended (test/guest/paging_test.c). Every engine's: BOUND checked the alignment of both
+ * bounds as of one. The oracle's own: flags that are undefined behind a return, an x87 store with exceptions unmasked, and a block without an end, which it waited for.
  */
 #include <Zydis/Zydis.h>
 #include <inttypes.h>
