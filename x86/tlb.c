@@ -35,8 +35,18 @@ static void copies_drop(struct x86_tlb *tlb)
 			tlb->stack[mode][write] = (struct x86_tlb_copy){0};
 }
 
+static void victims_drop(struct x86_jump_array *jump)
+{
+	if (!jump->victims)
+		return;
+	for (unsigned i = 0; i < X86_JUMP_VICTIMS; i++)
+		jump->victim[i].tag = 0;
+	jump->victims = false;
+}
+
 static void jump_tags_clear(struct x86_jump_array *jump)
 {
+	victims_drop(jump);
 	if (jump->used > X86_JUMP_LOG)
 		words_clear(jump->tag, sizeof(jump->tag));
 	for (unsigned i = 0; i < jump->used && i < X86_JUMP_LOG; i++)
@@ -83,6 +93,7 @@ static unsigned jump_at(const struct x86_jump_array *jump, unsigned i)
 /* What is dropped stays in the log: it may be set again before the next flush, and then appears there twice. */
 static void jump_page_clear(struct x86_jump_array *jump, uint64_t page)
 {
+	victims_drop(jump);
 	for (unsigned i = 0; i < jump_count(jump); i++) {
 		unsigned index = jump_at(jump, i);
 
@@ -104,6 +115,7 @@ static void jump_rest_within(struct x86_jump_array *jump, uint64_t mask, uint64_
 
 	if (!jump->used)
 		return;
+	victims_drop(jump);
 	jump_again_begin(jump);
 	for (unsigned i = 0; i < (near ? places : count); i++) {
 		unsigned index = near ? (unsigned)(first + i) & (X86_JUMP_ENTRIES - 1) : jump_at(jump, i);
@@ -174,6 +186,7 @@ static void jump_flush_page(struct x86_jump_array *jump, uint64_t page)
 
 static void jump_flush_targets(struct x86_jump_array *jump, uint64_t begin, uint64_t end)
 {
+	victims_drop(jump);
 	jump->again = false;
 	for (unsigned i = 0; i < jump_count(jump); i++) {
 		unsigned index = jump_at(jump, i);

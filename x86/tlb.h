@@ -44,6 +44,7 @@ struct x86_tlb_array {
 #define X86_JUMP_MASK UINT64_C(0x1fff0)
 #define X86_JUMP_ENTRIES (1u << 13)
 #define X86_JUMP_LOG 2048
+#define X86_JUMP_VICTIMS 256
 #define X86_JUMP_PAGES UINT32_MAX /* more than one: dropped with any page */
 struct x86_jump_array {
 	uint64_t tag[X86_JUMP_ENTRIES]; /* minus RIP; 0: RIP 0, which has index 0, or nothing */
@@ -52,6 +53,12 @@ struct x86_jump_array {
 	bool again;
 	uint32_t used; /* how many of `log`; more than X86_JUMP_LOG: all may be in use */
 	uint16_t log[X86_JUMP_LOG];
+	/* What another target of the same index displaced last: two that take turns find each other here. Whatever drops entries drops all of these. */
+	bool victims;
+	struct x86_jump_victim {
+		uint64_t tag, target;
+		uint32_t place;
+	} victim[X86_JUMP_VICTIMS];
 };
 
 /*
@@ -145,14 +152,40 @@ static inline void x86_tlb_jump_stand(struct x86_jump_array *array, unsigned ind
 	array->tag[index] = 0 - rip;
 }
 
+/* What stands at an index goes where victims are. */
+static inline void x86_tlb_jump_displace(struct x86_jump_array *array, unsigned index)
+{
+	if (!array->tag[index])
+		return;
+	array->victim[index % X86_JUMP_VICTIMS] =
+		(struct x86_jump_victim){.tag = array->tag[index], .target = array->target[index], .place = array->place[index]};
+	array->victims = true;
+}
+
 /* index: RIP's bits in the array's mask. Index 0 is never used (false): the engine has its own target there. */
 static inline bool x86_tlb_jump_set(struct x86_jump_array *array, unsigned index, uint64_t rip, const void *target, uint64_t page)
 {
 	if (!index)
 		return false;
+	x86_tlb_jump_displace(array, index);
 	x86_tlb_jump_stand(array, index, rip);
 	array->target[index] = (uintptr_t)target;
 	array->place[index] = x86_jump_place(page, rip);
+	return true;
+}
+
+/* Does a victim take its place again? */
+static inline bool x86_tlb_jump_swap(struct x86_jump_array *array, unsigned index, uint64_t rip)
+{
+	struct x86_jump_victim victim = array->victim[index % X86_JUMP_VICTIMS];
+
+	if (!array->victims || !index || victim.tag != 0 - rip)
+		return false;
+	array->victim[index % X86_JUMP_VICTIMS].tag = 0;
+	x86_tlb_jump_displace(array, index);
+	x86_tlb_jump_stand(array, index, rip);
+	array->target[index] = victim.target;
+	array->place[index] = victim.place;
 	return true;
 }
 

@@ -134,11 +134,14 @@ static bool jump_fill(struct jit_vcpu *self, struct x86_jump_array *array, uint6
 {
 	struct x86_cpu *cpu = &self->cpu;
 	unsigned key = jit_context(cpu->tlb)->jump_key[cpu->cpl == 3] | cpu->mode, index = (unsigned)jump_index(target, mask);
-	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], target, 1);
 	struct jit_block *block;
+	const uint8_t *hva;
 
 	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed))
 		return false;
+	if (x86_tlb_jump_swap(array, index, target))
+		return true;
+	hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], target, 1);
 	if (!hva)
 		hva = x86_fetch_refill(cpu, target);
 	if (!hva)
