@@ -209,7 +209,7 @@ static bool excused(const struct fuzz_block *block, const struct fuzz_result *ou
 	case ZYDIS_MNEMONIC_FISTP:
 	case ZYDIS_MNEMONIC_FISTTP:
 	case ZYDIS_MNEMONIC_FST:
-	case ZYDIS_MNEMONIC_FSTP: return host->vector == 17 && (ours->state.fcw & 0x3f) != 0x3f;
+	case ZYDIS_MNEMONIC_FSTP: return host->vector == 17 && (host->state.fcw & 0x3f) != 0x3f;
 	case ZYDIS_MNEMONIC_VCVTPS2PH: return host->vector == 17 && (ours->vector == 19 || width > 8);
 	case ZYDIS_MNEMONIC_CALL: return ours->vector == 13 && same_rip;
 	default: return width > 8 && (host->vector == 17 || (ours->vector == 12 && host->vector == 13 && same_rip));
