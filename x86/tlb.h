@@ -87,8 +87,8 @@ struct x86_tlb {
 	uint64_t used[X86_TLB_ENTRIES / 64];
 	uint64_t nonglobal[X86_TLB_ENTRIES / 64]; /* some entry at this index but for the supervisor's fetch entry is not global, */
 	uint64_t nonglobal_fetch[X86_TLB_ENTRIES / 64]; /* and that one */
-	uint64_t displaced[2][X86_TLB_ENTRIES /
-			      64]; /* supervisor, user: jump targets may be of a page that is not in the fetch array any more */
+	/* By supervisor and user: there may be jump targets of a page that another has displaced in the fetch array. */
+	uint64_t displaced[2][X86_TLB_ENTRIES / 64];
 	/* Where large pages gave entries, hashed: INVLPG of one address drops its whole page. */
 	uint64_t large[64]; /* by gva >> 22: 2M and 4M pages */
 	uint64_t huge[4];   /* by gva >> 30: 1G pages */
@@ -152,14 +152,17 @@ static inline void x86_tlb_jump_stand(struct x86_jump_array *array, unsigned ind
 	array->tag[index] = 0 - rip;
 }
 
-/* What stands at an index goes where victims are. */
-static inline void x86_tlb_jump_displace(struct x86_jump_array *array, unsigned index)
+/* What stood at the index goes where victims are. */
+static inline void x86_tlb_jump_enter(struct x86_jump_array *array, unsigned index, uint64_t rip, uint64_t target, uint32_t place)
 {
-	if (!array->tag[index])
-		return;
-	array->victim[index % X86_JUMP_VICTIMS] =
-		(struct x86_jump_victim){.tag = array->tag[index], .target = array->target[index], .place = array->place[index]};
-	array->victims = true;
+	if (array->tag[index]) {
+		array->victim[index % X86_JUMP_VICTIMS] = (struct x86_jump_victim){
+			.tag = array->tag[index], .target = array->target[index], .place = array->place[index]};
+		array->victims = true;
+	}
+	x86_tlb_jump_stand(array, index, rip);
+	array->target[index] = target;
+	array->place[index] = place;
 }
 
 /* index: RIP's bits in the array's mask. Index 0 is never used (false): the engine has its own target there. */
@@ -167,10 +170,7 @@ static inline bool x86_tlb_jump_set(struct x86_jump_array *array, unsigned index
 {
 	if (!index)
 		return false;
-	x86_tlb_jump_displace(array, index);
-	x86_tlb_jump_stand(array, index, rip);
-	array->target[index] = (uintptr_t)target;
-	array->place[index] = x86_jump_place(page, rip);
+	x86_tlb_jump_enter(array, index, rip, (uintptr_t)target, x86_jump_place(page, rip));
 	return true;
 }
 
@@ -182,10 +182,7 @@ static inline bool x86_tlb_jump_swap(struct x86_jump_array *array, unsigned inde
 	if (!array->victims || !index || victim.tag != 0 - rip)
 		return false;
 	array->victim[index % X86_JUMP_VICTIMS].tag = 0;
-	x86_tlb_jump_displace(array, index);
-	x86_tlb_jump_stand(array, index, rip);
-	array->target[index] = victim.target;
-	array->place[index] = victim.place;
+	x86_tlb_jump_enter(array, index, rip, victim.target, victim.place);
 	return true;
 }
 

@@ -61,14 +61,24 @@ static unsigned key_behind(const struct translation *t)
 	return t->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING);
 }
 
-/* A jump to where there may be a block. Its stub stays when it is linked: the block may go before this one does. */
-static void stub_add(struct translation *t, uint8_t *displacement, unsigned target, unsigned key)
+static const struct jit_block *target_block(const struct translation *t, unsigned target, unsigned key)
 {
 	const struct jit_block *block = jit_cache_find(t->cache, t->cpu->memory, t->page + target, key);
 
+	return block && block->generation == t->generation ? block : 0;
+}
+
+bool branch_known(const struct translation *t, unsigned offset)
+{
+	return offset < GUEST_PAGE_SIZE && target_block(t, offset, key_behind(t));
+}
+
+/* A jump to where there may be a block. Its stub stays when it is linked: the block may go before this one does. */
+static void stub_add(struct translation *t, uint8_t *displacement, unsigned target, unsigned key)
+{
 	t->stub[t->stubs].displacement = displacement;
 	t->stub[t->stubs].target = target;
-	t->stub[t->stubs++].block = block && block->generation == t->generation ? block : 0;
+	t->stub[t->stubs++].block = target_block(t, target, key);
 }
 
 static void jump_linked(struct translation *t, unsigned target, unsigned key)

@@ -158,38 +158,36 @@ bool run_trap_fault(void *rsp, uint64_t address, bool write)
 	return address && windows_fault(jit_windows(context->cpu), address, write);
 }
 
-/* A trap where windowed code has gone to a region for the first time. true: it can go on. */
-static bool window_extend(struct jit_vcpu *self, const struct jit_context *context)
+/* Where an instruction's memory operand is a device's: when the window has refused it often, it gets a check of its own. */
+static void device_note(struct jit_vcpu *self, const struct x86_insn *insn, const uint8_t *hva)
+{
+	struct x86_cpu *cpu = &self->cpu;
+	struct x86_translation translation;
+	const uint8_t *there;
+
+	/* Made anew as if its bytes had been written. */
+	if (soft_possible(insn) &&
+	    x86_page_find(cpu, windows_operand(cpu, insn), X86_PROBE, cpu->mode, &translation, &there) == X86_REFILL_NOT &&
+	    soft_refused(&self->translation.soft, hva))
+		cpu->memory->code_written(cpu->memory->engine, guest_memory_page(cpu->memory, hva),
+					  cpu->reg[X86_RIP] & (GUEST_PAGE_SIZE - 1), 1);
+}
+
+/* A trap of windowed code. true: it has gone to a region for the first time, and can go on. */
+static bool window_refused(struct jit_vcpu *self, const struct jit_context *context)
 {
 	struct x86_cpu *cpu = &self->cpu;
 	uint64_t rip = cpu->reg[X86_RIP];
 	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], rip, 1);
 	struct x86_insn insn;
 
-	return context->trap_address && hva &&
-	       x86_decode(&insn, hva, GUEST_PAGE_SIZE - (unsigned)(rip & (GUEST_PAGE_SIZE - 1)), 8) == X86_DECODE_OK &&
-	       windows_extend(&self->windows, context->trap_address, &insn);
-}
-
-/* Where a memory operand is a device's: when the window has refused its instruction often, that gets a check of its own. */
-static void device_note(struct jit_vcpu *self, const struct jit_context *context)
-{
-	struct x86_cpu *cpu = &self->cpu;
-	uint64_t rip = cpu->reg[X86_RIP], linear;
-	const uint8_t *hva = x86_tlb_hit(&cpu->tlb->fetch[cpu->cpl == 3], rip, 1), *there;
-	unsigned offset = (unsigned)(rip & (GUEST_PAGE_SIZE - 1));
-	struct x86_translation translation;
-	struct x86_insn insn;
-
-	if (!context->trap_address || !hva || x86_decode(&insn, hva, GUEST_PAGE_SIZE - offset, cpu->code_size) != X86_DECODE_OK ||
-	    !soft_possible(&insn))
-		return;
-	linear = x86_offset(cpu, &insn) + (insn.base == X86_RIP ? insn.length : 0) +
-		 (insn.segment >= X86_FS ? cpu->s.segment[insn.segment].base : 0);
-	/* Made anew as if its bytes had been written. */
-	if (x86_page_find(cpu, linear, X86_PROBE, cpu->mode, &translation, &there) == X86_REFILL_NOT &&
-	    soft_refused(&self->translation.soft, hva))
-		cpu->memory->code_written(cpu->memory->engine, guest_memory_page(cpu->memory, hva), offset, 1);
+	if (!context->trap_address || !hva ||
+	    x86_decode(&insn, hva, GUEST_PAGE_SIZE - (unsigned)(rip & (GUEST_PAGE_SIZE - 1)), 8) != X86_DECODE_OK)
+		return false;
+	if (windows_extend(&self->windows, context->trap_address, &insn))
+		return true;
+	device_note(self, &insn, hva);
+	return false;
 }
 
 /* Translated code came back: RIP and what was not executed, exactly. */
@@ -269,10 +267,8 @@ static void run(struct jit_vcpu *self)
 			return;
 		case JIT_EXIT_TRAP:
 			vcpu_vector_release(context);
-			if (block->key & JIT_KEY_WINDOW && window_extend(self, context))
+			if (block->key & JIT_KEY_WINDOW && window_refused(self, context))
 				break;
-			if (block->key & JIT_KEY_WINDOW)
-				device_note(self, context);
 			step(self);
 			return;
 		default: step(self); return;

@@ -128,17 +128,6 @@ static bool goes_on(const struct translation *t, const struct x86_insn *insn, un
 	return branch_conditional(insn) && ++*jumps < JIT_BLOCK_JUMPS;
 }
 
-/* Is what follows translated already? */
-static bool known(const struct translation *t, unsigned offset)
-{
-	const struct jit_block *block;
-
-	if (offset >= GUEST_PAGE_SIZE)
-		return false;
-	block = jit_cache_find(t->cache, t->cpu->memory, t->page + offset, t->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
-	return block && block->generation == t->generation;
-}
-
 static unsigned decode(struct translation *t, unsigned available)
 {
 	unsigned code_size = t->wide ? 8 : 4, length = 0, count = 0, jumps = 0;
@@ -159,7 +148,7 @@ static unsigned decode(struct translation *t, unsigned available)
 		count++;
 		if (!(insn->row->traits & X86_ENDS_BLOCK))
 			continue;
-		if (!goes_on(t, insn, &jumps) || known(t, t->start + length))
+		if (!goes_on(t, insn, &jumps) || branch_known(t, t->start + length))
 			break;
 	}
 	return count;

@@ -229,6 +229,8 @@ bool translate_system_stays(const struct translation *t, const struct x86_insn *
 bool translate_branch(struct translation *t, const struct x86_insn *insn);
 /* A conditional jump that leaves the block to the side: what follows it may be of the same block. */
 bool branch_conditional(const struct x86_insn *insn);
+/* Is there a block for what is at that offset in the page, to go on in? */
+bool branch_known(const struct translation *t, unsigned offset);
 /* Goes on behind the block's last instruction. */
 void branch_on(struct translation *t);
 /* The same, inside the page, with cpu->mode changed to `mode`. */

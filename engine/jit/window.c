@@ -501,6 +501,12 @@ bool windows_fault(struct windows *windows, uint64_t address, bool write)
 	return window_page_place(window, gva) == (uint8_t *)(uintptr_t)address && fill(windows, window, gva, write);
 }
 
+uint64_t windows_operand(const struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	return x86_offset(cpu, insn) + (insn->base == X86_RIP ? insn->length : 0) +
+	       (insn->segment >= X86_FS ? cpu->s.segment[insn->segment].base : 0);
+}
+
 bool windows_extend(struct windows *windows, uint64_t address, const struct x86_insn *insn)
 {
 	struct x86_cpu *cpu = windows->cpu;
@@ -514,15 +520,9 @@ bool windows_extend(struct windows *windows, uint64_t address, const struct x86_
 		return false;
 	charge(window, WINDOW_COST_REFUSED);
 	if (insn->row->traits & X86_MODRM && insn->mod != 3) {
-		uint64_t offset = x86_offset(cpu, insn);
-
-		if (insn->base == X86_RIP) {
-			candidate[candidates++] = cpu->reg[X86_RIP];
-			offset += insn->length;
-		} else if (insn->base != X86_NO_REG) {
+		if (insn->base != X86_NO_REG)
 			candidate[candidates++] = cpu->reg[insn->base];
-		}
-		candidate[candidates++] = offset + (insn->segment >= X86_FS ? cpu->s.segment[insn->segment].base : 0);
+		candidate[candidates++] = windows_operand(cpu, insn);
 	}
 	candidate[candidates++] = cpu->reg[X86_RSP];
 	candidate[candidates++] = cpu->reg[X86_RBP];

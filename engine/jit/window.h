@@ -114,6 +114,8 @@ enum window_state windows_use(struct windows *windows, struct jit_context *conte
 bool windows_fault(struct windows *windows, uint64_t address, bool write);
 /* Windowed code trapped at `address`, of a guard or around a block; RIP is on the instruction. true: the window has the block that it needed now. */
 bool windows_extend(struct windows *windows, uint64_t address, const struct x86_insn *insn);
+/* The linear address of a memory operand; RIP is on the instruction, of 64-bit code as all in windows is. */
+uint64_t windows_operand(const struct x86_cpu *cpu, const struct x86_insn *insn);
 /* Whenever the vcpu is interrupted. */
 void windows_tick(struct windows *windows);
 
