@@ -110,6 +110,7 @@ struct x86_cpu {
 	uint64_t tlb_misses;
 	uint64_t port_accesses, device_accesses; /* each IN, OUT, and access to memory that is no RAM */
 						 /* The TSC: guest = platform tsc + s.tsc_adjust */
+	struct x86_tlb_written tlb_written[X86_TLB_WRITTEN];
 };
 
 /* Creation: `memory`, `platform`, `machine`, `apic*`, `model` are set by the caller before. Allocates the TLB. */

@@ -393,36 +393,102 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 	}
 }
 
-/* Empties the write entries of used indices; of one host page only, or (hva NULL) all. */
-static void write_entries_drop(struct x86_tlb *tlb, const uint8_t *hva)
+/* --- protecting pages --- */
+
+static uint64_t page_of(uint64_t address)
 {
-	uint64_t page = (uint64_t)(uintptr_t)hva & ~UINT64_C(0xfff);
+	return address & ~UINT64_C(0xfff);
+}
 
-	copies_drop(tlb);
-	for (unsigned word = 0; word < X86_TLB_ENTRIES / 64; word++)
-		for (uint64_t used = tlb->used[word]; used; used &= used - 1) {
-			unsigned index = word * 64 + (unsigned)__builtin_ctzll(used);
+static struct x86_tlb_written *written_at(struct x86_cpu *cpu, uint64_t page)
+{
+	return &cpu->tlb_written[(page >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - __builtin_ctz(X86_TLB_WRITTEN))];
+}
 
-			for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
-				struct x86_tlb_array *write = &tlb->write[mode];
+/* There is a write entry for the RAM page at the index. */
+static void written_note(struct x86_cpu *cpu, unsigned index, uint64_t page)
+{
+	struct x86_tlb_written *written = written_at(cpu, page);
 
-				if (!hva || write->addend[index] + GUEST_PAGE_SIZE - write->tag[index] == page)
-					write->tag[index] = empty_tag(index);
-			}
+	if (written->index[0] == X86_TLB_WRITTEN_MORE)
+		return;
+	for (unsigned i = 0; i < X86_TLB_WRITTEN_INDICES; i++) {
+		if (written->index[i] == index + 1)
+			return;
+		if (!written->index[i]) {
+			written->index[i] = (uint16_t)(index + 1);
+			return;
 		}
+	}
+	written->index[0] = X86_TLB_WRITTEN_MORE;
+}
+
+/* An index's write entries of a context: those for the page go, the others are noted. */
+static void index_protect(struct x86_cpu *cpu, struct x86_tlb *tlb, unsigned index, uint64_t page)
+{
+	uint64_t empty = empty_tag(index);
+
+	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+		struct x86_tlb_array *write = &tlb->write[mode];
+		uint64_t there = write->addend[index] + GUEST_PAGE_SIZE - write->tag[index];
+
+		if (write->tag[index] == empty)
+			continue;
+		if (there == page)
+			write->tag[index] = empty;
+		else
+			written_note(cpu, index, there);
+	}
+}
+
+static void all_protect(struct x86_cpu *cpu, struct x86_tlb *tlb, uint64_t page)
+{
+	for (unsigned word = 0; word < X86_TLB_ENTRIES / 64; word++)
+		for (uint64_t used = tlb->used[word]; used; used &= used - 1)
+			index_protect(cpu, tlb, word * 64 + (unsigned)__builtin_ctzll(used), page);
+}
+
+static void context_protect(struct x86_cpu *cpu, struct x86_tlb *tlb, struct x86_tlb_written at, uint64_t page)
+{
+	/* Of entries that may have been displaced since, and are noted nowhere. */
+	copies_drop(tlb);
+	if (at.index[0] == X86_TLB_WRITTEN_MORE)
+		all_protect(cpu, tlb, page);
+	else
+		for (unsigned i = 0; i < X86_TLB_WRITTEN_INDICES && at.index[i]; i++)
+			index_protect(cpu, tlb, at.index[i] - 1u, page);
 }
 
 void x86_tlb_protect_page(struct x86_cpu *cpu, const uint8_t *hva)
 {
+	uint64_t page = page_of((uintptr_t)hva);
+	struct x86_tlb_written *written = written_at(cpu, page), at = *written;
+
 	dropped(cpu, X86_DROP_WRITES, (uintptr_t)hva);
+	if (at.index[0] == X86_TLB_WRITTEN_MORE)
+		words_clear(cpu->tlb_written, sizeof(cpu->tlb_written));
+	else
+		*written = (struct x86_tlb_written){0};
 	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
 		if (cpu->tlb_pcid[context] != PCID_UNUSED)
-			write_entries_drop(x86_tlb_context(cpu, context), hva);
+			context_protect(cpu, x86_tlb_context(cpu, context), at, page);
 }
 
 void x86_tlb_protect_all(struct x86_cpu *cpu)
 {
-	x86_tlb_protect_page(cpu, 0);
+	dropped(cpu, X86_DROP_WRITES, 0);
+	words_clear(cpu->tlb_written, sizeof(cpu->tlb_written));
+	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++) {
+		struct x86_tlb *tlb = x86_tlb_context(cpu, context);
+
+		if (cpu->tlb_pcid[context] == PCID_UNUSED)
+			continue;
+		copies_drop(tlb);
+		for (unsigned index = 0; index < X86_TLB_ENTRIES; index++)
+			for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
+				if (tlb->used[index / 64] >> index % 64 & 1)
+					tlb->write[mode].tag[index] = empty_tag(index);
+	}
 }
 
 void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep)
@@ -492,6 +558,7 @@ void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, bool
 		  const struct x86_translation *translation, bool writable)
 {
 	struct x86_tlb *tlb = cpu->tlb;
+	unsigned index = (unsigned)(linear >> 12) & (X86_TLB_ENTRIES - 1);
 
 	if (tlb == x86_tlb_context(cpu, X86_TLB_CONTEXTS))
 		return;
@@ -504,6 +571,8 @@ void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, bool
 		if (writable)
 			entry_offer(&tlb->write[mode], linear, hva);
 	}
+	if (writable && tlb->write[mode].tag[index] == X86_TLB_TAG(linear))
+		written_note(cpu, index, page_of((uintptr_t)hva));
 }
 
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation)

@@ -73,6 +73,17 @@ struct x86_tlb_copy {
 };
 #define X86_TLB_COPY_MASK (~UINT64_C(0xfff) | 7)
 
+/*
+ * Where write entries for a RAM page may be, so that protecting it need not look at all: by a hash of the page, the indices at which such entries have been made,
+ * plus 1, and 0 behind the last. Entries go without a word here, so what is noted grows, and all is noted anew when a hash has more than it can hold.
+ */
+#define X86_TLB_WRITTEN (1u << 12)
+#define X86_TLB_WRITTEN_INDICES 4
+#define X86_TLB_WRITTEN_MORE UINT16_MAX /* the first: more than these */
+struct x86_tlb_written {
+	uint16_t index[X86_TLB_WRITTEN_INDICES];
+};
+
 #define X86_TLB_ENGINE 1536 /* bytes of the engine's own, reached from one base register with the arrays */
 
 struct x86_tlb {

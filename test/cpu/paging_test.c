@@ -390,6 +390,108 @@ static void test_pages_with_flags_see_every_store(void **state)
 	guest_memory_dirty_stop(&m.memory);
 }
 
+/* Nobody looks at these pages of RAM: only where they would be matters. More than there are slots in what notes them. */
+#define PROTECT_PAGES 20000
+#define PROTECT_ROUNDS 400
+
+static const uint8_t *protect_page(unsigned number)
+{
+	return (const uint8_t *)(uintptr_t)(UINT64_C(0x7f0000000000) + (uint64_t)number * GUEST_PAGE_SIZE);
+}
+
+/* Write entries of all contexts; with `hva` only those for it. */
+static unsigned write_entries(const uint8_t *hva)
+{
+	unsigned count = 0;
+
+	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
+		for (unsigned mode = 0; mode < X86_TLB_MODES; mode++) {
+			const struct x86_tlb_array *write = &x86_tlb_context(&m.cpu, context)->write[mode];
+
+			for (unsigned index = 0; index < X86_TLB_ENTRIES; index++) {
+				uint64_t empty = index <= 1 ? X86_TLB_EMPTY_LOW : X86_TLB_EMPTY;
+				uint64_t gva = X86_TLB_TAG(0) - write->tag[index];
+
+				/* A context that was never in use is all zeros. */
+				if (write->tag[index] && write->tag[index] != empty)
+					count += !hva || gva + write->addend[index] == (uintptr_t)hva;
+			}
+		}
+	return count;
+}
+
+static void protect_fill(unsigned span)
+{
+	const struct x86_translation translation = {.writable = true, .page_size = GUEST_PAGE_SIZE, .global = random32() & 1};
+	uint64_t gva = UINT64_C(0x100000000) + ((uint64_t)(random32() % (2 * X86_TLB_ENTRIES)) << 12);
+
+	if (random32() % 4 == 0)
+		x86_tlb_cr3_written(&m.cpu, random32() % 5, random32() % 8);
+	x86_tlb_fill(&m.cpu, gva, protect_page(random32() % span), random32() & 1, random32() % X86_TLB_MODES, &translation,
+		     random32() % 8);
+}
+
+static void test_protecting_a_page_drops_its_write_entries_and_no_others(void **state)
+{
+	unsigned dropped = 0, kept = 0;
+
+	(void)state;
+	machine_long(0);
+	m.cpu.s.cr4 |= X86_CR4_PCIDE;
+	for (unsigned round = 0; round < PROTECT_ROUNDS; round++) {
+		/* Few pages have entries at many indices, many have one or none. */
+		unsigned span = round & 1 ? 50 : PROTECT_PAGES, all, its;
+		const uint8_t *hva;
+
+		for (unsigned i = random32() % 100; i; i--)
+			protect_fill(span);
+		if (random32() % 32 == 0)
+			x86_tlb_flush_page(&m.cpu, UINT64_C(0x100000000) + (random32() % X86_TLB_ENTRIES << 12));
+		hva = protect_page(random32() % (span / 10));
+		all = write_entries(0);
+		its = write_entries(hva);
+		x86_tlb_protect_page(&m.cpu, hva + random32() % GUEST_PAGE_SIZE);
+		assert_int_equal(write_entries(hva), 0);
+		assert_int_equal(write_entries(0), all - its);
+		dropped += its != 0;
+		kept += its == 0;
+	}
+	assert_true(dropped > PROTECT_ROUNDS / 8 && kept > PROTECT_ROUNDS / 8);
+	assert_int_not_equal(write_entries(0), 0);
+	x86_tlb_protect_all(&m.cpu);
+	assert_int_equal(write_entries(0), 0);
+}
+
+/* An engine's copy of an entry outlives it when another page takes its place: protecting the page drops it all the same. */
+static void test_protecting_a_page_drops_copies(void **state)
+{
+	const struct x86_translation translation = {.writable = true, .page_size = GUEST_PAGE_SIZE};
+	const struct x86_tlb_copy *copy;
+	struct x86_tlb_copy made;
+
+	(void)state;
+	machine_long(0);
+	copy = &m.cpu.tlb->stack[0][1];
+	for (unsigned turn = 0; turn < 3; turn++) {
+		x86_tlb_fill(&m.cpu, GVA, protect_page(1), true, 0, &translation, true);
+		made = (struct x86_tlb_copy){1 - GVA, m.cpu.tlb->write[0].addend[GVA >> 12 & (X86_TLB_ENTRIES - 1)],
+					     X86_TLB_COPY_MASK};
+		m.cpu.tlb->stack[0][1] = made;
+		if (turn)
+			x86_tlb_fill(&m.cpu, GVA + (X86_TLB_ENTRIES << 12), protect_page(2), true, 0, &translation, true);
+		if (turn == 2) {
+			/* More indices than are noted: so all is noted anew, and the copy's entry is not there any more. */
+			for (unsigned i = 1; i <= X86_TLB_WRITTEN_INDICES + 1; i++)
+				x86_tlb_fill(&m.cpu, GVA + i * GUEST_PAGE_SIZE, protect_page(3), true, 0, &translation, true);
+			x86_tlb_protect_page(&m.cpu, protect_page(3));
+			assert_int_equal(write_entries(protect_page(3)), 0);
+			m.cpu.tlb->stack[0][1] = made;
+		}
+		x86_tlb_protect_page(&m.cpu, protect_page(1));
+		assert_int_equal(copy->mask, 0);
+	}
+}
+
 static void test_crossing_write_is_all_or_nothing(void **state)
 {
 	uint64_t value;
@@ -540,6 +642,8 @@ int main(void)
 		TEST(test_contexts_keep_apart_and_global_pages_stay),
 		TEST(test_a_copy_between_pages_of_one_index_stays_in_the_tlb),
 		TEST(test_pages_with_flags_see_every_store),
+		TEST(test_protecting_a_page_drops_its_write_entries_and_no_others),
+		TEST(test_protecting_a_page_drops_copies),
 		TEST(test_crossing_write_is_all_or_nothing),
 		TEST(test_devices_rom_and_apic),
 		TEST(test_data_breakpoints),
