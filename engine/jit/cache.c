@@ -10,8 +10,7 @@
 /* Room for descriptions, by experience of what a block takes; when any of the three runs out the region is full. */
 #define CODE_PER_BLOCK 96
 #define CODE_PER_INSN 192
-#define SETTLE (UINT64_C(1) << 20)
-#define LINK_BYTES 1024 /* A link makes a page of its own present; several often the same. */
+#define SETTLE_PAGES 128
 
 #define REGION_SIZE (UINT64_C(1) << 20)
 #define REGIONS_LEAST 4
@@ -82,17 +81,26 @@ bool jit_cache_room(const struct jit_cache *cache)
 	       cache->blocks_end[cache->region] < (cache->region + 1) * cache->region_blocks;
 }
 
-/* Links are written everywhere. */
+/* Links are written everywhere. The guest's vector registers may be in the host's: no memset. */
 static void settle(struct jit_cache *cache)
 {
 	host_code_settled(&cache->code, 0, cache->code.size);
-	cache->unsettled = 0;
+	for (unsigned i = 0; i < JIT_UNSETTLED / 64; i++)
+		cache->unsettled[i] = 0;
+	cache->unsettled_pages = 0;
 }
 
-static void written(struct jit_cache *cache, size_t bytes)
+static void written(struct jit_cache *cache, size_t offset, size_t bytes)
 {
-	cache->unsettled += bytes;
-	if (cache->unsettled >= SETTLE)
+	size_t end = (offset + bytes - 1) / GUEST_PAGE_SIZE;
+
+	for (size_t page = offset / GUEST_PAGE_SIZE; page <= end; page++) {
+		uint64_t *word = &cache->unsettled[page % JIT_UNSETTLED / 64], bit = UINT64_C(1) << page % 64;
+
+		cache->unsettled_pages += !(*word & bit);
+		*word |= bit;
+	}
+	if (cache->unsettled_pages >= SETTLE_PAGES)
 		settle(cache);
 }
 
@@ -111,13 +119,13 @@ void jit_cache_insert(struct jit_cache *cache, struct jit_block *block)
 		}
 	}
 	cache->translated++;
-	written(cache, block->end);
+	written(cache, block->begin, block->end);
 }
 
 void jit_cache_link(struct jit_cache *cache, uint8_t *displacement, const struct jit_block *block)
 {
 	emit_jump_set(displacement, jit_block_near(cache, block));
-	written(cache, LINK_BYTES);
+	written(cache, (size_t)(displacement - cache->code.write), sizeof(int32_t));
 }
 
 const struct jit_block *jit_cache_block_at(const struct jit_cache *cache, const uint8_t *pc)
@@ -261,6 +269,7 @@ void jit_cache_group_link(struct jit_cache *cache, uint8_t *at, const struct jit
 		return;
 	cache->group_links++;
 	link->at = (uint32_t)(at - cache->code.write);
-	__builtin_memcpy(link->call, at, sizeof(link->call));
+	__builtin_memcpy(link->call, cache->code.execute + link->at, sizeof(link->call));
 	emit_jump_set(emit_jump(&e), jit_block_near(cache, careful));
+	written(cache, link->at, sizeof(link->call));
 }

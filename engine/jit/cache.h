@@ -80,6 +80,7 @@ struct jit_group_link {
 #define JIT_GROUP_LINKS 256
 #define JIT_REGIONS 16
 #define JIT_PAGE_BITS 16
+#define JIT_UNSETTLED (1u << 13)
 
 struct jit_cache {
 	struct host_code code;
@@ -97,7 +98,9 @@ struct jit_cache {
 	unsigned group_links;
 	uint64_t dropped_page[(1u << JIT_PAGE_BITS) / 64]; /* by a hash of their numbers: pages that lost blocks */
 	uint64_t random;
-	size_t unsettled; /* bytes written since the writable mapping was given back */
+	/* The writable mapping's pages that were written since it was given back, by the low bits of their numbers, and how many. */
+	uint64_t unsettled[JIT_UNSETTLED / 64];
+	unsigned unsettled_pages;
 	uint64_t translated, flushes;
 };
 
@@ -137,15 +140,19 @@ static inline uint32_t jit_block_page(const struct guest_memory *memory, const s
 	return (uint32_t)guest_memory_page(memory, block->hva);
 }
 
-static inline struct jit_trap_site *jit_block_traps(const struct jit_cache *cache, const struct jit_block *block)
+/*
+ * What is behind a block's code is read where it runs: that is in memory. The writable mapping would bring its surroundings with it at a read, for every page is in the
+ * file already.
+ */
+static inline const struct jit_trap_site *jit_block_traps(const struct jit_cache *cache, const struct jit_block *block)
 {
-	return (struct jit_trap_site *)(cache->code.write + block->begin + block->end);
+	return (const struct jit_trap_site *)(cache->code.execute + block->begin + block->end);
 }
 
-/* Behind all else of a block, not aligned. */
+/* Behind all else of a block, not aligned; to be written. */
 static inline uint8_t *jit_block_crossing(const struct jit_cache *cache, const struct jit_block *block)
 {
-	return (uint8_t *)(jit_block_traps(cache, block) + block->traps);
+	return cache->code.write + block->begin + block->end + block->traps * sizeof(struct jit_trap_site);
 }
 
 /* A page's blocks are near each other: what runs together is looked for in the same cache lines. */
@@ -183,7 +190,7 @@ static inline struct jit_block *jit_cache_find_crossing(const struct jit_cache *
 
 	if (!block)
 		return 0;
-	__builtin_memcpy(&crossing, jit_block_crossing(cache, block), sizeof(crossing));
+	__builtin_memcpy(&crossing, jit_block_traps(cache, block) + block->traps, sizeof(crossing));
 	return crossing.second == second && atomic_load_explicit(&memory->code_generation[guest_memory_page(memory, second)],
 								 memory_order_relaxed) == crossing.generation
 		       ? block

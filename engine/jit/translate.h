@@ -203,7 +203,7 @@ bool soft_refused(struct jit_soft *soft, const uint8_t *insn);
 /* What was emitted last may trap, as the current instruction. */
 void trap_here(struct translation *t);
 /* How many entries they took: 255 at most. */
-unsigned trap_sites_write(const struct translation *t, struct jit_trap_site *site);
+unsigned trap_sites_write(const struct translation *t, const struct jit_trap_site *where);
 /* Which one has trapped, `host` bytes behind the far entry. */
 bool trap_find(const struct jit_trap_site *site, unsigned count, uint64_t host, struct jit_trap *trap);
 /* x87.c */

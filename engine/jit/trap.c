@@ -21,8 +21,10 @@ static unsigned part(unsigned distance)
 	return distance > UINT8_MAX ? UINT8_MAX : distance;
 }
 
-unsigned trap_sites_write(const struct translation *t, struct jit_trap_site *site)
+unsigned trap_sites_write(const struct translation *t, const struct jit_trap_site *where)
 {
+	const struct host_code *code = &t->cache->code;
+	struct jit_trap_site *site = (struct jit_trap_site *)(code->write + ((const uint8_t *)where - code->execute));
 	unsigned host = 0, guest = 0, count = 0;
 
 	for (unsigned i = 0; i < t->traps; i++) {
