@@ -25,11 +25,12 @@
 #include "backend/block/nbd.h"
 #include "backend/block/retry.h"
 #include "disk.h"
+#include "nbd_place.h"
 
 #define SIZE (UINT64_C(4) << 20)
 #define PIECE 8192u
 
-static char folder[64], file[96], path[96], uri[160];
+static char file[96];
 static const char *program;
 static pid_t server;
 
@@ -46,7 +47,7 @@ static bool server_answers(void)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool there;
 
-	strcpy(address.sun_path, path);
+	strcpy(address.sun_path, nbd_place.path);
 	there = !connect(fd, (const struct sockaddr *)&address, sizeof(address));
 	close(fd);
 	return there;
@@ -54,11 +55,11 @@ static bool server_answers(void)
 
 static void server_start(void)
 {
-	unlink(path);
+	unlink(nbd_place.path);
 	server = fork();
 	if (server == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execl(program, "nbdkit", "-f", "-U", path, "file", file, (char *)NULL);
+		execl(program, "nbdkit", "-f", "-U", nbd_place.path, "file", file, (char *)NULL);
 		_exit(1);
 	}
 	for (unsigned i = 0; i < 1000 && !server_answers(); i++)
@@ -77,7 +78,7 @@ static struct block *disk_open(void)
 	struct reason why = {""};
 	struct block *block;
 
-	if (block_nbd_open(&block, uri, false, &why))
+	if (block_nbd_open(&block, nbd_place.uri, false, &why))
 		fail_msg("%s", why.text);
 	return block;
 }
@@ -252,13 +253,9 @@ static int folder_make(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 2 && !program; i++)
 		program = access(places[i], X_OK) ? NULL : places[i];
-	snprintf(folder, sizeof(folder), "/tmp/holon-nbd-XXXXXX");
-	if (!mkdtemp(folder))
+	if (nbd_place_make())
 		return -1;
-	snprintf(file, sizeof(file), "%s/disk", folder);
-	snprintf(path, sizeof(path), "%s/socket", folder);
-	snprintf(uri, sizeof(uri), "nbd+unix:///?socket=%s", path);
-	setenv("HOLON_LOG", "error", 1);
+	snprintf(file, sizeof(file), "%s/disk", nbd_place.folder);
 	return 0;
 }
 
@@ -266,8 +263,7 @@ static int folder_remove(void **state)
 {
 	(void)state;
 	unlink(file);
-	unlink(path);
-	return rmdir(folder);
+	return nbd_place_remove();
 }
 
 int main(void)

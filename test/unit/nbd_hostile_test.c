@@ -21,6 +21,7 @@
 
 #include "backend/block/nbd.h"
 #include "test/block/disk.h"
+#include "test/block/nbd_place.h"
 
 #define SIZE (UINT64_C(1) << 20)
 #define PIECE 4096u
@@ -36,8 +37,6 @@
 #define COMMAND_READ 0
 #define COMMAND_WRITE 1
 #define COMMAND_DISCONNECT 2
-
-static char folder[64], path[96], uri[160];
 
 /* What the server does; set before it is started. */
 static struct server {
@@ -189,8 +188,8 @@ static int server_start(void **state)
 	(void)state;
 	server = (struct server){.budget = FOREVER, .size = SIZE, .reply_magic = SIMPLE_REPLY_MAGIC, .connection = -1};
 	sem_init(&server.gone, 0, 0);
-	unlink(path);
-	strcpy(address.sun_path, path);
+	unlink(nbd_place.path);
+	strcpy(address.sun_path, nbd_place.path);
 	server.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (bind(server.listener, (const struct sockaddr *)&address, sizeof(address)) || listen(server.listener, 8))
 		return -1;
@@ -217,7 +216,7 @@ static struct block *disk_open(void)
 	struct reason why = {""};
 	struct block *block;
 
-	if (block_nbd_open(&block, uri, false, &why))
+	if (block_nbd_open(&block, nbd_place.uri, false, &why))
 		fail_msg("%s", why.text);
 	return block;
 }
@@ -235,7 +234,7 @@ static void it_goes_away_at_any_byte(void **state)
 		enum status status;
 
 		atomic_store(&server.budget, budget);
-		if (block_nbd_open(&block, uri, false, &why)) {
+		if (block_nbd_open(&block, nbd_place.uri, false, &why)) {
 			assert_null(block);
 			assert_non_null(strstr(why.text, "is the server there?"));
 			refused++;
@@ -364,7 +363,7 @@ static void it_lies_about_its_size(void **state)
 	(void)state;
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		server.size = sizes[i];
-		assert_int_not_equal(block_nbd_open(&block, uri, false, &why), STATUS_OK);
+		assert_int_not_equal(block_nbd_open(&block, nbd_place.uri, false, &why), STATUS_OK);
 	}
 	server.size = INT64_MAX;
 	block = disk_open();
@@ -413,20 +412,13 @@ static void it_never_answers(void **state)
 static int folder_make(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof(folder), "/tmp/holon-nbd-XXXXXX");
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/socket", folder);
-	snprintf(uri, sizeof(uri), "nbd+unix:///?socket=%s", path);
-	setenv("HOLON_LOG", "error", 1);
-	return 0;
+	return nbd_place_make();
 }
 
 static int folder_remove(void **state)
 {
 	(void)state;
-	unlink(path);
-	return rmdir(folder);
+	return nbd_place_remove();
 }
 
 int main(void)
