@@ -39,6 +39,16 @@ finish() {
 	echo "1..$cases"
 	exit $((failures != 0))
 }
+# until_true SECONDS COMMAND...
+until_true() {
+	tries=$(($1 * 10))
+	shift
+	until "$@" 2>/dev/null; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
 has_engine() {
 	holon version --json | grep -q "\"$1\""
 }

@@ -58,15 +58,20 @@ show() {
 	tail -n "${2:-15}" "$1" | tr -d '\r' | sed 's/^/# /'
 }
 
-# until_line FILE PATTERN SECONDS: waits until a line of the file matches.
-until_line() {
-	local tries=$(($3 * 10))
+# until_true SECONDS COMMAND...: waits until the command succeeds.
+until_true() {
+	local tries=$(($1 * 10))
 
-	until grep -q "$2" "$1" 2>/dev/null; do
+	shift
+	until "$@" 2>/dev/null; do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || return 1
 		sleep 0.1
 	done
+}
+# until_line FILE PATTERN SECONDS: waits until a line of the file matches.
+until_line() {
+	until_true "$3" grep -q "$2" "$1"
 }
 
 engines() {
