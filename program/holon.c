@@ -187,6 +187,19 @@ static bool asks_for_help(int count, char **words)
 	return count == 1 && (!strcmp(words[0], "--help") || !strcmp(words[0], "-h"));
 }
 
+/*
+ * SIGUSR2 has a VM look at its disks (program/run.c), and one that is just being started must not die of it: the signal waits until there are disks. The shared libraries
+ * begin before main does, and that takes longest, so this is done before them.
+ */
+__attribute__((no_sanitize("address", "thread", "undefined"))) static void resize_signal_keep(int count, char **words,
+											      char **environment)
+{
+	(void)environment;
+	if (count > 1 && !strcmp(words[1], "run"))
+		host_signal_keep(SIGUSR2);
+}
+__attribute__((section(".preinit_array"), used)) static void (*const first)(int, char **, char **) = resize_signal_keep;
+
 int main(int argc, char **argv)
 {
 	const struct verb *verb;

@@ -15,6 +15,8 @@
 void host_log_start(void);
 /* Before that opens anything: what this process has not got of stdin, stdout and stderr stays unusable, and no disk of a VM takes its number. */
 void host_stdio_reserve(void);
+/* Blocks the signal, until somebody waits for it. Also before the C library and the sanitizers are up. */
+void host_signal_keep(int signal_number);
 /* Also before any other thread: these signals are blocked everywhere and taken by the thread that calls host_signal_wait. SIGPIPE is ignored. */
 void host_signals_block(void);
 /* The next of SIGINT, SIGTERM, SIGHUP, SIGCONT, SIGUSR1, SIGUSR2; 0 when host_time_ns() reached the deadline. */

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,6 +55,13 @@ static void crash_handlers_install(void)
 	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		if (!sigaction(faults[i], NULL, &old) && !(old.sa_flags & SA_SIGINFO) && old.sa_handler == SIG_DFL)
 			sigaction(faults[i], &action, NULL);
+}
+
+__attribute__((no_sanitize("address", "thread", "undefined"))) void host_signal_keep(int signal_number)
+{
+	uint64_t set = UINT64_C(1) << (signal_number - 1); /* as the kernel has it */
+
+	syscall(SYS_rt_sigprocmask, SIG_BLOCK, &set, NULL, sizeof(set));
 }
 
 void host_signals_block(void)
