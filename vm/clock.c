@@ -102,6 +102,15 @@ uint64_t vm_clock_wall_ns(struct vm_clock *clock)
 
 /* Timers: a list by deadline, some hundred at most. All under clock->lock. */
 
+/*
+ * A guest sets its timer for the next tick soon after the last, and often twice. So the thread, when a timer has fired, sleeps until the next tick would be: then it
+ * need not be woken for that. Where there is none, it finds out then.
+ */
+#define TICK_LEAST 500000
+#define TICK_MOST 11000000 /* 100 Hz */
+#define TICK_FIRST 4000000
+#define NEAR 2000 /* ns: so little early is not worth a wake. Guests compute their ticks' deadlines anew, and round */
+
 static void deadline_publish_locked(struct vm_clock *clock)
 {
 	atomic_store(&clock->next_deadline_ns, clock->first ? clock->first->deadline_ns : UINT64_MAX);
@@ -150,16 +159,16 @@ void timer_init(struct timer *timer, struct vm_clock *clock, void (*fire)(void *
 void timer_set(struct timer *timer, uint64_t deadline_ns)
 {
 	struct vm_clock *clock = timer->clock;
-	bool wake;
+	uint64_t wakes;
 
 	host_mutex_lock(&clock->lock);
 	unlink_locked(clock, timer);
 	if (deadline_ns != UINT64_MAX)
 		link_locked(clock, timer, deadline_ns);
 	/* Guests move their timer on and on before it is due: the thread finds out when it wakes for the old deadline. */
-	wake = deadline_ns < clock->thread_wakes_ns;
+	wakes = clock->thread_wakes_ns;
 	host_mutex_unlock(&clock->lock);
-	if (wake)
+	if (deadline_ns < wakes && wakes - deadline_ns > NEAR)
 		host_event_set(&clock->wake);
 }
 
@@ -184,6 +193,15 @@ void timer_cancel_wait(struct timer *timer)
 	host_event_set(&clock->fired); /* another may wait for the same return */
 }
 
+static void fired_locked(struct vm_clock *clock, uint64_t deadline_ns)
+{
+	uint64_t interval = deadline_ns - clock->fired_ns;
+
+	if (interval >= TICK_LEAST && interval <= TICK_MOST)
+		clock->tick_ns = interval;
+	clock->fired_ns = deadline_ns;
+}
+
 /* Takes the first timer if it is due at guest time `now` and runs its callback. */
 static bool timer_fire_due(struct vm_clock *clock, uint64_t now)
 {
@@ -195,6 +213,7 @@ static bool timer_fire_due(struct vm_clock *clock, uint64_t now)
 		host_mutex_unlock(&clock->lock);
 		return false;
 	}
+	fired_locked(clock, timer->deadline_ns);
 	unlink_locked(clock, timer);
 	clock->firing = timer;
 	host_mutex_unlock(&clock->lock);
@@ -209,13 +228,16 @@ static bool timer_fire_due(struct vm_clock *clock, uint64_t now)
 /* The host time until which the timer thread may sleep. A change of the mode wakes it, and so does an earlier timer. */
 static uint64_t sleep_until(struct vm_clock *clock)
 {
-	uint64_t next = UINT64_MAX, now;
+	uint64_t next = UINT64_MAX, now = vm_clock_ns(clock), tick;
 	bool real;
 
 	host_mutex_lock(&clock->lock);
 	real = clock->mode == CLOCK_REAL;
 	if (clock->first)
 		next = clock->first->deadline_ns;
+	tick = clock->fired_ns + clock->tick_ns;
+	if (tick > now && tick < next)
+		next = tick;
 	clock->thread_wakes_ns = real ? next : 0;
 	host_mutex_unlock(&clock->lock);
 	if (!real || next == UINT64_MAX)
@@ -254,6 +276,7 @@ enum status vm_clock_init(struct vm_clock *clock, uint32_t tsc_khz)
 	clock->tsc_khz = tsc_khz;
 	clock->host_khz = host_tsc_khz();
 	clock->next_deadline_ns = UINT64_MAX;
+	clock->tick_ns = TICK_FIRST;
 	clock->wall_offset_ns = host_wall_time_ns();
 	return STATUS_OK;
 }

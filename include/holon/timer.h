@@ -37,8 +37,9 @@ struct vm_clock {
 	_Atomic uint64_t next_deadline_ns; /* of `first`; UINT64_MAX: none */
 	/* Guest ns at which the timer thread looks by itself; 0: it is awake, or the mode's change will wake it. */
 	uint64_t thread_wakes_ns;
-	struct host_event wake;  /* for the timer thread */
-	struct host_event fired; /* a callback has returned: timer_cancel_wait */
+	uint64_t fired_ns, tick_ns; /* the deadline that came last, and how far guests' ticks are apart, as it seems */
+	struct host_event wake;     /* for the timer thread */
+	struct host_event fired;    /* a callback has returned: timer_cancel_wait */
 	struct host_thread *thread;
 	bool stopping;
 	struct { /* a copy, on its way to or from saved state: others may look at the clock meanwhile */

@@ -245,6 +245,49 @@ static void an_earlier_timer_wakes_the_thread_and_a_later_one_need_not(void **st
 	vm_clock_destroy(&clock);
 }
 
+/* When the thread will look, once it sleeps. */
+static uint64_t next_look(void)
+{
+	uint64_t wakes;
+
+	do {
+		host_yield();
+		host_mutex_lock(&clock.lock);
+		wakes = clock.thread_wakes_ns;
+		host_mutex_unlock(&clock.lock);
+	} while (!wakes);
+	return wakes;
+}
+
+static void the_thread_expects_the_next_tick(void **state)
+{
+	static struct ring ring;
+	const uint64_t tick = 10000000, second = UINT64_C(1000000000);
+	uint64_t first = 0, look = 0;
+
+	(void)state;
+	assert_int_equal(vm_clock_init(&clock, host_tsc_khz()), STATUS_OK);
+	assert_int_equal(vm_clock_thread_start(&clock), STATUS_OK);
+	vm_clock_mode_set(&clock, CLOCK_REAL);
+	timer_init(&ring.timer, &clock, ring_fire, &ring);
+	/* On a busy machine the time of the next tick may be over before we look. */
+	for (unsigned turn = 0; turn < 100 && look != first + 2 * tick; turn++) {
+		first = vm_clock_ns(&clock) + 1000000;
+		for (unsigned i = 0; i < 2; i++) {
+			timer_set(&ring.timer, first + i * tick);
+			assert_true(host_event_wait(&ring.event, host_time_ns() + 5 * second));
+		}
+		look = next_look();
+	}
+	assert_true(look == first + 2 * tick);
+	/* Set for some ns before, it does not come before its time. */
+	timer_set(&ring.timer, look - 10);
+	assert_true(host_event_wait(&ring.event, host_time_ns() + 5 * second));
+	assert_true(ring.at_ns >= look - 10);
+	timer_cancel_wait(&ring.timer);
+	vm_clock_destroy(&clock);
+}
+
 static void cancel_wait_waits_for_the_callback(void **state)
 {
 	static struct ring ring = {.slow = true};
@@ -302,6 +345,7 @@ int main(void)
 		cmocka_unit_test(counted_timers_fire_in_order),
 		cmocka_unit_test(real_timers_fire_on_time_and_not_while_paused),
 		cmocka_unit_test(an_earlier_timer_wakes_the_thread_and_a_later_one_need_not),
+		cmocka_unit_test(the_thread_expects_the_next_tick),
 		cmocka_unit_test(cancel_wait_waits_for_the_callback),
 		cmocka_unit_test(a_saved_clock_goes_on_where_it_was),
 	};
