@@ -381,7 +381,7 @@ static enum status console_create(struct board *board, struct reason *why)
 	(void)why;
 	board->console_tap.write = tap_write;
 	status = virtio_console_create(&board->console, &board->pci->root, PCI_DEVFN(PC_SLOT_CONSOLE, 0), &vm->memory, &vm->irq,
-				       &board->console_tap);
+				       &vm->clock, &board->console_tap);
 
 	if (status == STATUS_OK) {
 		vm_device_add(vm, virtio_console_device(board->console));

@@ -55,7 +55,7 @@ struct virtio_balloon {
 
 static void timer_arm_locked(struct virtio_balloon *balloon)
 {
-	timer_set(&balloon->timer, balloon->more ? 0 : balloon->stats_due_ns);
+	timer_set(&balloon->timer, balloon->more ? vm_clock_ns(balloon->clock) + VIRTIO_PAUSE_NS : balloon->stats_due_ns);
 }
 
 static void discard(struct virtio_balloon *balloon, uint64_t gpa, uint64_t length)

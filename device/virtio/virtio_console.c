@@ -15,12 +15,15 @@
 #define TRANSMIT_QUEUE 1
 #define INPUT_SIZE 4096u
 #define OUTPUT_PIECE 4096u
+#define CHAINS_MAX 64u        /* that one call sends: a guest may add them without end */
 #define OUTPUT_MAX (1u << 20) /* of one request; a chardev may take its time over each piece, so there is an end */
 
 struct virtio_console {
 	struct virtio_pci pci;
 	struct chardev *chardev;
 	struct chardev_frontend frontend;
+	struct timer timer; /* goes on where a notification stopped */
+	struct vm_clock *clock;
 	/* Under pci.lock. */
 	uint8_t input[INPUT_SIZE]; /* bytes that the guest has not got yet */
 	uint32_t input_length;
@@ -50,13 +53,14 @@ static bool virtio_console_pop(struct virtio_console *console, unsigned index, s
 	return pop == VIRTIO_POP_CHAIN;
 }
 
-/* Input into the memory that the guest offers. Returns whether the buffer has got room. */
+/* Input into the memory that the guest offers. Returns whether the buffer has got room. Bounded: of as many chains as there are bytes, some have no room. */
 static bool virtio_console_deliver(struct virtio_console *console)
 {
 	struct virtio_chain *chain = &console->input_chain;
+	unsigned left = INPUT_SIZE;
 	bool delivered = false;
 
-	while (console->input_length && virtio_console_pop(console, RECEIVE_QUEUE, chain)) {
+	while (console->input_length && left-- && virtio_console_pop(console, RECEIVE_QUEUE, chain)) {
 		uint32_t length = (uint32_t)virtio_chain_fill(chain, console->input, console->input_length);
 
 		virtio_pci_complete(&console->pci, RECEIVE_QUEUE, chain, length);
@@ -80,23 +84,37 @@ static void virtio_console_send_chain(struct virtio_console *console)
 	console->output_dropped += virtio_chain_readable(&console->output_chain);
 }
 
-/* Under the lock, which it drops while the chardev writes. */
+/* Under the lock, which it drops while the chardev writes. What is left then, the clock's thread comes back for. */
 static void virtio_console_send(struct virtio_console *console)
 {
+	unsigned left = CHAINS_MAX;
+
 	console->send_again = true;
 	if (console->sending)
 		return;
 	console->sending = true;
 	while (console->send_again) {
 		console->send_again = false;
-		while (virtio_console_pop(console, TRANSMIT_QUEUE, &console->output_chain)) {
+		while (left && virtio_console_pop(console, TRANSMIT_QUEUE, &console->output_chain)) {
 			virtio_pci_request_begin(&console->pci);
 			virtio_console_send_chain(console);
 			virtio_pci_complete(&console->pci, TRANSMIT_QUEUE, &console->output_chain, 0);
 			virtio_pci_request_end(&console->pci);
+			left--;
 		}
 	}
 	console->sending = false;
+	if (!left)
+		timer_set(&console->timer, vm_clock_ns(console->clock) + VIRTIO_PAUSE_NS);
+}
+
+static void virtio_console_fire(void *device)
+{
+	struct virtio_console *console = device;
+
+	host_mutex_lock(&console->pci.lock);
+	virtio_console_send(console);
+	host_mutex_unlock(&console->pci.lock);
 }
 
 static void virtio_console_notify(void *owner, unsigned queue)
@@ -159,6 +177,7 @@ static void virtio_console_driver_reset(void *owner)
 	struct virtio_console *console = owner;
 
 	console->input_length = 0;
+	timer_cancel(&console->timer);
 }
 
 static const struct virtio_ops virtio_console_ops = {
@@ -175,7 +194,7 @@ static void virtio_console_reset(void *object)
 	virtio_pci_power_on(&console->pci);
 }
 
-/* Output is the vcpus' work alone: with them standing there is none under way. */
+/* Output is the vcpus' and the clock's work: with them standing there is none under way. */
 static void virtio_console_quiesce(void *object)
 {
 	struct virtio_console *console = object;
@@ -188,6 +207,7 @@ static void virtio_console_resume(void *object)
 	struct virtio_console *console = object;
 
 	chardev_connect(console->chardev, &console->frontend);
+	virtio_console_fire(console); /* what the timer was set for */
 }
 
 static enum status virtio_console_loaded(void *object, uint32_t version, struct reason *why)
@@ -215,7 +235,7 @@ static const struct state_table virtio_console_state = {
 };
 
 enum status virtio_console_create(struct virtio_console **out, struct pci_bus *bus, uint8_t devfn, struct guest_memory *memory,
-				  struct irq *irq, struct chardev *chardev)
+				  struct irq *irq, struct vm_clock *clock, struct chardev *chardev)
 {
 	static const struct virtio_identity identity = {
 		.name = "virtio-console",
@@ -232,6 +252,8 @@ enum status virtio_console_create(struct virtio_console **out, struct pci_bus *b
 	if (!console)
 		return STATUS_NO_MEMORY;
 	console->chardev = chardev;
+	console->clock = clock;
+	timer_init(&console->timer, clock, virtio_console_fire, console);
 	console->frontend =
 		(struct chardev_frontend){.room = virtio_console_room, .receive = virtio_console_receive, .device = console};
 	status = virtio_pci_plug(&console->pci, &identity, &virtio_console_ops, console, bus, devfn, memory, irq);
@@ -255,6 +277,7 @@ struct device *virtio_console_device(struct virtio_console *console)
 void virtio_console_destroy(struct virtio_console *console)
 {
 	chardev_connect(console->chardev, NULL);
+	timer_cancel_wait(&console->timer);
 	virtio_pci_unplug(&console->pci);
 	host_free(console, sizeof(*console));
 }

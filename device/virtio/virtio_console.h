@@ -10,13 +10,14 @@
 #include <holon/guest_memory.h>
 #include <holon/irq.h>
 #include <holon/status.h>
+#include <holon/timer.h>
 
 struct pci_bus;
 struct virtio_console;
 
 /* chardev may be NULL. It is connected here and must outlive the device or stop calling it first. */
 enum status virtio_console_create(struct virtio_console **out, struct pci_bus *bus, uint8_t devfn, struct guest_memory *memory,
-				  struct irq *irq, struct chardev *chardev) must_check;
+				  struct irq *irq, struct vm_clock *clock, struct chardev *chardev) must_check;
 struct device *virtio_console_device(struct virtio_console *console);
 void virtio_console_destroy(struct virtio_console *console);
 

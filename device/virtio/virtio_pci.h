@@ -20,6 +20,8 @@
 
 #define VIRTIO_QUEUES_MAX 9 /* virtio_net: four pairs and the control queue */
 #define VIRTIO_CONFIG_MAX 64
+/* A driver that adds chains without end holds up no thread: what is left is served after this pause. */
+#define VIRTIO_PAUSE_NS UINT64_C(100000)
 
 #define VIRTIO_F_INDIRECT_DESC (UINT64_C(1) << 28)
 #define VIRTIO_F_EVENT_IDX (UINT64_C(1) << 29)

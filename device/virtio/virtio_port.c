@@ -149,9 +149,12 @@ static void control_receive(struct virtio_port *port)
 
 /* --- bytes --- */
 
+/* Bounded: of as many chains as there are bytes, some have no room. */
 static void port_deliver(struct virtio_port *port)
 {
-	while (port->input_length && port_takes_input(port) && port_pop(port, INPUT_QUEUE)) {
+	unsigned left = INPUT_SIZE;
+
+	while (port->input_length && left-- && port_takes_input(port) && port_pop(port, INPUT_QUEUE)) {
 		uint32_t length = (uint32_t)virtio_chain_fill(&port->chain, port->input, port->input_length);
 
 		virtio_pci_complete(&port->pci, INPUT_QUEUE, &port->chain, length);

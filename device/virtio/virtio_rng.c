@@ -53,11 +53,13 @@ static bool virtio_rng_answer(struct virtio_rng *rng, struct virtio_queue *queue
 
 static void virtio_rng_serve_locked(struct virtio_rng *rng)
 {
-	uint64_t now = vm_clock_ns(rng->clock), due;
+	uint64_t now = vm_clock_ns(rng->clock), due = now + VIRTIO_PAUSE_NS;
+	unsigned left = VIRTIO_RNG_QUEUE_SIZE;
 	struct virtio_queue *queue;
 
+	/* Where there is no limit a guest may ask without end: others come in between. */
 	while ((queue = virtio_pci_queue(&rng->pci, 0)) != NULL) {
-		if (!virtio_rate_open(&rng->rate, now, &due)) {
+		if (!left-- || !virtio_rate_open(&rng->rate, now, &due)) {
 			rng->waiting = 1;
 			timer_set(&rng->timer, due);
 			return;

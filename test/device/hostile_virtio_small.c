@@ -105,7 +105,7 @@ static struct device *console_create(struct bench *bench)
 {
 	test_port_create(&bench->port);
 	assert_int_equal(virtio_console_create(&bench->console, &bench->machine.host->root, DEVFN, &bench->machine.memory,
-					       &bench->machine.irq, &bench->port.chardev),
+					       &bench->machine.irq, &bench->clock, &bench->port.chardev),
 			 STATUS_OK);
 	return virtio_console_device(bench->console);
 }

@@ -383,6 +383,35 @@ void driver_offer(struct driver *driver, unsigned index, uint16_t head)
 	driver_notify(driver, index);
 }
 
+static void flood_note(void *owner, uint64_t address, uint32_t data)
+{
+	struct driver *driver = owner;
+	struct driver_queue *queue = &driver->queue[driver->flood_queue];
+
+	message_note(driver->machine, address, data);
+	if (!driver->flood_left || (data & 0xff) != DRIVER_MSIX_VECTOR(driver->flood_queue))
+		return;
+	driver->flood_left--;
+	queue->next_available++;
+	ram_put(driver, queue->available + 2, &queue->next_available, 2);
+}
+
+void driver_flood(struct driver *driver, unsigned index)
+{
+	static const uint16_t first[256];
+
+	ram_put(driver, driver->queue[index].available + 4, first, 2 * (size_t)driver->queue[index].size);
+	driver->flood_queue = index;
+	driver->flood_left = DRIVER_FLOOD;
+	driver->machine->irq.msi = flood_note;
+	driver->machine->irq.msi_owner = driver;
+}
+
+unsigned driver_flood_left(const struct driver *driver)
+{
+	return driver->flood_left;
+}
+
 bool driver_take(struct driver *driver, unsigned index, uint32_t *id, uint32_t *length)
 {
 	struct driver_queue *queue = &driver->queue[index];

@@ -89,6 +89,7 @@ struct driver {
 	uint8_t devfn;
 	uint64_t msix, common, isr, device, notify;
 	struct driver_queue queue[9];
+	unsigned flood_queue, flood_left;
 };
 #define DRIVER_MSIX_VECTOR(queue) (0x40 + (queue)) /* the vector in the message of a queue; 0x4f is the configuration's */
 #define DRIVER_CONFIG_VECTOR 0x4f
@@ -108,6 +109,13 @@ void driver_descriptor(struct driver *driver, unsigned queue, unsigned index, ui
 /* Makes the chain available; notifies. */
 void driver_offer(struct driver *driver, unsigned index, uint16_t head);
 void driver_notify(struct driver *driver, unsigned queue);
+/*
+ * From now on another processor of the guest's seems to offer the chain that descriptor 0 begins again and again: at each interrupt of the queue, as one that spins could. It ends by itself after
+ * DRIVER_FLOOD chains; driver_flood_left says how many are left.
+ */
+#define DRIVER_FLOOD 100000u
+void driver_flood(struct driver *driver, unsigned index);
+unsigned driver_flood_left(const struct driver *driver);
 /* The next used element, if there is one. */
 bool driver_take(struct driver *driver, unsigned queue, uint32_t *id, uint32_t *length);
 

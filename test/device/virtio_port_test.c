@@ -163,6 +163,20 @@ static void output_waits_for_room_and_none_is_lost(void **state)
 	bench_destroy(bench);
 }
 
+/* Chains that nothing can be written to, without end: the byte stays, and the host's thread goes on. */
+static void a_flood_of_chains_without_room_ends(void **state)
+{
+	struct bench *bench = bench_create(0);
+
+	(void)state;
+	driver_descriptor(&bench->driver, 0, 0, BUFFER(0), 16, 0, 0);
+	driver_flood(&bench->driver, 0);
+	driver_offer(&bench->driver, 0, 0);
+	assert_int_equal(chardev_deliver(&bench->host.chardev, (const uint8_t *)"x", 1), 1);
+	assert_in_range(driver_flood_left(&bench->driver), DRIVER_FLOOD - 10000, DRIVER_FLOOD - 1);
+	bench_destroy(bench);
+}
+
 static void a_driver_without_multiport_has_a_plain_port(void **state)
 {
 	struct bench *bench = bench_create(0);
@@ -183,6 +197,7 @@ int main(void)
 		cmocka_unit_test(the_driver_learns_the_name_and_who_is_there),
 		cmocka_unit_test(input_waits_until_the_guest_has_it_open),
 		cmocka_unit_test(output_waits_for_room_and_none_is_lost),
+		cmocka_unit_test(a_flood_of_chains_without_room_ends),
 		cmocka_unit_test(a_driver_without_multiport_has_a_plain_port),
 	};
 

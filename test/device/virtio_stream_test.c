@@ -62,7 +62,7 @@ static struct bench *bench_create(void)
 					   1 << 20, 64 << 10),
 			 STATUS_OK);
 	assert_int_equal(virtio_console_create(&bench->console, root, CONSOLE, &bench->machine.memory, &bench->machine.irq,
-					       &bench->recorder.chardev),
+					       &bench->clock, &bench->recorder.chardev),
 			 STATUS_OK);
 	virtio_console_device(bench->console)->resume(bench->console);
 	return bench;
@@ -182,6 +182,60 @@ static void entropy_without_a_limit_never_waits(void **state)
 	bench_destroy(bench);
 }
 
+/* Neither holds up the thread that notified; others have their turn, and then what is left is served. */
+static void a_flood_of_requests_ends(void **state)
+{
+	struct bench *bench = bench_create();
+	unsigned left;
+
+	(void)state;
+	virtio_rng_destroy(bench->rng);
+	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
+					   &bench->machine.irq, &bench->clock, 0, 0),
+			 STATUS_OK);
+	bench_up(bench);
+	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 64, DESC_WRITE, 0);
+	driver_flood(&bench->rng_driver, 0);
+	driver_offer(&bench->rng_driver, 0, 0);
+	left = driver_flood_left(&bench->rng_driver);
+	assert_in_range(left, DRIVER_FLOOD - 1000, DRIVER_FLOOD - 1);
+	vm_clock_count(&bench->clock, 1000000);
+	assert_in_range(driver_flood_left(&bench->rng_driver), left - 1000, left - 1);
+	bench_destroy(bench);
+}
+
+static void a_flood_of_output_ends(void **state)
+{
+	struct bench *bench = bench_create();
+	unsigned left;
+
+	(void)state;
+	bench_up(bench);
+	driver_descriptor(&bench->console_driver, 1, 0, DATA, 1, 0, 0);
+	driver_flood(&bench->console_driver, 1);
+	driver_offer(&bench->console_driver, 1, 0);
+	left = driver_flood_left(&bench->console_driver);
+	assert_in_range(left, DRIVER_FLOOD - 1000, DRIVER_FLOOD - 1);
+	vm_clock_count(&bench->clock, 1000000);
+	assert_in_range(driver_flood_left(&bench->console_driver), left - 1000, left - 1);
+	bench_destroy(bench);
+}
+
+/* Chains that nothing can be written to: the byte stays, and waits for one that has room. */
+static void a_flood_of_chains_without_room_ends(void **state)
+{
+	struct bench *bench = bench_create();
+
+	(void)state;
+	bench_up(bench);
+	driver_descriptor(&bench->console_driver, 0, 0, DATA, 16, 0, 0);
+	driver_flood(&bench->console_driver, 0);
+	driver_offer(&bench->console_driver, 0, 0);
+	assert_int_equal(chardev_deliver(&bench->recorder.chardev, (const uint8_t *)"x", 1), 1);
+	assert_in_range(driver_flood_left(&bench->console_driver), DRIVER_FLOOD - 10000, DRIVER_FLOOD - 1);
+	bench_destroy(bench);
+}
+
 static void output_reaches_the_chardev_in_order(void **state)
 {
 	struct bench *bench = bench_create();
@@ -290,9 +344,15 @@ static void random_rings_are_survived(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(entropy_comes_in_bounded_pieces),     cmocka_unit_test(entropy_is_metered_by_the_guests_time),
-		cmocka_unit_test(output_reaches_the_chardev_in_order), cmocka_unit_test(input_waits_for_room_and_arrives_whole),
-		cmocka_unit_test(random_rings_are_survived),           cmocka_unit_test(entropy_has_the_rate_that_the_owner_set),
+		cmocka_unit_test(entropy_comes_in_bounded_pieces),
+		cmocka_unit_test(entropy_is_metered_by_the_guests_time),
+		cmocka_unit_test(a_flood_of_requests_ends),
+		cmocka_unit_test(a_flood_of_output_ends),
+		cmocka_unit_test(a_flood_of_chains_without_room_ends),
+		cmocka_unit_test(output_reaches_the_chardev_in_order),
+		cmocka_unit_test(input_waits_for_room_and_arrives_whole),
+		cmocka_unit_test(random_rings_are_survived),
+		cmocka_unit_test(entropy_has_the_rate_that_the_owner_set),
 		cmocka_unit_test(entropy_without_a_limit_never_waits),
 	};
 
