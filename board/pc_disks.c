@@ -9,7 +9,7 @@
 static enum status peer_disk_create(struct board *board, unsigned i, uint8_t devfn)
 {
 	struct vm *vm = board->vm;
-	enum status status = virtio_peer_create(&board->disk[i].peer, &board->pci->root, devfn, &vm->memory, &vm->irq,
+	enum status status = virtio_peer_create(&board->disk[i].peer, &board->pci->root, devfn, &vm->memory, &vm->irq, &vm->clock,
 						board->backends.disk_peer[i]);
 
 	if (status == STATUS_OK)
@@ -121,7 +121,7 @@ enum status pc_shares_create(struct board *board, struct reason *why)
 	while (board->shares < vm->config->shares) {
 		unsigned i = board->shares;
 		enum status status = virtio_peer_create(&board->share[i], &board->pci->root, PCI_DEVFN(PC_SLOT_SHARES, i),
-							&vm->memory, &vm->irq, board->backends.share[i]);
+							&vm->memory, &vm->irq, &vm->clock, board->backends.share[i]);
 
 		if (status != STATUS_OK)
 			return status;

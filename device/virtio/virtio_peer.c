@@ -10,6 +10,7 @@
 #include "virtio_pci.h"
 
 #define VIRTIO_PEER_REQUESTS PEER_QUEUE_SIZE
+#define ROUNDS_MAX 32u /* that one call makes: what is answered at once could be offered again without end */
 
 _Static_assert(PEER_SEGMENTS == VIRTIO_SEGMENTS, "a chain goes to the peer whole");
 _Static_assert(PEER_QUEUES_MAX <= VIRTIO_QUEUES_MAX, "each of the peer's queues is one of the device's");
@@ -24,6 +25,8 @@ struct virtio_peer_request {
 struct virtio_peer {
 	struct virtio_pci pci;
 	struct peer *peer;
+	struct timer timer; /* goes on where ROUNDS_MAX ended */
+	struct vm_clock *clock;
 	/* Under pci.lock. */
 	uint32_t pending; /* a bit a queue: there may be more in it */
 	bool running;     /* some thread gathers and submits; it will look at `pending` again */
@@ -91,10 +94,12 @@ static struct peer_request **queue_gather(struct virtio_peer *device, unsigned i
 /* Submits all that is pending. Under the lock, which it drops meanwhile. */
 static void virtio_peer_run(struct virtio_peer *device)
 {
+	unsigned left = ROUNDS_MAX;
+
 	if (device->running)
 		return;
 	device->running = true;
-	while (device->pending && request_next(device)) {
+	while (device->pending && request_next(device) && left--) {
 		struct peer_request *list = NULL, **end = &list;
 		uint32_t pending = device->pending;
 
@@ -109,6 +114,17 @@ static void virtio_peer_run(struct virtio_peer *device)
 		host_mutex_lock(&device->pci.lock);
 	}
 	device->running = false;
+	if (device->pending && request_next(device))
+		timer_set(&device->timer, vm_clock_ns(device->clock) + VIRTIO_PAUSE_NS);
+}
+
+static void virtio_peer_fire(void *object)
+{
+	struct virtio_peer *device = object;
+
+	host_mutex_lock(&device->pci.lock);
+	virtio_peer_run(device);
+	host_mutex_unlock(&device->pci.lock);
 }
 
 static void virtio_peer_notify(void *owner, unsigned queue)
@@ -165,6 +181,7 @@ static void virtio_peer_driver_reset(void *owner)
 	struct virtio_peer *device = owner;
 
 	device->pending = 0;
+	timer_cancel(&device->timer);
 }
 
 static const struct virtio_ops virtio_peer_ops = {
@@ -210,7 +227,7 @@ static const struct state_table virtio_peer_state = {
 };
 
 enum status virtio_peer_create(struct virtio_peer **out, struct pci_bus *bus, uint8_t devfn, struct guest_memory *memory,
-			       struct irq *irq, struct peer *peer)
+			       struct irq *irq, struct vm_clock *clock, struct peer *peer)
 {
 	struct virtio_identity identity = {
 		.name = peer->name,
@@ -229,6 +246,8 @@ enum status virtio_peer_create(struct virtio_peer **out, struct pci_bus *bus, ui
 	if (!device)
 		return STATUS_NO_MEMORY;
 	device->peer = peer;
+	device->clock = clock;
+	timer_init(&device->timer, clock, virtio_peer_fire, device);
 	status = virtio_pci_plug(&device->pci, &identity, &virtio_peer_ops, device, bus, devfn, memory, irq);
 	if (status != STATUS_OK) {
 		host_free(device, sizeof(*device));
@@ -250,6 +269,11 @@ struct device *virtio_peer_device(struct virtio_peer *device)
 
 void virtio_peer_destroy(struct virtio_peer *device)
 {
+	/* Nothing more is taken from the rings, whoever is answered now. */
+	host_mutex_lock(&device->pci.lock);
+	device->gone = true;
+	host_mutex_unlock(&device->pci.lock);
+	timer_cancel_wait(&device->timer);
 	device->peer->drain(device->peer);
 	virtio_pci_unplug(&device->pci);
 	host_free(device, sizeof(*device));

@@ -185,6 +185,7 @@ static void run_peer(const struct hostile_step *step, size_t steps)
 {
 	static const uint8_t config[40] = "tag";
 	static struct machine machine;
+	static struct vm_clock clock;
 	struct test_peer peer = {.peer = {.name = "virtio-fs",
 					  .path = "test",
 					  .type = 26,
@@ -199,14 +200,18 @@ static void run_peer(const struct hostile_step *step, size_t steps)
 	struct driver driver;
 
 	machine_create(&machine);
-	assert_int_equal(virtio_peer_create(&device, &machine.host->root, DEVFN, &machine.memory, &machine.irq, &peer.peer),
+	assert_int_equal(vm_clock_init(&clock, 1000000), STATUS_OK);
+	vm_clock_mode_set(&clock, CLOCK_COUNTED);
+	assert_int_equal(virtio_peer_create(&device, &machine.host->root, DEVFN, &machine.memory, &machine.irq, &clock, &peer.peer),
 			 STATUS_OK);
 	up(&driver, &machine);
 	for (; steps--; step++) {
-		if ((step->kind & 15) == 10)
+		if ((step->kind & 15) == 10) {
 			peer_drain(&peer.peer);
-		else
+			vm_clock_count(&clock, 1000000);
+		} else {
 			step_do(&machine, &driver, &peer.wishes, step);
+		}
 	}
 	bus_check(&machine.mmio);
 	peer.wishes.deferred = false;
@@ -217,6 +222,7 @@ static void run_peer(const struct hostile_step *step, size_t steps)
 	chain_offer(&machine, &driver, &(struct hostile_step){.size = 8, .where = 2 << 4, .more = 2});
 	assert_int_equal(peer.served, 1);
 	virtio_peer_destroy(device);
+	vm_clock_destroy(&clock);
 	machine_destroy(&machine);
 }
 

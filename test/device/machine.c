@@ -383,17 +383,25 @@ void driver_offer(struct driver *driver, unsigned index, uint16_t head)
 	driver_notify(driver, index);
 }
 
+static void flood_fill(struct driver *driver)
+{
+	struct driver_queue *queue = &driver->queue[driver->flood_queue];
+	uint16_t used;
+
+	assert_int_equal(guest_memory_read(&driver->machine->memory, queue->used + 2, &used, 2), STATUS_OK);
+	queue->next_available = (uint16_t)(used + queue->size);
+	ram_put(driver, queue->available + 2, &queue->next_available, 2);
+}
+
 static void flood_note(void *owner, uint64_t address, uint32_t data)
 {
 	struct driver *driver = owner;
-	struct driver_queue *queue = &driver->queue[driver->flood_queue];
 
 	message_note(driver->machine, address, data);
 	if (!driver->flood_left || (data & 0xff) != DRIVER_MSIX_VECTOR(driver->flood_queue))
 		return;
 	driver->flood_left--;
-	queue->next_available++;
-	ram_put(driver, queue->available + 2, &queue->next_available, 2);
+	flood_fill(driver);
 }
 
 void driver_flood(struct driver *driver, unsigned index)
@@ -405,6 +413,8 @@ void driver_flood(struct driver *driver, unsigned index)
 	driver->flood_left = DRIVER_FLOOD;
 	driver->machine->irq.msi = flood_note;
 	driver->machine->irq.msi_owner = driver;
+	flood_fill(driver);
+	driver_notify(driver, index);
 }
 
 unsigned driver_flood_left(const struct driver *driver)

@@ -110,8 +110,8 @@ void driver_descriptor(struct driver *driver, unsigned queue, unsigned index, ui
 void driver_offer(struct driver *driver, unsigned index, uint16_t head);
 void driver_notify(struct driver *driver, unsigned queue);
 /*
- * From now on another processor of the guest's seems to offer the chain that descriptor 0 begins again and again: at each interrupt of the queue, as one that spins could. It ends by itself after
- * DRIVER_FLOOD chains; driver_flood_left says how many are left.
+ * Fills the queue with the chain that descriptor 0 begins and notifies. From then on another processor of the guest's seems to fill it again at each interrupt, as one that spins could; that ends by
+ * itself after DRIVER_FLOOD of them. driver_flood_left says how many are left.
  */
 #define DRIVER_FLOOD 100000u
 void driver_flood(struct driver *driver, unsigned index);
