@@ -25,8 +25,8 @@ static enum status virtio_disk_create(struct board *board, unsigned i, uint8_t d
 
 	if (board->backends.disk_peer[i])
 		return peer_disk_create(board, i, devfn);
-	status = virtio_blk_create(&board->disk[i].virtio, &board->pci->root, devfn, &vm->memory, &vm->irq, board->backends.disk[i],
-				   vm->config->disk[i].serial, queues);
+	status = virtio_blk_create(&board->disk[i].virtio, &board->pci->root, devfn, &vm->memory, &vm->irq, &vm->clock,
+				   board->backends.disk[i], vm->config->disk[i].serial, queues);
 
 	if (status == STATUS_OK)
 		vm_device_add(vm, virtio_blk_device(board->disk[i].virtio));

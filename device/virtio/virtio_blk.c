@@ -49,6 +49,9 @@ struct virtio_blk_config {
 };
 #define VIRTIO_BLK_CONFIG_LENGTH 60 /* without the padding at the end */
 
+/* That one call makes: what is answered at once, as all that is no I/O, could be offered again without end. */
+#define VIRTIO_BLK_ROUNDS (2 * BLOCK_ROUNDS_MAX)
+
 struct virtio_blk_request {
 	struct block_request block;
 	struct virtio_blk *blk;
@@ -62,11 +65,14 @@ struct virtio_blk_request {
 struct virtio_blk {
 	struct virtio_pci pci;
 	struct block *block;
+	struct timer timer; /* goes on where VIRTIO_BLK_ROUNDS ended */
+	struct vm_clock *clock;
 	uint8_t id[VIRTIO_BLK_ID_LENGTH];
 	uint8_t writeback; /* the driver's cache mode, F_CONFIG_WCE */
 	/* Under pci.lock. */
 	uint32_t pending; /* a bit a queue: there may be more in it */
 	bool running;     /* some thread gathers and submits; it will look at `pending` again */
+	bool ended;       /* nothing more is taken */
 	struct virtio_blk_request *free;
 	unsigned used; /* request[used] and later ones never were */
 	struct virtio_blk_request request[VIRTIO_BLK_REQUESTS];
@@ -155,7 +161,7 @@ static struct block_request *virtio_blk_start(struct virtio_blk *blk, struct vir
 /* Takes one queue's chains until it or the pool is empty; at most a queue's length of them. Returns the end of the list. */
 static struct block_request **virtio_blk_gather_queue(struct virtio_blk *blk, unsigned index, struct block_request **end)
 {
-	struct virtio_queue *queue = virtio_pci_queue(&blk->pci, index);
+	struct virtio_queue *queue = blk->ended ? NULL : virtio_pci_queue(&blk->pci, index);
 	struct virtio_blk_limits limits = {blk->block->size / VIRTIO_BLK_SECTOR, blk->block->readonly, blk->pci.driver_features};
 	unsigned left = queue ? queue->size : 0;
 	struct virtio_blk_request *request;
@@ -186,12 +192,13 @@ static struct block_request **virtio_blk_gather_queue(struct virtio_blk *blk, un
 	return end;
 }
 
+/* A turn of each queue. */
 static struct block_request *virtio_blk_gather(struct virtio_blk *blk)
 {
 	struct block_request *list = NULL, **end = &list;
 
-	while (blk->pending && virtio_blk_request_next(blk))
-		end = virtio_blk_gather_queue(blk, (unsigned)__builtin_ctz(blk->pending), end);
+	for (uint32_t pending = blk->pending; pending; pending &= pending - 1)
+		end = virtio_blk_gather_queue(blk, (unsigned)__builtin_ctz(pending), end);
 	*end = NULL;
 	return list;
 }
@@ -199,19 +206,33 @@ static struct block_request *virtio_blk_gather(struct virtio_blk *blk)
 /* Submits all that is pending. Under the lock, which it drops meanwhile: a backend may call virtio_blk_done at once. */
 static void virtio_blk_run(struct virtio_blk *blk)
 {
-	struct block_request *list;
 	unsigned rounds = 0;
 
 	if (blk->running)
 		return;
 	blk->running = true;
-	while ((list = virtio_blk_gather(blk)) != NULL) {
+	for (; blk->pending && virtio_blk_request_next(blk) && rounds < VIRTIO_BLK_ROUNDS; rounds++) {
+		struct block_request *list = virtio_blk_gather(blk);
+
+		if (!list)
+			continue;
 		host_mutex_unlock(&blk->pci.lock);
-		block_rounds_bound(list, rounds++);
+		block_rounds_bound(list, rounds);
 		block_submit(blk->block, list);
 		host_mutex_lock(&blk->pci.lock);
 	}
 	blk->running = false;
+	if (blk->pending && virtio_blk_request_next(blk))
+		timer_set(&blk->timer, vm_clock_ns(blk->clock) + VIRTIO_PAUSE_NS);
+}
+
+static void virtio_blk_fire(void *device)
+{
+	struct virtio_blk *blk = device;
+
+	host_mutex_lock(&blk->pci.lock);
+	virtio_blk_run(blk);
+	host_mutex_unlock(&blk->pci.lock);
 }
 
 static void virtio_blk_notify(void *owner, unsigned queue)
@@ -309,6 +330,7 @@ static void virtio_blk_driver_reset(void *owner)
 
 	blk->pending = 0;
 	blk->writeback = 1;
+	timer_cancel(&blk->timer);
 }
 
 static const struct virtio_ops virtio_blk_ops = {
@@ -379,7 +401,7 @@ static uint64_t virtio_blk_features(const struct block *block, unsigned queues)
 }
 
 enum status virtio_blk_create(struct virtio_blk **out, struct pci_bus *bus, uint8_t devfn, struct guest_memory *memory,
-			      struct irq *irq, struct block *block, const char *serial, unsigned queues)
+			      struct irq *irq, struct vm_clock *clock, struct block *block, const char *serial, unsigned queues)
 {
 	struct virtio_identity identity = {
 		.name = "virtio-blk",
@@ -399,6 +421,8 @@ enum status virtio_blk_create(struct virtio_blk **out, struct pci_bus *bus, uint
 	if (!blk)
 		return STATUS_NO_MEMORY;
 	blk->block = block;
+	blk->clock = clock;
+	timer_init(&blk->timer, clock, virtio_blk_fire, blk);
 	blk->writeback = 1;
 	for (unsigned i = 0; serial && serial[i] && i < sizeof(blk->id); i++)
 		blk->id[i] = (uint8_t)serial[i];
@@ -424,6 +448,10 @@ struct device *virtio_blk_device(struct virtio_blk *blk)
 
 void virtio_blk_destroy(struct virtio_blk *blk)
 {
+	host_mutex_lock(&blk->pci.lock);
+	blk->ended = true;
+	host_mutex_unlock(&blk->pci.lock);
+	timer_cancel_wait(&blk->timer);
 	blk->block->drain(blk->block);
 	blk->block->resized = NULL;
 	virtio_pci_unplug(&blk->pci);

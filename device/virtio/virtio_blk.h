@@ -10,6 +10,7 @@
 #include <holon/guest_memory.h>
 #include <holon/irq.h>
 #include <holon/status.h>
+#include <holon/timer.h>
 
 #define VIRTIO_BLK_QUEUES_MAX 4
 
@@ -18,7 +19,8 @@ struct virtio_blk;
 
 /* queues: 1..VIRTIO_BLK_QUEUES_MAX, one a vcpu. serial: at most 20 characters are shown. The block stays the caller's: close it after destroy. */
 enum status virtio_blk_create(struct virtio_blk **out, struct pci_bus *bus, uint8_t devfn, struct guest_memory *memory,
-			      struct irq *irq, struct block *block, const char *serial, unsigned queues) must_check;
+			      struct irq *irq, struct vm_clock *clock, struct block *block, const char *serial,
+			      unsigned queues) must_check;
 /* For vm_device_add; its instance is the devfn (plus the slot's port number << 8 behind a root port). */
 struct device *virtio_blk_device(struct virtio_blk *blk);
 /* No vcpu runs any more. Waits for the requests that are under way. */

@@ -106,17 +106,23 @@ static void step_do(struct machine *machine, struct driver *driver, struct test_
 static void run_blk(const struct hostile_step *step, size_t steps)
 {
 	static struct machine machine;
+	static struct vm_clock clock;
 	struct virtio_blk *blk;
 	struct test_disk disk;
 	struct driver driver;
 
 	machine_create(&machine);
+	assert_int_equal(vm_clock_init(&clock, 1000000), STATUS_OK);
+	vm_clock_mode_set(&clock, CLOCK_COUNTED);
 	disk_create(&disk, 1 << 20, false);
-	assert_int_equal(virtio_blk_create(&blk, &machine.host->root, DEVFN, &machine.memory, &machine.irq, &disk.block, "fuzz", 2),
-			 STATUS_OK);
+	assert_int_equal(
+		virtio_blk_create(&blk, &machine.host->root, DEVFN, &machine.memory, &machine.irq, &clock, &disk.block, "fuzz", 2),
+		STATUS_OK);
 	up(&driver, &machine);
-	while (steps--)
+	while (steps--) {
 		step_do(&machine, &driver, &disk, step++);
+		vm_clock_count(&clock, 1000);
+	}
 	bus_check(&machine.mmio);
 	disk.deferred = false;
 	disk.fail = STATUS_OK;
@@ -127,6 +133,7 @@ static void run_blk(const struct hostile_step *step, size_t steps)
 	chain_offer(&machine, &driver, &(struct hostile_step){.size = 8, .where = 2 << 4, .more = 2});
 	assert_int_equal(disk.count[BLOCK_READ], 1);
 	virtio_blk_destroy(blk);
+	vm_clock_destroy(&clock);
 	disk_destroy(&disk);
 	machine_destroy(&machine);
 }

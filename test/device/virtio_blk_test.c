@@ -29,6 +29,7 @@
 
 struct bench {
 	struct machine machine;
+	struct vm_clock clock;
 	struct test_disk disk;
 	struct virtio_blk *blk;
 	struct driver driver;
@@ -37,9 +38,11 @@ struct bench {
 static void bench_create(struct bench *bench, bool readonly)
 {
 	machine_create(&bench->machine);
+	assert_int_equal(vm_clock_init(&bench->clock, 1000000), STATUS_OK);
+	vm_clock_mode_set(&bench->clock, CLOCK_COUNTED);
 	disk_create(&bench->disk, DISK_SIZE, readonly);
 	assert_int_equal(virtio_blk_create(&bench->blk, &bench->machine.host->root, DEVFN, &bench->machine.memory,
-					   &bench->machine.irq, &bench->disk.block, "holon-disk-0", 2),
+					   &bench->machine.irq, &bench->clock, &bench->disk.block, "holon-disk-0", 2),
 			 STATUS_OK);
 	virtio_blk_device(bench->blk)->reset(bench->blk);
 }
@@ -57,6 +60,7 @@ static void bench_up(struct bench *bench, uint64_t features, bool msix)
 static void bench_destroy(struct bench *bench)
 {
 	virtio_blk_destroy(bench->blk);
+	vm_clock_destroy(&bench->clock);
 	disk_destroy(&bench->disk);
 	machine_destroy(&bench->machine);
 }
@@ -709,9 +713,43 @@ static void random_rings_and_registers_never_lose_a_request(void **state)
 	bench_destroy(&bench);
 }
 
+/* Identity requests and reads behind the disk's end are answered at once: neither they nor more of them hold up the thread that notified. */
+static void floods(uint32_t type, uint64_t sector, bool device_writes)
+{
+	struct {
+		uint32_t type, unused;
+		uint64_t sector;
+	} header = {type, 0, sector};
+	static struct bench bench;
+	unsigned left;
+
+	bench_create(&bench, false);
+	bench_up(&bench, F_USUAL, true);
+	assert_int_equal(guest_memory_write(&bench.machine.memory, HEADER, &header, sizeof(header)), STATUS_OK);
+	driver_descriptor(&bench.driver, 0, 0, HEADER, 16, DESC_NEXT, 1);
+	driver_descriptor(&bench.driver, 0, 1, DATA, 512, DESC_NEXT | (device_writes ? DESC_WRITE : 0), 2);
+	driver_descriptor(&bench.driver, 0, 2, STATUS, 1, DESC_WRITE, 0);
+	driver_flood(&bench.driver, 0);
+	left = driver_flood_left(&bench.driver);
+	assert_in_range(left, DRIVER_FLOOD - 20000, DRIVER_FLOOD - 1);
+	vm_clock_count(&bench.clock, 1000000);
+	assert_in_range(driver_flood_left(&bench.driver), left - 60000, left - 1);
+	bench_destroy(&bench);
+}
+
+static void a_flood_of_requests_ends(void **state)
+{
+	(void)state;
+	floods(8, 0, true);                 /* GET_ID */
+	floods(0, UINT64_C(1) << 40, true); /* IN, out of range */
+	floods(77, 0, true);                /* what there is not */
+	floods(0, 0, true);                 /* a read that the disk answers at once */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_flood_of_requests_ends),
 		cmocka_unit_test(features_are_negotiated_and_refused),
 		cmocka_unit_test(configuration_describes_the_disk),
 		cmocka_unit_test(requests_of_every_kind_are_served),
