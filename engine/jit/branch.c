@@ -26,7 +26,7 @@ static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigne
 
 	miss_room(t, MISS_AHEAD_LOOKUP);
 	emit_pext(e, HOST_RCX, HOST_R14, lookup_mask(ret));
-	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3,
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, e->context, HOST_RCX, 3,
 		    lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, tag));
 	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, 1); /* LOOP's 1 */
 	miss_branch(t, (struct jit_miss){.thunk = thunk, .site = miss_site(t, offset, 1, flags), .base = HOST_NONE});
@@ -52,7 +52,7 @@ static void jump_lookup(struct translation *t, int32_t stack)
 /* R14 = code_base + target. */
 static void target_address(struct translation *t, int64_t target)
 {
-	emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(code_base));
+	emit_load(&t->e, HOST_R14, t->e.context, JIT_OFFSET(code_base));
 	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, HOST_R14, HOST_NONE, 0, (int32_t)target);
 }
 
@@ -105,7 +105,7 @@ static void branch_to(struct translation *t, int64_t target)
 		return;
 	}
 	if (target <= (int64_t)t->offset) {
-		emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(jump_mask));
+		emit_load(&t->e, HOST_RCX, t->e.context, JIT_OFFSET(jump_mask));
 		emit8(&t->e, 0xe3); /* jrcxz behind the jump */
 		emit8(&t->e, 5);
 		jump_linked(t, (unsigned)target, key_behind(t));
@@ -158,9 +158,9 @@ static void branch_aside(struct translation *t, int64_t target)
 	unsigned count = t->count;
 
 	if (t->counted && t->index + 1 < count) {
-		emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
+		emit_load(&t->e, HOST_RCX, t->e.context, JIT_OFFSET(count));
 		emit_lea(&t->e, HOST_RCX, HOST_RCX, -(int32_t)(count - t->index - 1));
-		emit_store(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
+		emit_store(&t->e, HOST_RCX, t->e.context, JIT_OFFSET(count));
 		t->count = t->index + 1;
 	}
 	branch_to(t, target);
@@ -184,6 +184,13 @@ static void jump_conditional(struct translation *t, const struct x86_insn *insn)
 		branch_on(t);
 }
 
+/* scratch = the return address. */
+static void return_address(struct translation *t, unsigned scratch)
+{
+	emit_load(&t->e, scratch, t->e.context, JIT_OFFSET(code_base));
+	emit_lea(&t->e, scratch, scratch, (int32_t)t->next);
+}
+
 /* Stores the return address below RSP, which stays; destroys both scratch registers. Which of them holds that address then. */
 static unsigned push_return(struct translation *t)
 {
@@ -191,8 +198,7 @@ static unsigned push_return(struct translation *t)
 	struct place place = operand_place_at(t, X86_RSP, -size, (unsigned)size, true);
 	unsigned scratch = operand_spare(t, &place);
 
-	emit_load(&t->e, scratch, HOST_RSP, JIT_OFFSET(code_base));
-	emit_lea(&t->e, scratch, scratch, (int32_t)t->next);
+	return_address(t, scratch);
 	emit_place(&t->e, t->wide, EMIT_STORE, scratch, place);
 	return scratch;
 }
@@ -201,8 +207,16 @@ static void call_relative(struct translation *t, const struct x86_insn *insn)
 {
 	int64_t target = (int64_t)t->next + (int64_t)insn->imm;
 	int32_t slot = t->wide ? -8 : -4;
-	unsigned back = push_return(t);
+	unsigned back;
 
+	if (in_page(target) && direct_now(t)) {
+		return_address(t, HOST_R14);
+		emit_push(&t->e, HOST_R14);
+		trap_here(t);
+		branch_to(t, target);
+		return;
+	}
+	back = push_return(t);
 	if (in_page(target)) {
 		stack_adjust(t, slot);
 		branch_to(t, target);
@@ -235,13 +249,16 @@ static bool call_indirect(struct translation *t, const struct x86_insn *insn)
 	if (!indirect_target(t, insn))
 		return false;
 	lookup_check(t, false, JIT_OFFSET(jump_fill), t->offset, 0);
-	if (insn->mod == 3) {
+	if (direct_now(t)) { /* R14 stays */
+		return_address(t, HOST_RCX);
+		emit_place(&t->e, true, EMIT_STORE, HOST_RCX, operand_place_at(t, X86_RSP, -8, 8, true));
+	} else if (insn->mod == 3) {
 		push_return(t);
 		indirect_target(t, insn);
 	} else {
-		emit_store(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
+		emit_store(&t->e, HOST_R14, t->e.context, JIT_OFFSET(spill));
 		push_return(t);
-		emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(spill));
+		emit_load(&t->e, HOST_R14, t->e.context, JIT_OFFSET(spill));
 	}
 	lookup_jump(t, false, t->wide ? -8 : -4);
 	return true;
@@ -254,6 +271,27 @@ static void return_near(struct translation *t, const struct x86_insn *insn)
 	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_R14, operand_place_at(t, X86_RSP, 0, size, false));
 	lookup_check(t, true, JIT_OFFSET(return_fill), t->offset, 0);
 	lookup_jump(t, true, (int32_t)size + (insn->opcode == 0xc2 ? (int32_t)(uint16_t)insn->imm : 0));
+}
+
+bool branch_direct(const struct translation *t, const struct x86_insn *insn)
+{
+	if (insn->encoding != X86_LEGACY || insn->prefixes & X86_PREFIX_LOCK)
+		return false;
+	if (branch_conditional(insn))
+		return true;
+	if (insn->map != X86_MAP_1BYTE || insn->operand_size == 2)
+		return false;
+	switch (insn->opcode) {
+	case 0xe9:
+	case 0xeb: return true;
+	case 0xe8:
+	case 0xc2:
+	case 0xc3: return insn->operand_size == 8;
+	case 0xff:
+		return ((insn->reg & 7) == 2 || (insn->reg & 7) == 4) && insn->operand_size == 8 && direct_memory(t, insn) &&
+		       (insn->mod != 3 || insn->rm != X86_RSP);
+	default: return false;
+	}
 }
 
 bool translate_branch(struct translation *t, const struct x86_insn *insn)

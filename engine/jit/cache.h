@@ -42,6 +42,12 @@
 #define JIT_KEY_WINDOW 32768u /* accesses to memory go through a window (window.h) */
 #define JIT_KEY_CROSSING 256u /* one instruction that begins in one page and ends in another */
 
+/* Of a program in a window: there the host's RSP is the guest's (direct.c). */
+static inline bool jit_key_direct(unsigned key)
+{
+	return (key & (JIT_KEY_WINDOW | JIT_KEY_USER)) == (JIT_KEY_WINDOW | JIT_KEY_USER);
+}
+
 struct jit_block {
 	const uint8_t *hva;
 	uint32_t generation;
@@ -62,7 +68,7 @@ struct jit_block {
 struct jit_trap_site {
 	uint8_t host;   /* from the last entry's, or the far entry, to the end of its code */
 	uint8_t guest;  /* from the last entry's, or the block's first, to its first byte */
-	uint8_t undone; /* instructions of the block from this one on */
+	uint8_t undone; /* instructions of the block from this one on, and 1 */
 	int8_t stack;   /* what RSP has still to be moved by there (stack.c), in 8 bytes */
 };
 

@@ -42,7 +42,8 @@ enum jit_exit {
 
 /* A LINK's: bits 13-31 are the way from behind it to the displacement of the jump that came here. */
 #define JIT_SITE_LINK_SHIFT 13
-#define JIT_STUB_BYTES 8 /* call [rsp + exit_link] and the site */
+#define JIT_STUB_BYTES 8         /* call [rsp + exit_link] and the site, */
+#define JIT_STUB_BYTES_DIRECT 11 /* behind XCHG where RSP is the guest's (direct.c) */
 
 #define JIT_GROUP_SLOTS 4
 
@@ -96,6 +97,8 @@ struct jit_context {
 	uint32_t x87_trace;               /* opcode and page offset; 0: none since the state was loaded */
 	uint16_t flags;
 	void (*light_syscall)(void), (*light_sysret)(void), (*light_iret)(void);
+	/* What RSP is ahead of the guest's in the code that runs (direct.c): distance[1] or 0; and minus distance[1]. */
+	uint64_t direct, undistance;
 	uint64_t tsc_slow;                 /* 0: the guest's TSC is the host's plus tsc_offset, before IA32_TSC_ADJUST */
 	uint64_t tsc_offset;               /* as long as the vcpu runs */
 	uint64_t canonical, not_canonical; /* bits 47-63; 1-16 */
@@ -147,6 +150,7 @@ void jit_thunk_exit_poll(void);
 void jit_thunk_exit_room(void);
 void jit_thunk_trap(void);
 void jit_thunk_jump_poll(void);
+void jit_thunk_jump_poll_direct(void);
 /* Stores the guest's vector registers and MXCSR into cpu->s and makes the host's MXCSR the default again. */
 void jit_vector_store(struct x86_state *state);
 
@@ -165,7 +169,7 @@ const void *jit_handler_end(struct jit_context *context, const struct x86_insn *
 /* A direct jump inside the page that is not linked: links it if its target is translated, and goes there. NULL: leave. */
 const void *jit_link(struct jit_context *context, const uint32_t *site);
 /* The code for 64-bit code at `rip` in a privilege and access mode that the vcpu may not be in yet; NULL: there is none yet, or it may not be entered at once. */
-const void *jit_target(struct jit_context *context, uint64_t rip, unsigned cpl, unsigned mode);
+const void *jit_target(struct jit_context *context, uint64_t rip, uint64_t rsp, unsigned cpl, unsigned mode);
 /* Counted time: every boundary between instructions may be looked at. */
 bool jit_limited(const struct x86_cpu *cpu);
 

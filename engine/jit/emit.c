@@ -60,6 +60,28 @@ void emit_move(struct emitter *e, unsigned to, unsigned from)
 	emit8(e, 0xc0 | (from & 7) << 3 | (to & 7));
 }
 
+void emit_exchange(struct emitter *e)
+{
+	emit8(e, 0x49);
+	emit8(e, 0x87);
+	emit8(e, 0xc0 | HOST_RSP << 3 | (HOST_R15 & 7));
+}
+
+void emit_push(struct emitter *e, unsigned reg)
+{
+	if (reg >= 8)
+		emit8(e, 0x41);
+	emit8(e, 0x50 | (reg & 7));
+}
+
+void emit_pop(struct emitter *e, unsigned reg)
+{
+	written(e, reg);
+	if (reg >= 8)
+		emit8(e, 0x41);
+	emit8(e, 0x58 | (reg & 7));
+}
+
 void emit_move_imm(struct emitter *e, unsigned to, uint64_t value)
 {
 	written(e, to);
@@ -80,15 +102,15 @@ void emit_move_imm(struct emitter *e, unsigned to, uint64_t value)
 	}
 }
 
-/* VEX.LZ.pp.0F38.W1 F5 /r: pext (F3) or pdep (F2) to, from(vvvv), [rsp + disp] */
+/* VEX.LZ.pp.0F38.W1 F5 /r: pext (F3) or pdep (F2) to, from(vvvv), [context + disp] */
 static void emit_bits(struct emitter *e, enum x86_mandatory pp, unsigned to, unsigned from, int32_t disp)
 {
 	written(e, to);
 	emit8(e, 0xc4);
-	emit8(e, (~to >> 3 & 1) << 7 | 0x60 | 2);
+	emit8(e, (~to >> 3 & 1) << 7 | 0x40 | (~e->context >> 3 & 1) << 5 | 2);
 	emit8(e, 0x80 | (~from & 15) << 3 | pp);
 	emit8(e, 0xf5);
-	emit_address(e, to, HOST_RSP, HOST_NONE, 0, disp);
+	emit_address(e, to, e->context, HOST_NONE, 0, disp);
 }
 
 void emit_pext(struct emitter *e, unsigned to, unsigned from, int32_t disp)
@@ -117,14 +139,20 @@ void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, unsigned in
 void emit_call(struct emitter *e, int32_t disp)
 {
 	e->distance = false;
+	if (e->context != HOST_RSP)
+		emit_exchange(e);
 	emit8(e, 0xff);
 	emit_address(e, 2, HOST_RSP, HOST_NONE, 0, disp);
 }
 
 void emit_jump_table(struct emitter *e, unsigned index, int32_t disp)
 {
+	unsigned prefix = rex(false, 0, index, e->context);
+
+	if (prefix != 0x40)
+		emit8(e, prefix);
 	emit8(e, 0xff);
-	emit_address(e, 4, HOST_RSP, index, 3, disp);
+	emit_address(e, 4, e->context, index, 3, disp);
 }
 
 uint8_t *emit_jump(struct emitter *e)

@@ -35,6 +35,7 @@ enum host_register {
 
 struct emitter {
 	uint8_t *p; /* in the writable mapping */
+	unsigned context; /* the host register that points at the context: RSP, or R15 while RSP is the guest's (direct.c) */
 	bool distance; /* RCX holds a window's distance (operand.c): what is emitted by these functions and writes RCX makes it false */
 };
 
@@ -81,17 +82,24 @@ static inline void emit_lea(struct emitter *e, unsigned reg, unsigned base, int3
 	emit_memory(e, true, EMIT_LEA, reg, base, HOST_NONE, 0, disp);
 }
 void emit_move(struct emitter *e, unsigned to, unsigned from);
+/* xchg rsp, r15 */
+void emit_exchange(struct emitter *e);
+void emit_push(struct emitter *e, unsigned reg);
+void emit_pop(struct emitter *e, unsigned reg);
 void emit_move_imm(struct emitter *e, unsigned to, uint64_t value);
-/* pext to, from, [rsp + disp] */
+/* pext to, from, [context + disp] */
 void emit_pext(struct emitter *e, unsigned to, unsigned from, int32_t disp);
-/* reg &= [rsp + disp], by PEXT and PDEP: no flag changes */
+/* reg &= [context + disp], by PEXT and PDEP: no flag changes */
 void emit_and(struct emitter *e, unsigned reg, int32_t disp);
 /* movzx to, byte or word [base + index + disp]; index HOST_NONE: none */
 void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, unsigned index, int32_t disp, unsigned size);
-/* call [rsp + disp], and how long it is */
+/*
+ * call [context + disp], and how long it is. Thunks are called with RSP = context: where R15 is that, both are exchanged first, which the caller undoes if the
+ * call comes back.
+ */
 #define EMIT_CALL_BYTES(disp) ((disp) == (int8_t)(disp) ? 4 : 7)
 void emit_call(struct emitter *e, int32_t disp);
-/* jmp [rsp + index * 8 + disp] */
+/* jmp [context + index * 8 + disp] */
 void emit_jump_table(struct emitter *e, unsigned index, int32_t disp);
 /* jmp rel32, to be set later: returns where the displacement is. */
 uint8_t *emit_jump(struct emitter *e);

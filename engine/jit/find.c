@@ -61,6 +61,17 @@ static uint64_t jump_index(uint64_t rip, uint64_t mask)
 	return index;
 }
 
+void find_poll_set(struct x86_tlb *tlb, unsigned mode, unsigned key)
+{
+	tlb->jump[mode].target[0] = tlb->ret[mode].target[0] =
+		jit_key_direct(key) ? (uintptr_t)jit_thunk_jump_poll_direct : (uintptr_t)jit_thunk_jump_poll;
+}
+
+void find_direct_set(struct jit_context *context, unsigned key)
+{
+	context->direct = jit_key_direct(key) ? context->distance[1] : 0;
+}
+
 void find_jump_key_set(struct jit_context *context, unsigned key)
 {
 	bool user = key & JIT_KEY_USER;
@@ -69,8 +80,10 @@ void find_jump_key_set(struct jit_context *context, unsigned key)
 	if (context->jump_key[user] == key)
 		return;
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
-		if ((mode == X86_MODE_USER) == user)
+		if ((mode == X86_MODE_USER) == user) {
 			x86_tlb_jumps_flush_mode(context->cpu->tlb, mode);
+			find_poll_set(context->cpu->tlb, mode, key);
+		}
 	context->jump_key[user] = (uint16_t)key;
 }
 
@@ -79,7 +92,7 @@ void find_jump_key_set(struct jit_context *context, unsigned key)
 unsigned find_window_key(struct jit_vcpu *self)
 {
 	struct jit_context *context = jit_context(self->cpu.tlb);
-	enum window_state state = windows_state(&self->windows, context, self->cpu.cpl);
+	enum window_state state = windows_state(&self->windows, context, self->cpu.cpl, self->cpu.reg[X86_RSP]);
 
 	if (state == WINDOW_LATER) {
 		vcpu_vector_release(context);
@@ -179,25 +192,18 @@ bool jit_limited(const struct x86_cpu *cpu)
 	return ((const struct jit_vcpu *)cpu->engine)->translation.limited;
 }
 
-const void *jit_target(struct jit_context *context, uint64_t rip, unsigned cpl, unsigned mode)
+static const void *target_at(struct jit_context *context, uint64_t rip, unsigned key)
 {
 	struct x86_cpu *cpu = context->cpu;
 	struct jit_vcpu *self = cpu->engine;
-	struct x86_jump_array *array = &cpu->tlb->jump[mode];
-	unsigned key = key_at(cpu, cpl, mode), index = (unsigned)jump_index(rip, X86_JUMP_MASK);
+	struct x86_jump_array *array = &cpu->tlb->jump[key & JIT_KEY_MODE];
+	unsigned index = (unsigned)jump_index(rip, X86_JUMP_MASK);
 	struct jit_block *block;
 	const uint8_t *hva;
 
-	switch (windows_state(&self->windows, context, cpl)) {
-	case WINDOW_NONE: break;
-	case WINDOW_READY: key |= JIT_KEY_WINDOW; break;
-	case WINDOW_LATER: return 0;
-	}
-	if (context->jump_key[cpl == 3] != (key & ~JIT_KEY_MODE))
-		return 0;
 	if (index && array->tag[index] == 0 - rip)
 		return (const void *)(uintptr_t)array->target[index];
-	hva = x86_tlb_hit(&cpu->tlb->fetch[cpl == 3], rip, 1);
+	hva = x86_tlb_hit(&cpu->tlb->fetch[key & JIT_KEY_USER ? 1 : 0], rip, 1);
 	if (hva && x86_tlb_jump_again(array, index, rip, guest_memory_page(cpu->memory, hva)))
 		return (const void *)(uintptr_t)array->target[index];
 	block = hva ? jit_cache_find(&self->cache, cpu->memory, hva, key) : 0;
@@ -205,6 +211,25 @@ const void *jit_target(struct jit_context *context, uint64_t rip, unsigned cpl, 
 		return 0;
 	x86_tlb_jump_set(array, index, rip, jit_block_code(&self->cache, block), jit_block_page(cpu->memory, block));
 	return jit_block_code(&self->cache, block);
+}
+
+const void *jit_target(struct jit_context *context, uint64_t rip, uint64_t rsp, unsigned cpl, unsigned mode)
+{
+	struct jit_vcpu *self = context->cpu->engine;
+	unsigned key = key_at(context->cpu, cpl, mode);
+	const void *target;
+
+	switch (windows_state(&self->windows, context, cpl, rsp)) {
+	case WINDOW_NONE: break;
+	case WINDOW_READY: key |= JIT_KEY_WINDOW; break;
+	case WINDOW_LATER: return 0;
+	}
+	if (context->jump_key[cpl == 3] != (key & ~JIT_KEY_MODE))
+		return 0;
+	target = target_at(context, rip, key);
+	if (target)
+		find_direct_set(context, key);
+	return target;
 }
 
 /* Finds by walking and translates; may unwind with the fetch's fault. NULL: only x86_step can execute what is at RIP. */

@@ -152,7 +152,7 @@ static void context_init(struct jit_vcpu *self, struct x86_tlb *tlb)
 	};
 	/* No target has index 0 (x86_tlb_jump_set): a lookup gets there when the mask was cleared after its first half had hit. */
 	for (unsigned mode = 0; mode < X86_TLB_MODES; mode++)
-		tlb->jump[mode].target[0] = tlb->ret[mode].target[0] = (uintptr_t)jit_thunk_jump_poll;
+		find_poll_set(tlb, mode, 0);
 }
 
 static void jit_vcpu_destroy(struct vcpu *vcpu)
@@ -197,7 +197,7 @@ static enum status jit_vcpu_create(struct vcpu *vcpu, struct reason *why)
 	if (x86_cpu_create(&self->cpu) != STATUS_OK || jit_cache_create(&self->cache, cache_size(vm)) != STATUS_OK)
 		goto no_memory;
 	if (host_trap_redirect_add(self->cache.code.execute, self->cache.code.execute + self->cache.code.size, jit_thunk_trap,
-				   run_trap_fault) != STATUS_OK)
+				   run_trap_fault, self) != STATUS_OK)
 		goto no_memory;
 	self->translation.cache = &self->cache;
 	self->translation.pages = &self->vm->pages;

@@ -17,7 +17,7 @@
 /* What a block's end goes to. */
 struct arrival {
 	struct x86_segment code, stack;
-	uint64_t rip, rflags;
+	uint64_t rip, rsp, rflags;
 	unsigned cpl;
 };
 
@@ -57,7 +57,7 @@ static const void *target_find(struct jit_context *context, const struct arrival
 		return 0;
 	if (user && to->rflags & X86_FLAG_AC && cpu->s.cr0 & X86_CR0_AM)
 		return 0;
-	return jit_target(context, to->rip, to->cpl, mode);
+	return jit_target(context, to->rip, to->rsp, to->cpl, mode);
 }
 
 static void arrive(struct jit_context *context, const struct arrival *to)
@@ -84,6 +84,7 @@ static const void *light_syscall(struct jit_context *context, uint64_t next)
 		.code = flat(cs, 0, X86_SEGMENT_CODE | X86_SEGMENT_L),
 		.stack = flat((uint16_t)(cs + 8), 0, X86_SEGMENT_DB),
 		.rip = cpu->s.lstar,
+		.rsp = cpu->reg[X86_RSP],
 		.rflags = rflags & ~cpu->s.sfmask,
 	};
 	const void *target = cpu->s.efer & X86_EFER_SCE ? target_find(context, &to) : 0;
@@ -104,6 +105,7 @@ static const void *light_sysret(struct jit_context *context)
 		.code = flat((uint16_t)((base + 16) | 3), 3, X86_SEGMENT_CODE | X86_SEGMENT_L),
 		.stack = flat((uint16_t)((base + 8) | 3), 3, X86_SEGMENT_DB),
 		.rip = context->saved[7],
+		.rsp = cpu->reg[X86_RSP],
 		.rflags = context->r11 & SYSRET_FLAGS,
 		.cpl = 3,
 	};
@@ -168,6 +170,7 @@ static const void *light_iret(struct jit_context *context)
 	if (!iret_segments(cpu, frame, &to) || !x86_canonical(cpu, frame[0]))
 		return 0;
 	to.rip = frame[0];
+	to.rsp = frame[3];
 	to.rflags = (rflags_now(context) & ~IRET_FLAGS) | (frame[2] & IRET_FLAGS);
 	if (to.rflags & X86_FLAG_RF && jit_limited(cpu))
 		return 0;

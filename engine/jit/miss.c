@@ -16,13 +16,14 @@
  */
 #include "engine/jit/translate.h"
 
-#define ENTRY_BYTES 21 /* at most */
+#define ENTRY_BYTES 24 /* at most */
 #define REACH 127
 #define SHORT_JUMP 2
 
 static void entry_emit(struct translation *t, const struct jit_miss *miss)
 {
 	struct emitter *e = &t->e;
+	unsigned context = e->context;
 	ptrdiff_t distance = e->p - (miss->branch + 1);
 
 	if (distance > REACH || distance < -REACH - 1)
@@ -30,7 +31,9 @@ static void entry_emit(struct translation *t, const struct jit_miss *miss)
 	*miss->branch = (uint8_t)distance;
 	if (miss->base != HOST_NONE)
 		emit_lea(e, HOST_R14, miss->base, miss->disp);
+	e->context = miss->context;
 	emit_call(e, miss->thunk);
+	e->context = context;
 	watch_data(t, miss->site);
 	watch_span(t, CODE_DATA);
 	emit16(e, (uint16_t)(miss->resume - (e->p - 4)));
@@ -143,6 +146,7 @@ void miss_branch(struct translation *t, struct jit_miss miss)
 	}
 	emit8(e, 0);
 	miss.branch = e->p - 1;
+	miss.context = e->context;
 	if (!miss.resume)
 		miss.resume = e->p;
 	if (place_take(t, &miss))

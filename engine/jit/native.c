@@ -13,10 +13,10 @@ struct scratch {
 };
 
 /* The host register for a guest GPR: its own, or a scratch one (HOST_NONE: there is none left). */
-static unsigned take(struct scratch *scratch, unsigned guest)
+static unsigned take(const struct translation *t, struct scratch *scratch, unsigned guest)
 {
-	if (operand_pinned(guest) != HOST_NONE)
-		return operand_pinned(guest);
+	if (operand_pinned(t, guest) != HOST_NONE)
+		return operand_pinned(t, guest);
 	return scratch->count ? scratch->free[--scratch->count] : HOST_NONE;
 }
 
@@ -140,12 +140,12 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 		return false;
 	if (names_high(insn, form))
 		return emit_high(t, insn, form);
-	if (modrm && insn->mod == 3 && form & FORM_REG && operand_pinned(insn->reg) == HOST_NONE &&
-	    operand_pinned(insn->rm) != HOST_NONE && twin(insn, &other)) {
+	if (modrm && insn->mod == 3 && form & FORM_REG && operand_pinned(t, insn->reg) == HOST_NONE &&
+	    operand_pinned(t, insn->rm) != HOST_NONE && twin(insn, &other)) {
 		insn = &other;
 		form = jit_form(insn);
 	}
-	home = modrm && insn->mod == 3 && form & FORM_RM && operand_pinned(insn->rm) == HOST_NONE && home_possible(insn, form);
+	home = modrm && insn->mod == 3 && form & FORM_RM && operand_pinned(t, insn->rm) == HOST_NONE && home_possible(insn, form);
 	if (operands.memory) {
 		if (!operand_address_possible(t, insn))
 			return false;
@@ -154,18 +154,18 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 	if (form & FORM_CL)
 		scratch = (struct scratch){{HOST_R14}, operands.memory ? 0 : 1};
 	/* Fields, then scratch registers for those that need one; nothing is emitted before it is known that all can be had. */
-	operands.reg = form & FORM_REG ? take(&scratch, insn->reg) : modrm ? insn->reg & 7u : 0;
+	operands.reg = form & FORM_REG ? take(t, &scratch, insn->reg) : modrm ? insn->reg & 7u : 0;
 	if (operands.reg == HOST_NONE)
 		return false;
 	if ((modrm && !operands.memory && !home && form & FORM_RM) || form & FORM_OPCODE_REG) {
-		operands.rm = form & FORM_REG && insn->rm == insn->reg ? operands.reg : take(&scratch, insn->rm);
+		operands.rm = form & FORM_REG && insn->rm == insn->reg ? operands.reg : take(t, &scratch, insn->rm);
 		if (operands.rm == HOST_NONE)
 			return false;
 	}
 	if (form & FORM_VVVV) {
 		operands.vvvv = form & FORM_REG && insn->vvvv == insn->reg            ? operands.reg
 				: !operands.memory && !home && insn->vvvv == insn->rm ? operands.rm
-										      : take(&scratch, insn->vvvv);
+										      : take(t, &scratch, insn->vvvv);
 		if (operands.vvvv == HOST_NONE)
 			return false;
 	}
@@ -184,24 +184,24 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 	}
 	if (home) {
 		operands.memory = true;
-		operands_place(&operands, (struct place){HOST_RSP, HOST_NONE, operand_home(insn->rm)});
+		operands_place(&operands, (struct place){t->e.context, HOST_NONE, operand_home(insn->rm)});
 	}
 	if (form & FORM_CL)
 		operand_load(t, HOST_RCX, X86_RCX);
-	if (form & FORM_REG && operand_pinned(insn->reg) == HOST_NONE && (form & FORM_REG_READ || merges(insn)))
+	if (form & FORM_REG && operand_pinned(t, insn->reg) == HOST_NONE && (form & FORM_REG_READ || merges(insn)))
 		operand_load(t, operands.reg, insn->reg);
-	if (operands.rm != HOST_NONE && operand_pinned(insn->rm) == HOST_NONE && (form & FORM_RM_READ || merges(insn)))
+	if (operands.rm != HOST_NONE && operand_pinned(t, insn->rm) == HOST_NONE && (form & FORM_RM_READ || merges(insn)))
 		operand_load(t, operands.rm, insn->rm);
-	if (form & FORM_VVVV_READ && operand_pinned(insn->vvvv) == HOST_NONE)
+	if (form & FORM_VVVV_READ && operand_pinned(t, insn->vvvv) == HOST_NONE)
 		operand_load(t, operands.vvvv, insn->vvvv);
 
 	emit_native(t, insn, &operands, form & FORM_TRAPS);
 
-	if (form & FORM_REG_WRITE && operand_pinned(insn->reg) == HOST_NONE)
+	if (form & FORM_REG_WRITE && operand_pinned(t, insn->reg) == HOST_NONE)
 		operand_store(t, insn->reg, operands.reg);
-	if (form & FORM_RM_WRITE && operands.rm != HOST_NONE && operand_pinned(insn->rm) == HOST_NONE)
+	if (form & FORM_RM_WRITE && operands.rm != HOST_NONE && operand_pinned(t, insn->rm) == HOST_NONE)
 		operand_store(t, insn->rm, operands.rm);
-	if (form & FORM_VVVV_WRITE && operand_pinned(insn->vvvv) == HOST_NONE)
+	if (form & FORM_VVVV_WRITE && operand_pinned(t, insn->vvvv) == HOST_NONE)
 		operand_store(t, insn->vvvv, operands.vvvv);
 	return true;
 }
@@ -218,11 +218,13 @@ static void vector_ready(struct translation *t)
 
 	if (t->vector_ready)
 		return;
-	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(vector_out));
+	emit_load(&t->e, HOST_RCX, t->e.context, JIT_OFFSET(vector_out));
 	emit8(&t->e, 0xe3); /* jrcxz */
 	emit8(&t->e, 0);
 	branch = t->e.p;
 	emit_call(&t->e, JIT_OFFSET(vector_load));
+	if (direct_now(t))
+		emit_exchange(&t->e);
 	branch[-1] = (uint8_t)(t->e.p - branch);
 	t->vector_ready = true;
 }
@@ -280,22 +282,22 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 	if (row->traits & (X86_SSE | X86_AVX))
 		vector_ready(t);
 	if (reg_gpr)
-		operands.reg = take(&scratch, insn->reg);
+		operands.reg = take(t, &scratch, insn->reg);
 	if (operands.memory) {
 		struct place place = operand_place(t, insn, row->operand_size, row->traits & X86_MEMORY_WRITE);
 
-		if (reg_gpr && operand_pinned(insn->reg) == HOST_NONE) {
+		if (reg_gpr && operand_pinned(t, insn->reg) == HOST_NONE) {
 			operands.reg = operand_spare(t, &place);
 		}
 		operands_place(&operands, place);
 	}
 	if (reg_gpr) {
-		if (operand_pinned(insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_READ)
+		if (operand_pinned(t, insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_READ)
 			operand_load(t, operands.reg, insn->reg);
 	}
 	if (rm_gpr) {
-		operands.rm = take(&scratch, insn->rm);
-		if (operand_pinned(insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_READ)
+		operands.rm = take(t, &scratch, insn->rm);
+		if (operand_pinned(t, insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_READ)
 			operand_load(t, operands.rm, insn->rm);
 	}
 	emit_native(t, insn, &operands, true);
@@ -303,9 +305,9 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 		t->e.distance = false;
 		operand_store(t, X86_RCX, HOST_RCX);
 	}
-	if (reg_gpr && operand_pinned(insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_WRITTEN)
+	if (reg_gpr && operand_pinned(t, insn->reg) == HOST_NONE && row->reg_kind & X86_OPERAND_WRITTEN)
 		operand_store(t, insn->reg, operands.reg);
-	if (rm_gpr && operand_pinned(insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_WRITTEN)
+	if (rm_gpr && operand_pinned(t, insn->rm) == HOST_NONE && row->rm_kind & X86_OPERAND_WRITTEN)
 		operand_store(t, insn->rm, operands.rm);
 	return true;
 }

@@ -25,9 +25,9 @@ static const uint8_t pinned[16] = {
 	[X86_R12] = HOST_R12, [X86_R13] = HOST_R13, [X86_R14] = HOST_NONE, [X86_R15] = HOST_NONE,
 };
 
-unsigned operand_pinned(unsigned guest)
+unsigned operand_pinned(const struct translation *t, unsigned guest)
 {
-	return pinned[guest];
+	return guest == X86_RSP && direct_now(t) ? (unsigned)HOST_NONE : pinned[guest];
 }
 
 int32_t operand_home(unsigned guest)
@@ -37,16 +37,20 @@ int32_t operand_home(unsigned guest)
 
 void operand_load(struct translation *t, unsigned scratch, unsigned guest)
 {
-	if (pinned[guest] == HOST_NONE)
-		emit_load(&t->e, scratch, HOST_RSP, operand_home(guest));
+	unsigned host = operand_pinned(t, guest);
+
+	if (guest == X86_RSP && host == HOST_NONE)
+		direct_stack(t, scratch);
+	else if (host == HOST_NONE)
+		emit_load(&t->e, scratch, t->e.context, operand_home(guest));
 	else
-		emit_move(&t->e, scratch, pinned[guest]);
+		emit_move(&t->e, scratch, host);
 }
 
 void operand_store(struct translation *t, unsigned guest, unsigned scratch)
 {
 	if (pinned[guest] == HOST_NONE)
-		emit_store(&t->e, scratch, HOST_RSP, operand_home(guest));
+		emit_store(&t->e, scratch, t->e.context, operand_home(guest));
 	else
 		emit_move(&t->e, pinned[guest], scratch);
 }
@@ -68,7 +72,7 @@ bool operand_address(struct translation *t, const struct x86_insn *insn)
 	if (!operand_address_possible(t, insn))
 		return false;
 	if (insn->base == X86_RIP) {
-		emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(code_base));
+		emit_load(&t->e, HOST_R14, t->e.context, JIT_OFFSET(code_base));
 		if (wide && disp <= INT32_MAX - (int32_t)GUEST_PAGE_SIZE) {
 			base = HOST_R14;
 			disp += (int32_t)t->next;
@@ -77,22 +81,22 @@ bool operand_address(struct translation *t, const struct x86_insn *insn)
 			base = HOST_R14;
 		}
 	} else if (insn->base != X86_NO_REG) {
-		base = pinned[insn->base];
+		base = operand_pinned(t, insn->base);
 		if (base == HOST_NONE) {
-			emit_load(&t->e, HOST_R14, HOST_RSP, operand_home(insn->base));
+			operand_load(t, HOST_R14, insn->base);
 			base = HOST_R14;
 		}
 	}
 	if (insn->index != X86_NO_REG) {
 		index = pinned[insn->index];
 		if (index == HOST_NONE) {
-			emit_load(&t->e, HOST_RCX, HOST_RSP, operand_home(insn->index));
+			emit_load(&t->e, HOST_RCX, t->e.context, operand_home(insn->index));
 			index = HOST_RCX;
 		}
 	}
 	emit_memory(&t->e, wide, EMIT_LEA, HOST_R14, base, index, insn->scale, disp);
 	if (t->wide && insn->segment >= X86_FS) {
-		emit_load(&t->e, HOST_RCX, HOST_RSP, insn->segment == X86_FS ? JIT_OFFSET(fs_base) : JIT_OFFSET(gs_base));
+		emit_load(&t->e, HOST_RCX, t->e.context, insn->segment == X86_FS ? JIT_OFFSET(fs_base) : JIT_OFFSET(gs_base));
 		emit_memory(&t->e, true, EMIT_LEA, HOST_R14, HOST_R14, HOST_RCX, 0, 0);
 	}
 	return true;
@@ -120,12 +124,12 @@ static void check_linear(struct translation *t, unsigned size, bool write, uint3
 	struct emitter *e = &t->e;
 
 	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(page_mask));
-	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, entry_tag(t, write));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, e->context, HOST_RCX, 3, entry_tag(t, write));
 	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, (int32_t)size - 1);
 	emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(high_mask));
 	miss_branch(t, (struct jit_miss){.thunk = fill(write), .site = miss_site(t, t->offset, size, flags), .base = HOST_NONE});
 	emit_pext(e, HOST_RCX, HOST_R14, JIT_OFFSET(page_mask));
-	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, 3, entry_addend(t, write));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, e->context, HOST_RCX, 3, entry_addend(t, write));
 }
 
 /* base + disp, base in a host register: its page's entry is indexed once. RCX is the addend, R14 destroyed. */
@@ -138,7 +142,7 @@ static void check_based(struct translation *t, unsigned base, int32_t disp, unsi
 		emit_lea(e, HOST_R14, base, disp);
 	again = e->p;
 	emit_pext(e, HOST_R14, disp ? HOST_R14 : base, JIT_OFFSET(page_mask));
-	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_R14, 3, entry_tag(t, write));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, e->context, HOST_R14, 3, entry_tag(t, write));
 	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, base, 0, disp + (int32_t)size - 1);
 	emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(high_mask));
 	miss_branch(t, (struct jit_miss){.resume = again,
@@ -146,7 +150,7 @@ static void check_based(struct translation *t, unsigned base, int32_t disp, unsi
 					 .site = miss_site(t, t->offset, size, flags),
 					 .base = base,
 					 .disp = disp});
-	emit_memory(e, true, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_R14, 3, entry_addend(t, write));
+	emit_memory(e, true, EMIT_LOAD, HOST_RCX, e->context, HOST_R14, 3, entry_addend(t, write));
 }
 
 /* With an aligned RSP, as it is in 64-bit code: does the access stay in 8 aligned bytes? */
@@ -162,16 +166,16 @@ static void check_stack(struct translation *t, int32_t disp, unsigned size, bool
 	int32_t copy = JIT_TLB(stack) + (int32_t)((t->mode * 2 + write) * sizeof(struct x86_tlb_copy));
 	const uint8_t *again = e->p;
 
-	emit_load(e, HOST_RCX, HOST_RSP, copy + (int32_t)offsetof(struct x86_tlb_copy, tag));
-	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, operand_pinned(X86_RSP), 0, disp & ~7);
+	emit_load(e, HOST_RCX, e->context, copy + (int32_t)offsetof(struct x86_tlb_copy, tag));
+	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, operand_pinned(t, X86_RSP), 0, disp & ~7);
 	emit_pext(e, HOST_RCX, HOST_RCX, copy + (int32_t)offsetof(struct x86_tlb_copy, mask));
 	miss_branch(t,
 		    (struct jit_miss){.resume = again,
 				      .thunk = JIT_OFFSET(fill_stack) + (int32_t)((t->mode * 2 + write) * sizeof(void (*)(void))),
 				      .site = miss_site(t, t->offset, size, 0),
-				      .base = operand_pinned(X86_RSP),
+				      .base = operand_pinned(t, X86_RSP),
 				      .disp = disp});
-	emit_load(e, HOST_RCX, HOST_RSP, copy + (int32_t)offsetof(struct x86_tlb_copy, addend));
+	emit_load(e, HOST_RCX, e->context, copy + (int32_t)offsetof(struct x86_tlb_copy, addend));
 }
 
 /*
@@ -188,7 +192,7 @@ static void distance_load(struct translation *t)
 {
 	if (t->e.distance)
 		return;
-	emit_load(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(distance) + (t->mode == X86_MODE_USER ? (int32_t)sizeof(uint64_t) : 0));
+	emit_load(&t->e, HOST_RCX, t->e.context, JIT_OFFSET(distance) + (t->mode == X86_MODE_USER ? (int32_t)sizeof(uint64_t) : 0));
 	t->e.distance = true;
 }
 
@@ -196,7 +200,7 @@ static void distance_load(struct translation *t)
 static void guard_check(struct translation *t, unsigned scratch, unsigned base)
 {
 	emit_pext(&t->e, scratch, base, JIT_OFFSET(guard_mask));
-	emit_load_narrow(&t->e, scratch, HOST_RSP, scratch, JIT_GUARD(t->mode == X86_MODE_USER), 1);
+	emit_load_narrow(&t->e, scratch, t->e.context, scratch, JIT_GUARD(t->mode == X86_MODE_USER), 1);
 	t->traps_here = true;
 }
 
@@ -221,7 +225,7 @@ static void window_distance_home(struct translation *t, unsigned guest)
 
 static struct place window_place(struct translation *t, unsigned base, int32_t disp)
 {
-	unsigned host = operand_pinned(base);
+	unsigned host = operand_pinned(t, base);
 
 	if (host == HOST_NONE && !operand_far(disp)) {
 		window_distance_home(t, base);
@@ -243,7 +247,7 @@ static struct place window_place(struct translation *t, unsigned base, int32_t d
 /* [base + disp], checked, in the shortest way that there is. */
 static struct place checked(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write, uint32_t flags)
 {
-	unsigned host = operand_pinned(base);
+	unsigned host = operand_pinned(t, base);
 
 	if (operand_windowed(t, &t->insn[t->index]))
 		return window_place(t, base, disp);
@@ -279,19 +283,23 @@ static void group_addend(struct translation *t, unsigned base)
 		if (operand_windowed(t, &t->insn[t->index]))
 			distance_load(t);
 		else
-			emit_load(&t->e, HOST_RCX, HOST_RSP, slot);
+			emit_load(&t->e, HOST_RCX, t->e.context, slot);
 		return;
 	}
 	group->checked = true;
 	checked(t, base, (int32_t)(group->low - plan->moved), (unsigned)(group->high - group->low), group->write, JIT_SITE_GROUP);
 	if (!operand_windowed(t, &t->insn[t->index]))
-		emit_store(&t->e, HOST_RCX, HOST_RSP, slot);
+		emit_store(&t->e, HOST_RCX, t->e.context, slot);
 }
 
 struct place operand_place_at(struct translation *t, unsigned base, int32_t disp, unsigned size, bool write)
 {
-	unsigned host = operand_pinned(base);
+	unsigned host = operand_pinned(t, base);
 
+	if (base == X86_RSP && direct_now(t) && !operand_far(disp)) {
+		t->traps_here = true;
+		return (struct place){HOST_RSP, HOST_NONE, disp};
+	}
 	if (base == X86_RSP)
 		disp += t->stack_moved;
 	if (t->plan[t->index].group < 0)
@@ -314,13 +322,13 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 	if (operand_windowed(t, insn)) {
 		if (insn->base == X86_RIP && insn->segment < X86_FS && insn->address_size == 8 &&
 		    insn->disp <= INT32_MAX - (int32_t)GUEST_PAGE_SIZE) {
-			emit_load(&t->e, HOST_R14, HOST_RSP, JIT_OFFSET(code_base));
+			emit_load(&t->e, HOST_R14, t->e.context, JIT_OFFSET(code_base));
 			window_distance(t, HOST_R14);
 			return (struct place){HOST_R14, HOST_RCX, insn->disp + (int32_t)t->next};
 		}
 		if (insn->base == X86_NO_REG && insn->index == X86_NO_REG && insn->segment >= X86_FS && insn->address_size == 8 &&
 		    !operand_far(insn->disp)) {
-			emit_load(&t->e, HOST_R14, HOST_RSP, insn->segment == X86_FS ? JIT_OFFSET(fs_base) : JIT_OFFSET(gs_base));
+			emit_load(&t->e, HOST_R14, t->e.context, insn->segment == X86_FS ? JIT_OFFSET(fs_base) : JIT_OFFSET(gs_base));
 			window_distance(t, HOST_R14);
 			return (struct place){HOST_R14, HOST_RCX, insn->disp};
 		}

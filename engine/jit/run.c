@@ -150,12 +150,20 @@ struct windows *jit_windows(struct x86_cpu *cpu)
 	return &((struct jit_vcpu *)cpu->engine)->windows;
 }
 
-bool run_trap_fault(void *rsp, uint64_t address, bool write)
+bool run_trap_fault(void *vcpu, struct host_trap *trap)
 {
-	struct jit_context *context = rsp;
+	struct jit_vcpu *self = vcpu;
+	struct jit_context *context = jit_context(self->cpu.tlb);
 
-	context->trap_address = address;
-	return address && windows_fault(jit_windows(context->cpu), address, write);
+	context->trap_address = trap->address;
+	if (trap->address && windows_fault(&self->windows, trap->address, trap->write))
+		return true;
+	if (trap->rsp != (uintptr_t)context) { /* it is the guest's (direct.c) */
+		bug_on(trap->r15 != (uintptr_t)context);
+		trap->r15 = trap->rsp - context->direct;
+		trap->rsp = (uintptr_t)context;
+	}
+	return false;
 }
 
 /* Where an instruction's memory operand is a device's: when the window has refused it often, it gets a check of its own. */
@@ -231,6 +239,7 @@ static void run(struct jit_vcpu *self)
 		link = group = 0;
 		version = 0;
 		find_jump_key_set(context, block->key & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING));
+		find_direct_set(context, block->key);
 		count_begin(self, context);
 		reason = jit_enter(context, jit_block_code(&self->cache, block));
 		context = jit_context(cpu->tlb);
@@ -314,6 +323,7 @@ const void *jit_handler_end(struct jit_context *context, const struct x86_insn *
 	if (!block)
 		return 0;
 	find_jump_key_set(jit_context(cpu->tlb), key);
+	find_direct_set(jit_context(cpu->tlb), key);
 	return jit_block_code(&self->cache, block);
 }
 

@@ -2,7 +2,7 @@
 /*
  * stack.c - PUSH, POP, LEAVE, and LEA, which only looks like a memory access. RSP moves last: until then the instruction has not happened.
  *
- * In a window, where the only way out of the middle of a PUSH or POP is a trap, a run of them moves RSP once, at its end; a trap's site says how far RSP is
+ * In a window of CPL 3 PUSH and POP are the host's (direct.c). In another, where the only way out of the middle of a PUSH or POP is a trap, a run of them moves RSP once, at its end; a trap's site says how far RSP is
  * behind. Between them may be what has nothing to do with RSP. Everything else finds RSP where it should be.
  */
 #include "engine/jit/translate.h"
@@ -10,7 +10,7 @@
 /* Of a register but RSP, or of an immediate. */
 static bool moves_on(const struct translation *t, const struct x86_insn *insn)
 {
-	if (!t->wide || !operand_windowed(t, insn) || insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE ||
+	if (!t->wide || t->direct || !operand_windowed(t, insn) || insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE ||
 	    insn->operand_size != 8)
 		return false;
 	return (insn->opcode >> 4 == 5 && insn->rm != X86_RSP) || insn->opcode == 0x68 || insn->opcode == 0x6a;
@@ -50,7 +50,10 @@ void stack_adjust(struct translation *t, int32_t by)
 		t->stack_moved += by;
 		return;
 	}
-	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R15, HOST_R15, HOST_NONE, 0, by);
+	if (direct_now(t))
+		emit_lea(&t->e, HOST_RSP, HOST_RSP, by);
+	else
+		emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R15, HOST_R15, HOST_NONE, 0, by);
 }
 
 static struct place push_place(struct translation *t, unsigned size)
@@ -69,11 +72,26 @@ static bool stack_possible(const struct translation *t, const struct x86_insn *i
 	return insn->operand_size == (t->wide ? 8 : 4) && !(t->key & JIT_KEY_STACK16);
 }
 
+/* Of a register that has no host register: where it lies. */
+static void stack_home(struct translation *t, unsigned opcode, unsigned extension, unsigned guest)
+{
+	emit_memory(&t->e, false, opcode, extension, t->e.context, HOST_NONE, 0, operand_home(guest));
+}
+
 static void push_register(struct translation *t, const struct x86_insn *insn)
 {
-	struct place place = push_place(t, insn->operand_size);
-	unsigned source = operand_pinned(insn->rm);
+	unsigned source = operand_pinned(t, insn->rm);
+	struct place place;
 
+	if (direct_now(t)) {
+		if (source == HOST_NONE)
+			stack_home(t, 0xff, 6, insn->rm);
+		else
+			emit_push(&t->e, source);
+		t->traps_here = true;
+		return;
+	}
+	place = push_place(t, insn->operand_size);
 	if (source == HOST_NONE) {
 		source = operand_spare(t, &place);
 		operand_load(t, source, insn->rm);
@@ -84,6 +102,12 @@ static void push_register(struct translation *t, const struct x86_insn *insn)
 
 static void push_immediate(struct translation *t, const struct x86_insn *insn)
 {
+	if (direct_now(t)) {
+		emit8(&t->e, 0x68);
+		emit32(&t->e, (uint32_t)insn->imm);
+		t->traps_here = true;
+		return;
+	}
 	emit_place(&t->e, t->wide, 0xc7, 0, push_place(t, insn->operand_size));
 	emit32(&t->e, (uint32_t)insn->imm);
 	stack_adjust(t, -insn->operand_size);
@@ -97,6 +121,10 @@ static bool push_memory(struct translation *t, const struct x86_insn *insn)
 	if (!operand_address_possible(t, insn))
 		return false;
 	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_RCX, operand_place(t, insn, insn->operand_size, false));
+	if (direct_now(t)) {
+		emit_push(&t->e, HOST_RCX);
+		return true;
+	}
 	emit_store(&t->e, HOST_RCX, HOST_RSP, JIT_OFFSET(spill));
 	place = push_place(t, insn->operand_size);
 	scratch = operand_spare(t, &place);
@@ -108,9 +136,18 @@ static bool push_memory(struct translation *t, const struct x86_insn *insn)
 
 static void pop_register(struct translation *t, const struct x86_insn *insn)
 {
-	struct place place = pop_place(t, insn->operand_size);
-	unsigned target = operand_pinned(insn->rm);
+	unsigned target = operand_pinned(t, insn->rm);
+	struct place place;
 
+	if (direct_now(t)) {
+		if (target == HOST_NONE)
+			stack_home(t, 0x8f, 0, insn->rm);
+		else
+			emit_pop(&t->e, target);
+		t->traps_here = true;
+		return;
+	}
+	place = pop_place(t, insn->operand_size);
 	emit_place(&t->e, t->wide, EMIT_LOAD, target == HOST_NONE ? HOST_RCX : target, place);
 	if (target == HOST_NONE)
 		operand_store(t, insn->rm, HOST_RCX);
@@ -123,9 +160,12 @@ static void leave(struct translation *t, const struct x86_insn *insn)
 	struct place place = operand_place_at(t, X86_RBP, 0, insn->operand_size, false);
 
 	if (operand_windowed(t, insn)) { /* the access may trap: it comes first */
-		emit_place(&t->e, true, EMIT_LOAD, HOST_RCX, place);
-		emit_memory(&t->e, true, EMIT_LEA, HOST_R15, HOST_RBP, HOST_NONE, 0, insn->operand_size);
-		emit_move(&t->e, HOST_RBP, HOST_RCX);
+		emit_place(&t->e, true, EMIT_LOAD, HOST_R14, place);
+		if (direct_now(t))
+			emit_memory(&t->e, true, EMIT_LEA, HOST_RSP, HOST_RBP, place.index, 0, insn->operand_size);
+		else
+			emit_lea(&t->e, HOST_R15, HOST_RBP, insn->operand_size);
+		emit_move(&t->e, HOST_RBP, HOST_R14);
 		return;
 	}
 	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R15, HOST_RBP, HOST_NONE, 0, insn->operand_size);
@@ -136,16 +176,22 @@ static void leave(struct translation *t, const struct x86_insn *insn)
 static bool load_address(struct translation *t, const struct x86_insn *insn)
 {
 	struct x86_insn plain = *insn;
-	unsigned target = operand_pinned(insn->reg);
+	unsigned target = operand_pinned(t, insn->reg);
 
 	if (insn->operand_size < 4 || insn->address_size == 2 || insn->mod == 3)
 		return false;
 	plain.segment = X86_DS;
-	if (target != HOST_NONE && insn->base < 16 && operand_pinned(insn->base) != HOST_NONE &&
+	if (insn->base == X86_RSP && insn->index == X86_NO_REG && target != HOST_NONE && direct_now(t)) {
+		emit_load(&t->e, HOST_RCX, t->e.context, JIT_OFFSET(undistance));
+		emit_memory(&t->e, insn->operand_size == 8 && insn->address_size == 8, EMIT_LEA, target, HOST_RSP, HOST_RCX, 0,
+			    insn->disp);
+		return true;
+	}
+	if (target != HOST_NONE && insn->base < 16 && operand_pinned(t, insn->base) != HOST_NONE &&
 	    operand_address_possible(t, &plain) && insn->address_size == (t->wide ? 8 : 4) &&
-	    (insn->index == X86_NO_REG || operand_pinned(insn->index) != HOST_NONE)) {
-		emit_memory(&t->e, insn->operand_size == 8, EMIT_LEA, target, operand_pinned(insn->base),
-			    insn->index == X86_NO_REG ? (unsigned)HOST_NONE : operand_pinned(insn->index), insn->scale, insn->disp);
+	    (insn->index == X86_NO_REG || operand_pinned(t, insn->index) != HOST_NONE)) {
+		emit_memory(&t->e, insn->operand_size == 8, EMIT_LEA, target, operand_pinned(t, insn->base),
+			    insn->index == X86_NO_REG ? (unsigned)HOST_NONE : operand_pinned(t, insn->index), insn->scale, insn->disp);
 		return true;
 	}
 	if (!operand_address(t, &plain))
@@ -158,6 +204,24 @@ static bool load_address(struct translation *t, const struct x86_insn *insn)
 		emit_memory(&t->e, insn->operand_size == 8, EMIT_LEA, target, HOST_R14, HOST_NONE, 0, 0);
 	}
 	return true;
+}
+
+bool stack_direct(const struct translation *t, const struct x86_insn *insn)
+{
+	if (insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE || insn->prefixes & X86_PREFIX_LOCK)
+		return false;
+	if (insn->opcode == 0x8d)
+		return insn->reg != X86_RSP && insn->operand_size >= 4 && insn->address_size != 2 && insn->mod != 3;
+	if (insn->operand_size != 8)
+		return false;
+	switch (insn->opcode) {
+	case 0x50 ... 0x5f: return insn->rm != X86_RSP;
+	case 0x68:
+	case 0x6a:
+	case 0xc9: return true;
+	case 0xff: return (insn->reg & 7) == 6 && direct_memory(t, insn) && (insn->mod != 3 || insn->rm != X86_RSP);
+	default: return false;
+	}
 }
 
 bool translate_stack(struct translation *t, const struct x86_insn *insn)

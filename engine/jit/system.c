@@ -110,7 +110,7 @@ static bool selector_read(struct translation *t, const struct x86_insn *insn)
 		selector_store(t, insn, selector);
 		return true;
 	}
-	target = operand_pinned(insn->rm);
+	target = operand_pinned(t, insn->rm);
 	cpu_pointer(t);
 	if (insn->operand_size == 2) {
 		emit_load_narrow(&t->e, HOST_RCX, HOST_R14, HOST_NONE, selector, 2);
@@ -190,7 +190,7 @@ static bool time_read(struct translation *t, const struct x86_insn *insn, bool w
 	emit_halves_swap(e, HOST_RDX, HOST_RCX);
 	emit_low_half(e, HOST_RDX, HOST_RDX);
 	if (with_aux)
-		emit_memory(e, false, EMIT_LOAD, operand_pinned(X86_RCX), HOST_R14, HOST_NONE, 0, CPU(s.tsc_aux));
+		emit_memory(e, false, EMIT_LOAD, operand_pinned(t, X86_RCX), HOST_R14, HOST_NONE, 0, CPU(s.tsc_aux));
 	quick_end(t, over);
 	return true;
 }
@@ -203,7 +203,7 @@ static bool keys_read(struct translation *t, const struct x86_insn *insn)
 	if (!(t->key & JIT_KEY_PKE))
 		return false;
 	miss_room(t, MISS_AHEAD_TIME);
-	emit_low_half(&t->e, HOST_RCX, operand_pinned(X86_RCX));
+	emit_low_half(&t->e, HOST_RCX, operand_pinned(t, X86_RCX));
 	over = quick_begin(t, insn);
 	cpu_pointer(t);
 	emit_memory(&t->e, false, EMIT_LOAD, HOST_RAX, HOST_R14, HOST_NONE, 0, CPU(s.pkru));
@@ -217,7 +217,7 @@ static bool segment_base(struct translation *t, const struct x86_insn *insn)
 {
 	bool gs = insn->reg & 1, wide = insn->operand_size == 8;
 	int32_t base = gs ? JIT_OFFSET(gs_base) : JIT_OFFSET(fs_base);
-	unsigned target = operand_pinned(insn->rm);
+	unsigned target = operand_pinned(t, insn->rm);
 	struct emitter *e = &t->e;
 	uint8_t *over;
 
@@ -246,7 +246,7 @@ static bool segment_base(struct translation *t, const struct x86_insn *insn)
 
 static bool control_read(struct translation *t, const struct x86_insn *insn)
 {
-	unsigned target = operand_pinned(insn->rm), to = target == HOST_NONE ? (unsigned)HOST_RCX : target;
+	unsigned target = operand_pinned(t, insn->rm), to = target == HOST_NONE ? (unsigned)HOST_RCX : target;
 	int32_t from;
 
 	switch (insn->reg) {

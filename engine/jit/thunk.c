@@ -6,7 +6,8 @@
  * name, RCX in R11, RSP in R15; R11, R14, R15 are in the context. The host's RCX and R14 are scratch, RSP is the context. Flags are the host's
  * status flags; DF is 0. Nothing here or below, down to x86_page_walk, touches a vector register: they may hold the guest's.
  *
- * A thunk is called with RSP = context - 8; the return address there points to the site's word (context.h).
+ * A thunk is called with RSP = context - 8; the return address there points to the site's word (context.h). In a program's window RSP is the guest's and R15 the
+ * context, but while a handler or a fill is called (direct.c): the thunks of jumps and links, and whatever enters a block, go over from one to the other.
  */
 #include "engine/jit/context.h"
 
@@ -71,7 +72,22 @@
 
 #define GUEST_OPERANDS                                                                                                    \
 	[cpu] C(cpu), [r11] C(r11), [r14] C(r14), [r15] C(r15), [fsbase] C(fs_base), [gsbase] C(gs_base), [reg] CPU(reg), \
-		[cpuflags] CPU(flags), [fs] CPU(s.segment[X86_FS].base), [gs] CPU(s.segment[X86_GS].base)
+		[cpuflags] CPU(flags), [direct] C(direct), [fs] CPU(s.segment[X86_FS].base), [gs] CPU(s.segment[X86_GS].base)
+
+/* RSP and R15 were exchanged: R15 becomes the guest's RSP. Elsewhere `direct` is 0. `at` as above. Destroys RCX, no flag. */
+#define DIRECT_LEAVE(at)                             \
+	"movq " at "+%c[direct](%%rsp), %%rcx\n\t" \
+	"notq %%rcx\n\t"                           \
+	"leaq 1(%%r15,%%rcx), %%r15\n\t"
+
+/* To the code at `target`, with RSP = context. Destroys RCX, no flag. */
+#define ENTER_TARGET                             \
+	"movq %c[direct](%%rsp), %%rcx\n\t"    \
+	"jrcxz 9f\n\t"                         \
+	"leaq (%%r15,%%rcx), %%r15\n\t"        \
+	"xchgq %%rsp, %%r15\n\t"               \
+	"jmpq *%c[target](%%r15)\n\t"          \
+	"9: jmpq *%c[target](%%rsp)\n\t"
 
 /* Back into jit_enter's caller with the reason in EAX. RSP must be jit_enter's frame. */
 #define LEAVE                \
@@ -98,7 +114,7 @@ __attribute__((naked)) enum jit_exit jit_enter(__attribute__((unused)) struct ji
 		"movq %%rsp, %c[host](%%rdi)\n\t"
 		"movq %%rsi, %c[target](%%rdi)\n\t"
 		"movq %%rdi, %%rsp\n\t" LOAD_GUEST("0") "movq %c[reg]+136(%%r14), %%r14\n\t" /* RIP, for the block's far entry */
-							"jmpq *%c[target](%%rsp)\n\t"
+			ENTER_TARGET
 		:
 		: GUEST_OPERANDS, [host] C(host_rsp), [target] C(target));
 }
@@ -114,17 +130,17 @@ static __attribute__((naked, used)) void jit_exit_common(void)
 			 : GUEST_OPERANDS, [host] C(host_rsp), [site] C(site));
 }
 
-#define EXIT_THUNK(name, reason)                           \
-	__attribute__((naked)) void name(void)             \
-	{                                                  \
-		__asm__ volatile("movl %0, %%ecx\n\t"      \
-				 "jmp jit_exit_common\n\t" \
-				 :                         \
-				 : "i"(reason));           \
+#define EXIT_THUNK(name, reason, first)                                        \
+	__attribute__((naked)) void name(void)                                 \
+	{                                                                      \
+		__asm__ volatile(first "movl %[why], %%ecx\n\t"                \
+				       "jmp jit_exit_common\n\t"               \
+				 :                                             \
+				 : [why] "i"(reason), [direct] C(direct)); \
 	}
-static __attribute__((used)) EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP) static __attribute__((used))
-EXIT_THUNK(jit_thunk_leave_link, JIT_EXIT_LINK) EXIT_THUNK(jit_thunk_exit_poll, JIT_EXIT_POLL)
-	EXIT_THUNK(jit_thunk_exit_room, JIT_EXIT_ROOM)
+static __attribute__((used)) EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP, "") static __attribute__((used))
+EXIT_THUNK(jit_thunk_leave_link, JIT_EXIT_LINK, "") EXIT_THUNK(jit_thunk_exit_poll, JIT_EXIT_POLL, DIRECT_LEAVE("8"))
+	EXIT_THUNK(jit_thunk_exit_room, JIT_EXIT_ROOM, DIRECT_LEAVE("8"))
 
 	/* Jumped to from a signal, RSP = context, RCX = where it trapped; there is no site: a word of the context stands in. */
 	__attribute__((naked)) void jit_thunk_trap(void)
@@ -149,6 +165,12 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 			 : [site] C(site), [cpu] C(cpu), [reg] CPU(reg), [reason] "i"(JIT_EXIT_NEXT));
 }
 
+/* The same in code whose RSP is the guest's. */
+__attribute__((naked)) void jit_thunk_jump_poll_direct(void)
+{
+	__asm__ volatile("xchgq %%rsp, %%r15\n\t" DIRECT_LEAVE("0") "jmp jit_thunk_jump_poll\n\t" : : [direct] C(direct));
+}
+
 /* Where the site says; R14 is reloaded. */
 #define RETURN_FROM_FILL                      \
 	"movq (%%rsp), %%rcx\n\t"             \
@@ -157,6 +179,15 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 	"movq 8+%c[linear](%%rsp), %%r14\n\t" \
 	"leaq 8(%%rsp), %%rsp\n\t"            \
 	"jmpq *%%rcx\n\t"
+
+/* The same, from a jump's lookup. */
+#define RETURN_FROM_JUMP_FILL                 \
+	"movq (%%rsp), %%rcx\n\t"             \
+	"movswq 4(%%rcx), %%r14\n\t"          \
+	"leaq (%%rcx,%%r14), %%rcx\n\t"       \
+	"movq 8+%c[linear](%%rsp), %%r14\n\t" \
+	"leaq 8(%%rsp), %%rsp\n\t"            \
+	"movq %%rcx, %c[target](%%rsp)\n\t" ENTER_TARGET
 
 #define RETURN_BEHIND_SITE         \
 	"movq (%%rsp), %%rcx\n\t"  \
@@ -192,10 +223,10 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 	"movq 8+%c[saved]+56(%%rsp), %%r11\n\t"
 
 /* R14 = linear address, or a jump's target. Comes back to where the site says with its entry there and R14 as it was, or leaves with STEP. */
-#define FILL_THUNK(name, kind)                                                                                                    \
+#define FILL_THUNK(name, kind, first, back)                                                                                                    \
 	__attribute__((naked)) void name(void)                                                                                    \
 	{                                                                                                                         \
-		__asm__ volatile(SAVE_VOLATILE "movq %%r14, 8+%c[linear](%%rsp)\n\t"                                              \
+		__asm__ volatile(first SAVE_VOLATILE "movq %%r14, 8+%c[linear](%%rsp)\n\t"                                              \
 					       "leaq 8(%%rsp), %%rdi\n\t"                                                         \
 					       "movq %%r14, %%rsi\n\t"                                                            \
 					       "movq (%%rsp), %%rax\n\t"                                                          \
@@ -206,12 +237,12 @@ __attribute__((naked)) void jit_thunk_jump_poll(void)
 					       "call jit_fill\n\t"                                                                \
 					       "movq %%r14, %%rsp\n\t"                                                            \
 					       "movzbl %%al, %%ecx\n\t" LOAD_VOLATILE "movq 8+%c[linear](%%rsp), %%r14\n\t"       \
-					       "jrcxz 1f\n\t" RETURN_FROM_FILL "1: jmp jit_thunk_exit_step\n\t"                   \
+					       "jrcxz 1f\n\t" back "1: jmp jit_thunk_exit_step\n\t"                   \
 				 :                                                                                                \
-				 : [saved] C(saved), [flags] C(flags), [linear] C(linear), [host] C(host_rsp), [fill] "i"(kind)); \
+				 : [saved] C(saved), [flags] C(flags), [linear] C(linear), [host] C(host_rsp), [fill] "i"(kind), [direct] C(direct), [target] C(target)); \
 	}
-FILL_THUNK(jit_thunk_fill_read, JIT_FILL_READ)
-FILL_THUNK(jit_thunk_fill_write, JIT_FILL_WRITE)
+FILL_THUNK(jit_thunk_fill_read, JIT_FILL_READ, "", RETURN_FROM_FILL)
+FILL_THUNK(jit_thunk_fill_write, JIT_FILL_WRITE, "", RETURN_FROM_FILL)
 
 /*
  * R14 = linear address. The page's entry is copied for accesses to the stack; where there is none, it is filled first. Where the page is the copied one
@@ -256,8 +287,8 @@ STACK_THUNK(jit_thunk_stack_write_0, write, 1, jit_thunk_fill_write, 0)
 STACK_THUNK(jit_thunk_stack_write_1, write, 1, jit_thunk_fill_write, 1)
 STACK_THUNK(jit_thunk_stack_write_2, write, 1, jit_thunk_fill_write, 2)
 
-FILL_THUNK(jit_thunk_jump_fill, JIT_FILL_JUMP)
-FILL_THUNK(jit_thunk_return_fill, JIT_FILL_RETURN)
+FILL_THUNK(jit_thunk_jump_fill, JIT_FILL_JUMP, DIRECT_LEAVE("8"), RETURN_FROM_JUMP_FILL)
+FILL_THUNK(jit_thunk_return_fill, JIT_FILL_RETURN, DIRECT_LEAVE("8"), RETURN_FROM_JUMP_FILL)
 
 /* RCX = the decoded instruction. */
 #define CALL_HANDLER               \
@@ -287,9 +318,7 @@ __attribute__((naked)) void jit_thunk_handler_end(void)
 				      "movq 8+%c[cpu](%%rbx), %%r14\n\t"
 				      "movq %c[tlb](%%r14), %%rsp\n\t"
 				      "leaq %c[engine](%%rsp), %%rsp\n\t"
-				      "movq %%rax, %c[target](%%rsp)\n\t" LOAD_GUEST("0") "movq %c[reg]+136(%%r14), %%r14\n\t"
-											  "jmpq *%c[target](%%rsp)\n\t"
-											  "1: movl %[next], %%eax\n\t" LEAVE
+				      "movq %%rax, %c[target](%%rsp)\n\t" LOAD_GUEST("0") "movq %c[reg]+136(%%r14), %%r14\n\t" ENTER_TARGET "1: movl %[next], %%eax\n\t" LEAVE
 			 :
 			 : GUEST_OPERANDS, [host] C(host_rsp), [target] C(target), [tlb] CPU(tlb),
 			   [engine] "i"(offsetof(struct x86_tlb, engine)), [next] "i"(JIT_EXIT_NEXT));
@@ -299,10 +328,10 @@ __attribute__((naked)) void jit_thunk_handler_end(void)
  * SYSCALL and its like between two translated blocks: jit_light has the registers that it needs in the context and cpu->reg, as a fill has (guest RCX in
  * saved[7], RSP in cpu->reg), and changes them there. Goes on in the block that it names, or behind the site, where the handler is called.
  */
-#define LIGHT_THUNK(name, kind, otherwise)                                                                               \
+#define LIGHT_THUNK(name, kind, first, otherwise)                                                                               \
 	__attribute__((naked)) void name(void)                                                                           \
 	{                                                                                                                \
-		__asm__ volatile(SAVE_VOLATILE "movq 8+%c[cpu](%%rsp), %%r14\n\t"                                        \
+		__asm__ volatile(first SAVE_VOLATILE "movq 8+%c[cpu](%%rsp), %%r14\n\t"                                        \
 					       "movq %%r15, %c[reg]+32(%%r14)\n\t"                                       \
 					       "leaq 8(%%rsp), %%rdi\n\t"                                                \
 					       "movq (%%rsp), %%rax\n\t"                                                 \
@@ -315,19 +344,19 @@ __attribute__((naked)) void jit_thunk_handler_end(void)
 					       "movq %%rax, %%rcx\n\t" LOAD_VOLATILE "movq 8+%c[cpu](%%rsp), %%r14\n\t"  \
 					       "movq %c[reg]+32(%%r14), %%r15\n\t"                                       \
 					       "jrcxz 1f\n\t"                                                            \
-					       "movq %c[reg]+136(%%r14), %%r14\n\t"                                      \
 					       "leaq 8(%%rsp), %%rsp\n\t"                                                \
-					       "jmpq *%%rcx\n\t"                                                         \
+					       "movq %%rcx, %c[target](%%rsp)\n\t"                                       \
+					       "movq %c[reg]+136(%%r14), %%r14\n\t" ENTER_TARGET                         \
 					       "1:\n\t" otherwise                                                        \
 				 :                                                                                       \
 				 : [saved] C(saved), [flags] C(flags), [host] C(host_rsp), [cpu] C(cpu), [reg] CPU(reg), \
-				   [light] "i"(kind));                                                                   \
+				   [light] "i"(kind), [direct] C(direct), [target] C(target));                                                                   \
 	}
-LIGHT_THUNK(jit_thunk_light_syscall, JIT_LIGHT_SYSCALL, RETURN_BEHIND_SITE)
-LIGHT_THUNK(jit_thunk_light_sysret, JIT_LIGHT_SYSRET, RETURN_BEHIND_SITE)
-LIGHT_THUNK(jit_thunk_light_iret, JIT_LIGHT_IRET, RETURN_BEHIND_SITE)
+LIGHT_THUNK(jit_thunk_light_syscall, JIT_LIGHT_SYSCALL, "", RETURN_BEHIND_SITE)
+LIGHT_THUNK(jit_thunk_light_sysret, JIT_LIGHT_SYSRET, "", RETURN_BEHIND_SITE)
+LIGHT_THUNK(jit_thunk_light_iret, JIT_LIGHT_IRET, "", RETURN_BEHIND_SITE)
 /* Here the block that is linked to may be entered at once. */
-LIGHT_THUNK(jit_thunk_exit_link, JIT_LIGHT_LINK, "jmp jit_thunk_leave_link\n\t")
+LIGHT_THUNK(jit_thunk_exit_link, JIT_LIGHT_LINK, DIRECT_LEAVE("8"), "jmp jit_thunk_leave_link\n\t")
 
 #define VECTORS(access)                                                                                                           \
 	access(0) access(1) access(2) access(3) access(4) access(5) access(6) access(7) access(8) access(9) access(10) access(11) \

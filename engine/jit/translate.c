@@ -6,7 +6,7 @@
  * memory is. A block is a straight run of instructions inside one page, which conditional jumps may leave on the way. Three kinds of instruction make it up:
  *
  *   native    the guest's own encoding with its memory operand replaced by a checked host address (native.c, operand.c);
- *   ours      stack, calls, jumps, returns, which touch RSP or RIP (stack.c, branch.c);
+ *   ours      stack, calls, jumps, returns, which touch RSP or RIP (stack.c, direct.c, branch.c);
  *   handled   everything else: a call of the reference CPU's handler (x86/), which sees exact registers and may leave.
  *
  * One block, followed. The guest's kernel has, at page offset 0x1c0,
@@ -54,6 +54,7 @@ void translate_handler(struct translation *t, const struct x86_insn *insn, bool 
 {
 	struct x86_insn *copy = &t->cache->insn[t->cache->insns++];
 
+	direct_leave(t);
 	stack_settle(t);
 	*copy = *insn;
 	emit_move_imm(&t->e, HOST_RCX, (uintptr_t)copy);
@@ -79,10 +80,10 @@ static bool translate_short_increment(struct translation *t, const struct x86_in
 	if (insn->encoding != X86_LEGACY || insn->map != X86_MAP_1BYTE || insn->opcode >> 4 != 4 || t->wide ||
 	    insn->operand_size != 4)
 		return false;
-	if (operand_pinned(insn->rm) >= 8)
+	if (operand_pinned(t, insn->rm) >= 8)
 		emit8(&t->e, 0x41);
 	emit8(&t->e, 0xff);
-	emit8(&t->e, 0xc0 | (insn->opcode & 8u) | (operand_pinned(insn->rm) & 7));
+	emit8(&t->e, 0xc0 | (insn->opcode & 8u) | (operand_pinned(t, insn->rm) & 7));
 	return true;
 }
 
@@ -97,17 +98,21 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 	bool ends = insn->row->traits & X86_ENDS_BLOCK;
 	bool offered = !insn->row->feature || x86_has(t->cpu->model, (enum x86_feature)(insn->row->feature - 1));
 
+	if (!offered || !(does_nothing(insn) || direct_possible(t, insn)))
+		direct_leave(t);
 	/* What the model does not offer is #UD, or another instruction; what is too long has any opcode and does nothing of it: the handler knows. */
 	if (!offered || insn->row->traits & X86_UNDEFINED) {
 		translate_handler(t, insn, ends);
 		return;
 	}
+	if (direct_now(t) && translate_direct(t, insn))
+		return;
 	if (translate_system(t, insn) || translate_repeat(t, insn)) {
 		t->e.distance = false;
 		return;
 	}
 	/* What these write is known (emit.h). */
-	if (ends ? translate_branch(t, insn)
+	if (ends ? direct_now(t) == t->direct && translate_branch(t, insn)
 		 : does_nothing(insn) || translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn))
 		return;
 	t->e.distance = false;
@@ -160,12 +165,12 @@ static void entries(struct translation *t)
 	uint8_t *branch;
 
 	emit_lea(e, HOST_R14, HOST_R14, -(int32_t)t->start);
-	emit_store(e, HOST_R14, HOST_RSP, JIT_OFFSET(code_base));
+	emit_store(e, HOST_R14, e->context, JIT_OFFSET(code_base));
 	t->near = e->p;
 	if (t->counted) {
-		emit_load(e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
+		emit_load(e, HOST_RCX, e->context, JIT_OFFSET(count));
 		emit_lea(e, HOST_RCX, HOST_RCX, (int32_t)t->count);
-		emit_store(e, HOST_RCX, HOST_RSP, JIT_OFFSET(count));
+		emit_store(e, HOST_RCX, e->context, JIT_OFFSET(count));
 	}
 	if (t->limited) {
 		emit_pext(e, HOST_RCX, HOST_RCX, JIT_OFFSET(sign_mask));
@@ -221,6 +226,14 @@ static unsigned ahead_of(const struct translation *t, const struct x86_insn *ins
 											    : MISS_AHEAD_SYSTEM;
 }
 
+/* Does the block go on behind its last instruction? */
+static bool falls_through(const struct translation *t)
+{
+	const struct x86_insn *last = &t->insn[t->count - 1];
+
+	return !(last->row->traits & X86_ENDS_BLOCK) || stays(t, last);
+}
+
 static void emit_instructions(struct translation *t)
 {
 	plan_groups(t);
@@ -228,6 +241,9 @@ static void emit_instructions(struct translation *t)
 	t->vector_ready = t->x87_ready = t->x87_based = t->unreachable = false;
 	t->e.distance = false;
 	t->stack_moved = 0;
+	t->stack_way = 0;
+	t->direct = jit_key_direct(t->key);
+	t->e.context = direct_context(t);
 	t->begin = t->e.p = t->cache->code.write + t->cache->used;
 	t->index = 0;
 	t->offset = t->next = t->start;
@@ -243,18 +259,21 @@ static void emit_instructions(struct translation *t)
 		t->offset = t->next;
 		t->next += insn->length;
 		watch_span(t, CODE_INSN);
-		miss_room(t, ahead_of(t, insn));
+		miss_room(t, ahead_of(t, insn) + (t->direct ? DIRECT_AHEAD : 0));
 		t->traps_here = false;
 		stack_begin(t, insn);
 		translate_instruction(t, insn);
 		if (t->traps_here && t->key & JIT_KEY_WINDOW)
 			trap_here(t);
+		if (t->direct && !direct_now(t) && (t->index + 1 < t->count || falls_through(t)))
+			direct_enter(t, insn);
 	}
 	watch_span(t, CODE_EXIT);
 	stack_settle(t);
 	/* Not ended by a jump: on to what follows. */
-	if (!(t->insn[t->count - 1].row->traits & X86_ENDS_BLOCK) || stays(t, &t->insn[t->count - 1]))
+	if (falls_through(t))
 		branch_on(t);
+	t->e.context = direct_context(t);
 	branch_stubs(t);
 }
 

@@ -38,6 +38,7 @@ struct jit_miss {
 	uint32_t site;
 	unsigned base; /* R14 = base + disp first, or HOST_NONE */
 	int32_t disp;
+	unsigned context; /* where it is in the branch's code (emit.h) */
 };
 #define JIT_MISSES 8
 #define JIT_MISS_PLACES 3
@@ -74,6 +75,8 @@ struct translation {
 	unsigned key;
 	unsigned mode;         /* enum x86_access_mode */
 	bool wide;             /* 64-bit code */
+	bool direct;           /* the host's RSP is the guest's in this block, but for some instructions (direct.c) */
+	unsigned stack_way;    /* how far constants have moved it there */
 	bool counted;          /* count instructions */
 	bool limited;          /* and leave before there are too many */
 	unsigned start;        /* page offsets: of the block, */
@@ -102,7 +105,7 @@ struct translation {
 	const uint8_t *begin; /* the block's first byte */
 	struct jit_soft soft;
 	uint64_t softs; /* a bit an instruction: windows refuse it */
-	struct jit_trap trap[JIT_BLOCK_INSNS];
+	struct jit_trap trap[JIT_BLOCK_INSNS + 1]; /* the last one: of what is behind the block */
 	unsigned traps;
 	struct x86_insn insn[JIT_BLOCK_INSNS];
 	struct jit_plan plan[JIT_BLOCK_INSNS];
@@ -132,7 +135,7 @@ void watch_block(struct translation *t, const uint8_t *guest);
 
 /* operand.c */
 /* The host register that holds a guest GPR all the time, or HOST_NONE. */
-unsigned operand_pinned(unsigned guest);
+unsigned operand_pinned(const struct translation *t, unsigned guest);
 /* Where in the context an unpinned one is. */
 int32_t operand_home(unsigned guest);
 /* Copies a guest GPR into a scratch register, all 64 bits. */
@@ -202,6 +205,8 @@ bool soft_refused(struct jit_soft *soft, const uint8_t *insn);
 /* trap.c */
 /* What was emitted last may trap, as the current instruction. */
 void trap_here(struct translation *t);
+/* The same, behind the current instruction: it is done. */
+void trap_behind(struct translation *t);
 /* How many entries they took: 255 at most. */
 unsigned trap_sites_write(const struct translation *t, const struct jit_trap_site *where);
 /* Which one has trapped, `host` bytes behind the far entry. */
@@ -217,6 +222,30 @@ void stack_adjust(struct translation *t, int32_t by);
 /* Before an instruction: RSP is moved as far as those before it have moved it, unless this is one more that only moves it on. */
 void stack_begin(struct translation *t, const struct x86_insn *insn);
 void stack_settle(struct translation *t);
+/* Can PUSH, POP, LEA and their like be ... */
+bool stack_direct(const struct translation *t, const struct x86_insn *insn);
+/* direct.c: "direct": with RSP = the guest's in its window, R15 = context. "Usual": with RSP = context, R15 = the guest's. */
+static inline bool direct_now(const struct translation *t)
+{
+	return t->e.context != HOST_RSP;
+}
+/* Where the context is at the block's edges. */
+static inline unsigned direct_context(const struct translation *t)
+{
+	return t->direct ? HOST_R15 : HOST_RSP;
+}
+/* Is the instruction translated with RSP as the guest's? */
+bool direct_possible(const struct translation *t, const struct x86_insn *insn);
+/* From one to the other, if it is not so already; behind what may have written RSP enter checks it. */
+void direct_leave(struct translation *t);
+void direct_enter(struct translation *t, const struct x86_insn *insn);
+/* What moves RSP by a constant, or reads it. */
+bool translate_direct(struct translation *t, const struct x86_insn *insn);
+/* scratch = the guest's RSP; RCX may be another's. */
+void direct_stack(struct translation *t, unsigned scratch);
+/* Are its operands in memory, if it has any, the window's? */
+bool direct_memory(const struct translation *t, const struct x86_insn *insn);
+#define DIRECT_AHEAD 56 /* bytes for coming and going */
 /* bit.c: BT, BTS, BTR, BTC of a bit in memory that a register numbers */
 bool translate_bit(struct translation *t, const struct x86_insn *insn);
 /* repeat.c: REP MOVS, REP STOS */
@@ -227,6 +256,7 @@ bool translate_system(struct translation *t, const struct x86_insn *insn);
 bool translate_system_stays(const struct translation *t, const struct x86_insn *insn);
 /* branch.c: the instruction ends the block. false: handler. */
 bool translate_branch(struct translation *t, const struct x86_insn *insn);
+bool branch_direct(const struct translation *t, const struct x86_insn *insn);
 /* A conditional jump that leaves the block to the side: what follows it may be of the same block. */
 bool branch_conditional(const struct x86_insn *insn);
 /* Is there a block for what is at that offset in the page, to go on in? */

@@ -16,6 +16,13 @@ void trap_here(struct translation *t)
 						.stack = t->stack_before};
 }
 
+void trap_behind(struct translation *t)
+{
+	t->trap[t->traps++] = (struct jit_trap){.host = (unsigned)(t->e.p - t->code),
+						.guest = t->next - t->start,
+						.undone = t->count - t->index - 1};
+}
+
 static unsigned part(unsigned distance)
 {
 	return distance > UINT8_MAX ? UINT8_MAX : distance;
@@ -38,7 +45,7 @@ unsigned trap_sites_write(const struct translation *t, const struct jit_trap_sit
 			last = host == trap->host && guest == trap->guest;
 			site[count] = (struct jit_trap_site){.host = (uint8_t)by,
 							     .guest = (uint8_t)guest_by,
-							     .undone = (uint8_t)(last ? trap->undone : 0),
+							     .undone = (uint8_t)(last ? trap->undone + 1 : 0),
 							     .stack = (int8_t)(trap->stack / 8)};
 		}
 	}
@@ -51,10 +58,11 @@ bool trap_find(const struct jit_trap_site *site, unsigned count, uint64_t host, 
 	for (unsigned i = 0; i < count; i++) {
 		trap->host += site[i].host;
 		trap->guest += site[i].guest;
-		trap->undone = site[i].undone;
 		trap->stack = site[i].stack * 8;
-		if (trap->undone && trap->host > host)
-			return true;
+		if (!site[i].undone || trap->host <= host)
+			continue;
+		trap->undone = site[i].undone - 1u;
+		return true;
 	}
 	return false;
 }

@@ -65,6 +65,10 @@ bool find_translatable(const struct x86_cpu *cpu);
 unsigned find_window_key(struct jit_vcpu *self);
 /* A context's jump caches of a privilege hold entries for one key, whose mode is the array's. */
 void find_jump_key_set(struct jit_context *context, unsigned key);
+/* Where a mode's lookups go when attention came between their halves, from code with that key. */
+void find_poll_set(struct x86_tlb *tlb, unsigned mode, unsigned key);
+/* Code of that key is what the context enters next. */
+void find_direct_set(struct jit_context *context, unsigned key);
 /* A block that is there already, for code whose page is in the fetch TLB: nothing can fault, no vector register is touched. */
 struct jit_block *find_known(struct jit_vcpu *self, uint64_t linear, unsigned key);
 /* The block at RIP, translated if need be. version: JIT_KEY_CAREFUL or 0. STEP: x86_step is for it; FAULT: its fetch has faulted, delivered. */
@@ -78,6 +82,6 @@ void find_group_link(struct jit_vcpu *self, const uint32_t *site, const struct j
 /* run.c: struct engine's vcpu_run */
 enum run_end run_vcpu(struct vcpu *vcpu);
 /* In the signal that a trap of translated code has raised. */
-bool run_trap_fault(void *rsp, uint64_t address, bool write);
+bool run_trap_fault(void *vcpu, struct host_trap *trap);
 
 #endif

@@ -212,7 +212,7 @@ static bool places_find(const struct windows *windows, struct window *window)
 		distance &= ~(int64_t)(LARGE_PAGE - 1);
 		if (distance > last)
 			break;
-		if (places_reserve(window, distance))
+		if (distance && places_reserve(window, distance))
 			return true;
 		random = (random ^ random >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
 	}
@@ -421,7 +421,13 @@ static bool unready(const struct windows *windows, const struct window *window, 
 	       (!user && !runs_now(windows->cpu, &window->owner));
 }
 
-enum window_state windows_state(const struct windows *windows, const struct jit_context *context, unsigned cpl)
+/* May RSP be the host's in windowed code? */
+static bool stack_ready(const struct jit_context *context, uint64_t rsp)
+{
+	return rsp >= WINDOW_LOW && !(rsp >> 47) && opened(context, true, block_of(rsp));
+}
+
+enum window_state windows_state(const struct windows *windows, const struct jit_context *context, unsigned cpl, uint64_t rsp)
 {
 	const struct window *window;
 
@@ -432,7 +438,23 @@ enum window_state windows_state(const struct windows *windows, const struct jit_
 		return windows->policy == JIT_WINDOW_ALWAYS ? WINDOW_LATER : WINDOW_NONE;
 	if (window->impossible || (window->resting && windows->policy != JIT_WINDOW_ALWAYS))
 		return WINDOW_NONE;
-	return unready(windows, window, context, cpl == 3) ? WINDOW_LATER : WINDOW_READY;
+	if (unready(windows, window, context, cpl == 3))
+		return WINDOW_LATER;
+	return cpl != 3 || stack_ready(context, rsp) ? WINDOW_READY : WINDOW_LATER;
+}
+
+/* The block where a program's stack is. false: the window has none for it. */
+static bool stack_block(struct windows *windows, struct window *window)
+{
+	uint64_t rsp = windows->cpu->reg[X86_RSP];
+	struct window_page page;
+	unsigned flagged;
+
+	if (rsp < WINDOW_LOW || rsp >> 47)
+		return false;
+	if (window_page_block(window, block_of(rsp)))
+		return true;
+	return window_page_find(windows, window, rsp, X86_PROBE, &page, &flagged) && block_add(windows, window, block_of(rsp));
 }
 
 enum window_state windows_use(struct windows *windows, struct jit_context *context)
@@ -450,10 +472,13 @@ enum window_state windows_use(struct windows *windows, struct jit_context *conte
 		window_refresh(windows, window);
 	windows->changed[user] = false;
 	window->last_use = windows->tick;
+	if (user && !stack_block(windows, window))
+		return WINDOW_NONE;
 	if (context->window_version[user] != window->version) {
 		if (!guard_set(window, context, user))
 			return WINDOW_NONE;
 		context->distance[user] = (uint64_t)window->distance;
+		context->undistance = 0 - context->distance[1];
 		context->window_version[user] = window->version;
 	}
 	return WINDOW_READY;
@@ -498,6 +523,8 @@ bool windows_fault(struct windows *windows, uint64_t address, bool write)
 	if (!window || window->impossible || (window->resting && windows->policy != JIT_WINDOW_ALWAYS))
 		return false;
 	gva = address - (uint64_t)window->distance;
+	if (windows->cpu->cpl == 3 && gva < WINDOW_LOW)
+		return false;
 	return window_page_place(window, gva) == (uint8_t *)(uintptr_t)address && fill(windows, window, gva, write);
 }
 

@@ -39,6 +39,7 @@
 #define WINDOW_PAGES 8192 /* a window */
 #define WINDOW_DROPS 32
 #define WINDOW_CANDIDATES 8
+#define WINDOW_LOW UINT64_C(0x10000) /* programs' windows show nothing below */
 
 /* A mapping: `size` bytes of RAM at `gva`. size 0: gone. */
 struct window_page {
@@ -105,9 +106,12 @@ void windows_create(struct windows *windows, struct x86_cpu *cpu, enum jit_windo
 /* After x86_cpu_destroy. */
 void windows_destroy(struct windows *windows);
 
-/* For the code that `context` runs next at `cpl`: LATER: windows_use has to be called first, at that CPL. */
+/*
+ * For the code that `context` runs next at `cpl` with that RSP, which a program's has to lie in the window for it (direct.c): LATER: windows_use has to be
+ * called first, at that CPL and RSP.
+ */
 enum window_state { WINDOW_NONE, WINDOW_READY, WINDOW_LATER };
-enum window_state windows_state(const struct windows *windows, const struct jit_context *context, unsigned cpl);
+enum window_state windows_state(const struct windows *windows, const struct jit_context *context, unsigned cpl, uint64_t rsp);
 /* What was dropped goes, the context's guard and distance are made right. Uses vector registers. */
 enum window_state windows_use(struct windows *windows, struct jit_context *context);
 /* In the signal: a page fault of windowed code at a host address. true: the page is there now. */

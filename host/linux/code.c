@@ -75,7 +75,8 @@ static struct {
 		_Atomic uintptr_t begin; /* 0: free; published last */
 		uintptr_t end;
 		void (*resume)(void);
-		bool (*fault)(void *rsp, uint64_t address, bool write);
+		bool (*fault)(void *argument, struct host_trap *trap);
+		void *argument;
 		bool redirect;
 	} range[RANGES];
 	bool installed;
@@ -117,6 +118,23 @@ static uint64_t fault_address(const ucontext_t *user, const siginfo_t *info)
 	return user->uc_mcontext.gregs[REG_TRAPNO] == PAGE_FAULT ? (uint64_t)(uintptr_t)info->si_addr : 0;
 }
 
+static bool fault_served(const struct trap_range *range, ucontext_t *user, const siginfo_t *info)
+{
+	greg_t *reg = user->uc_mcontext.gregs;
+	struct host_trap trap = {
+		.address = fault_address(user, info),
+		.write = reg[REG_ERR] & PAGE_FAULT_WRITE,
+		.rsp = (uint64_t)reg[REG_RSP],
+		.r15 = (uint64_t)reg[REG_R15],
+	};
+
+	if (range->fault(range->argument, &trap))
+		return true;
+	reg[REG_RSP] = (greg_t)trap.rsp;
+	reg[REG_R15] = (greg_t)trap.r15;
+	return false;
+}
+
 static void trap_handle(int number, siginfo_t *info, void *context)
 {
 	ucontext_t *user = context;
@@ -128,8 +146,7 @@ static void trap_handle(int number, siginfo_t *info, void *context)
 
 		if (!begin || rip < begin || rip >= range->end)
 			continue;
-		if (range->fault && range->fault((void *)user->uc_mcontext.gregs[REG_RSP], fault_address(user, info),
-						 user->uc_mcontext.gregs[REG_ERR] & PAGE_FAULT_WRITE))
+		if (range->fault && fault_served(range, user, info))
 			return;
 		if (range->redirect) {
 			user->uc_mcontext.gregs[REG_RCX] = (greg_t)rip;
@@ -162,7 +179,7 @@ static enum status handlers_install(void)
 }
 
 static enum status range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void), bool redirect,
-			     bool (*fault)(void *rsp, uint64_t address, bool write))
+			     bool (*fault)(void *argument, struct host_trap *trap), void *argument)
 {
 	enum status status = STATUS_NO_SPACE;
 
@@ -182,6 +199,7 @@ static enum status range_add(const uint8_t *begin, const uint8_t *end, void (*re
 		range->resume = resume;
 		range->redirect = redirect;
 		range->fault = fault;
+		range->argument = argument;
 		atomic_store_explicit(&range->begin, (uintptr_t)begin, memory_order_release);
 		status = STATUS_OK;
 		break;
@@ -193,13 +211,13 @@ unlock:
 
 enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void))
 {
-	return range_add(begin, end, resume, false, NULL);
+	return range_add(begin, end, resume, false, NULL, NULL);
 }
 
 enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void),
-				   bool (*fault)(void *rsp, uint64_t address, bool write))
+				   bool (*fault)(void *argument, struct host_trap *trap), void *argument)
 {
-	return range_add(begin, end, resume, true, fault);
+	return range_add(begin, end, resume, true, fault, argument);
 }
 
 void host_trap_range_remove(const uint8_t *begin)

@@ -209,7 +209,8 @@ enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (
 
 /* Without views there are no page faults to ask about. */
 enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void),
-				   __attribute__((unused)) bool (*fault)(void *rsp, uint64_t address, bool write))
+				   __attribute__((unused)) bool (*fault)(void *argument, struct host_trap *trap),
+				   __attribute__((unused)) void *argument)
 {
 	return range_add(begin, end, resume, true);
 }

@@ -72,14 +72,19 @@ void host_code_settled(struct host_code *code, size_t from, size_t to);
  * whose RIP lies in [begin, end) continues at `resume`, all other registers as they were but for
  *
  * host_trap_range_add:    RAX = the x86 exception vector, RDX = the MXCSR at the trap;
- * host_trap_redirect_add: RCX = the RIP of the trap. `fault`, if there is one, is asked first, on the signal's stack, with RSP and the address of a page
- *                         fault (0: another trap): true: the instruction is executed again.
+ * host_trap_redirect_add: RCX = the RIP of the trap. `fault`, if there is one, is asked first, on the signal's stack, with `argument` and what the trap was:
+ *                         true: the instruction is executed again; else RSP and R15 are what it has made of them.
  *
  * At most 80 ranges. Threads that run such code were started by host_thread_start, or have a signal stack of their own. remove takes a range's `begin`.
  */
 enum status host_trap_range_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void)) must_check;
+struct host_trap {
+	uint64_t address; /* of a page fault; 0: another trap */
+	bool write;
+	uint64_t rsp, r15;
+};
 enum status host_trap_redirect_add(const uint8_t *begin, const uint8_t *end, void (*resume)(void),
-				   bool (*fault)(void *rsp, uint64_t address, bool write)) must_check;
+				   bool (*fault)(void *argument, struct host_trap *trap), void *argument) must_check;
 void host_trap_range_remove(const uint8_t *begin);
 
 /* Monotonic nanoseconds; does not jump, starts anywhere. */
