@@ -66,7 +66,8 @@ struct jit_context {
 	uint64_t fs_base, gs_base;
 	uint64_t vector_out;  /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
 	uint64_t guard_mask;  /* JIT_GUARD_MASK */
-	uint64_t distance[2]; /* from guest-virtual to host addresses (window.h): at CPL 0 and 3 */
+	uint64_t kernel_distance; /* from guest-virtual to host addresses (window.h) at CPL 0, */
+	uint64_t undistance;      /* and back at CPL 3 (direct.c) */
 	/* thunks: call [rsp + x] */
 	void (*exit_link)(void), (*jump_fill)(void);
 	/* --- 128 --- */
@@ -97,13 +98,13 @@ struct jit_context {
 	uint32_t x87_trace;               /* opcode and page offset; 0: none since the state was loaded */
 	uint16_t flags;
 	void (*light_syscall)(void), (*light_sysret)(void), (*light_iret)(void);
-	/* What RSP is ahead of the guest's in the code that runs (direct.c): distance[1] or 0; and minus distance[1]. */
-	uint64_t direct, undistance;
+	uint64_t program_distance;         /* at CPL 3 */
+	uint64_t direct;                   /* the same, or 0: what RSP is ahead of the guest's in the code that runs */
 	uint64_t tsc_slow;                 /* 0: the guest's TSC is the host's plus tsc_offset, before IA32_TSC_ADJUST */
 	uint64_t tsc_offset;               /* as long as the vcpu runs */
 	uint64_t canonical, not_canonical; /* bits 47-63; 1-16 */
 	uint16_t jump_key[2];       /* what the jump caches' entries were translated for, but for the mode: of CPL 0-2 and of 3 */
-	uint64_t window_version[2]; /* of the windows that `distance` is for */
+	uint64_t window_version[2]; /* of the windows that these distances are for */
 	uint32_t open[2][JIT_GUARD_BLOCKS]; /* blocks whose page of the guard can be read */
 	unsigned opens[2];
 	uint64_t trap_address; /* of a page fault; 0: another trap */

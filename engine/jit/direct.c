@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * direct.c - a program's stack without checks: in a window of CPL 3 the host's RSP is the guest's, plus the window's distance, and R15 is the context.
+ * direct.c - a program's stack without checks: in a window of CPL 3 the host's RSP is the guest's, plus the window's distance, and R15 is the context. For other
+ * operands the base of GS is that distance (find_direct_set).
  *
  *         push rbx                        push rbx
  *         sub  rsp, 24                    sub  rsp, 24
@@ -196,7 +197,7 @@ static void stack_check(struct translation *t)
 
 	emit_pext(e, HOST_RCX, HOST_R15, JIT_OFFSET(guard_mask));
 	emit_load_narrow(e, HOST_RCX, HOST_RSP, HOST_RCX, JIT_GUARD(true), 1);
-	emit_load(e, HOST_RCX, HOST_RSP, JIT_OFFSET(distance) + (int32_t)sizeof(uint64_t));
+	emit_load(e, HOST_RCX, HOST_RSP, JIT_OFFSET(program_distance));
 	emit_load_narrow(e, HOST_R14, HOST_R15, HOST_RCX, 0, 1);
 	trap_behind(t);
 }
@@ -208,11 +209,10 @@ void direct_enter(struct translation *t, const struct x86_insn *insn)
 	if (may_write_stack(insn))
 		stack_check(t);
 	else
-		emit_load(e, HOST_RCX, HOST_RSP, JIT_OFFSET(distance) + (int32_t)sizeof(uint64_t));
+		emit_load(e, HOST_RCX, HOST_RSP, JIT_OFFSET(program_distance));
 	emit_memory(e, true, EMIT_LEA, HOST_R15, HOST_R15, HOST_RCX, 0, 0);
 	emit_exchange(e);
 	e->context = HOST_R15;
-	e->distance = true;
 }
 
 static void translate_step(struct translation *t, const struct x86_insn *insn, int32_t by)

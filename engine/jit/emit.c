@@ -249,6 +249,8 @@ void emit_guest(struct emitter *e, const struct x86_insn *insn, const struct emi
 {
 	bool modrm = insn->row->traits & X86_MODRM;
 
+	if (operands->memory && operands->gs)
+		emit8(e, EMIT_GS);
 	if (insn->encoding != X86_LEGACY) {
 		emit_vex(e, insn, operands);
 	} else {

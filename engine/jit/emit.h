@@ -68,6 +68,7 @@ void emit_memory(struct emitter *e, bool wide, unsigned opcode, unsigned reg, un
 #define EMIT_LOAD 0x8b
 #define EMIT_STORE 0x89
 #define EMIT_LEA 0x8d
+#define EMIT_GS 0x65 /* a prefix */
 
 static inline void emit_load(struct emitter *e, unsigned reg, unsigned base, int32_t disp)
 {
@@ -120,6 +121,7 @@ struct emit_operands {
 	bool memory;
 	unsigned base, index; /* index HOST_NONE: none */
 	int32_t disp;
+	bool gs; /* and GS's base is added */
 	bool high;
 };
 void emit_guest(struct emitter *e, const struct x86_insn *insn, const struct emit_operands *operands, unsigned imm_size);

@@ -69,7 +69,16 @@ void find_poll_set(struct x86_tlb *tlb, unsigned mode, unsigned key)
 
 void find_direct_set(struct jit_context *context, unsigned key)
 {
-	context->direct = jit_key_direct(key) ? context->distance[1] : 0;
+	struct jit_vcpu *self = context->cpu->engine;
+
+	context->direct = 0;
+	if (!jit_key_direct(key))
+		return;
+	context->direct = context->program_distance;
+	if (self->gs != context->direct) {
+		self->gs = context->direct;
+		bug_on(host_gs_set(self->gs) != STATUS_OK);
+	}
 }
 
 void find_jump_key_set(struct jit_context *context, unsigned key)

@@ -80,6 +80,7 @@ static bool emit_high(struct translation *t, const struct x86_insn *insn, unsign
 
 		emit_memory(&t->e, true, EMIT_LEA, HOST_RCX, place.base, place.index, 0, place.disp);
 		operands.memory = true;
+		operands.gs = place.gs;
 		operands.base = HOST_RCX;
 	}
 	if (rcx)
@@ -126,6 +127,7 @@ static void operands_place(struct emit_operands *operands, struct place place)
 	operands->base = place.base;
 	operands->index = place.index;
 	operands->disp = place.disp;
+	operands->gs = place.gs;
 }
 
 bool translate_native(struct translation *t, const struct x86_insn *insn)
@@ -184,7 +186,7 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 	}
 	if (home) {
 		operands.memory = true;
-		operands_place(&operands, (struct place){t->e.context, HOST_NONE, operand_home(insn->rm)});
+		operands_place(&operands, (struct place){t->e.context, HOST_NONE, operand_home(insn->rm), false});
 	}
 	if (form & FORM_CL)
 		operand_load(t, HOST_RCX, X86_RCX);

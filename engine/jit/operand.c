@@ -188,12 +188,21 @@ bool operand_windowed(const struct translation *t, const struct x86_insn *insn)
 	       !(insn->row->traits & X86_X87) && !(t->softs >> (insn - t->insn) & 1);
 }
 
+/* A program's window's distance is the base of GS, CPL 0's goes to RCX. */
 static void distance_load(struct translation *t)
 {
-	if (t->e.distance)
+	if (t->direct || t->e.distance)
 		return;
-	emit_load(&t->e, HOST_RCX, t->e.context, JIT_OFFSET(distance) + (t->mode == X86_MODE_USER ? (int32_t)sizeof(uint64_t) : 0));
+	emit_load(&t->e, HOST_RCX, t->e.context, JIT_OFFSET(kernel_distance));
 	t->e.distance = true;
+}
+
+/* What a check of [base + disp] has found. */
+static struct place place_found(const struct translation *t, unsigned base, int32_t disp)
+{
+	bool gs = t->direct && operand_windowed(t, &t->insn[t->index]);
+
+	return (struct place){base, gs ? (unsigned)HOST_NONE : HOST_RCX, disp, gs};
 }
 
 /* Traps unless the window has the block where `base`, a host register, points. */
@@ -207,7 +216,7 @@ static void guard_check(struct translation *t, unsigned scratch, unsigned base)
 /* The check, and RCX = the distance to host addresses. */
 static void window_distance(struct translation *t, unsigned base)
 {
-	guard_check(t, base == HOST_R14 ? HOST_RCX : HOST_R14, base);
+	guard_check(t, base == HOST_R14 || t->direct ? HOST_RCX : HOST_R14, base);
 	distance_load(t);
 }
 
@@ -229,7 +238,7 @@ static struct place window_place(struct translation *t, unsigned base, int32_t d
 
 	if (host == HOST_NONE && !operand_far(disp)) {
 		window_distance_home(t, base);
-		return (struct place){HOST_R14, HOST_RCX, disp};
+		return place_found(t, HOST_R14, disp);
 	}
 	if (operand_far(disp)) {
 		if (host == HOST_NONE) {
@@ -241,7 +250,7 @@ static struct place window_place(struct translation *t, unsigned base, int32_t d
 		disp = 0;
 	}
 	window_distance(t, host);
-	return (struct place){host, HOST_RCX, disp};
+	return place_found(t, host, disp);
 }
 
 /* [base + disp], checked, in the shortest way that there is. */
@@ -258,7 +267,7 @@ static struct place checked(struct translation *t, unsigned base, int32_t disp, 
 		else
 			check_based(t, host, disp, size, write, flags);
 		miss_room(t, MISS_AHEAD_OPERAND);
-		return (struct place){host, HOST_RCX, disp};
+		return (struct place){host, HOST_RCX, disp, false};
 	}
 	if (host == HOST_NONE) {
 		operand_load(t, HOST_R14, base);
@@ -268,7 +277,7 @@ static struct place checked(struct translation *t, unsigned base, int32_t disp, 
 		emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, host, HOST_NONE, 0, disp);
 	check_linear(t, size, write, flags);
 	miss_room(t, MISS_AHEAD_OPERAND);
-	return (struct place){HOST_R14, HOST_RCX, 0};
+	return (struct place){HOST_R14, HOST_RCX, 0, false};
 }
 
 /* RCX = the addend of the current instruction's group, which its first member checks. Destroys R14. */
@@ -298,7 +307,7 @@ struct place operand_place_at(struct translation *t, unsigned base, int32_t disp
 
 	if (base == X86_RSP && direct_now(t) && !operand_far(disp)) {
 		t->traps_here = true;
-		return (struct place){HOST_RSP, HOST_NONE, disp};
+		return (struct place){HOST_RSP, HOST_NONE, disp, false};
 	}
 	if (base == X86_RSP)
 		disp += t->stack_moved;
@@ -309,7 +318,7 @@ struct place operand_place_at(struct translation *t, unsigned base, int32_t disp
 		operand_load(t, HOST_R14, base);
 		host = HOST_R14;
 	}
-	return (struct place){host, HOST_RCX, disp};
+	return place_found(t, host, disp);
 }
 
 struct place operand_place(struct translation *t, const struct x86_insn *insn, unsigned size, bool write)
@@ -324,13 +333,13 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 		    insn->disp <= INT32_MAX - (int32_t)GUEST_PAGE_SIZE) {
 			emit_load(&t->e, HOST_R14, t->e.context, JIT_OFFSET(code_base));
 			window_distance(t, HOST_R14);
-			return (struct place){HOST_R14, HOST_RCX, insn->disp + (int32_t)t->next};
+			return place_found(t, HOST_R14, insn->disp + (int32_t)t->next);
 		}
 		if (insn->base == X86_NO_REG && insn->index == X86_NO_REG && insn->segment >= X86_FS && insn->address_size == 8 &&
 		    !operand_far(insn->disp)) {
 			emit_load(&t->e, HOST_R14, t->e.context, insn->segment == X86_FS ? JIT_OFFSET(fs_base) : JIT_OFFSET(gs_base));
 			window_distance(t, HOST_R14);
-			return (struct place){HOST_R14, HOST_RCX, insn->disp};
+			return place_found(t, HOST_R14, insn->disp);
 		}
 		operand_address(t, insn);
 		if (t->e.distance) { /* it needed no RCX: nor does it the second time */
@@ -339,7 +348,7 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 		} else {
 			window_distance(t, HOST_R14);
 		}
-		return (struct place){HOST_R14, HOST_RCX, 0};
+		return place_found(t, HOST_R14, 0);
 	}
 	operand_address(t, insn);
 	return operand_place_linear(t, size, write);
@@ -350,13 +359,15 @@ struct place operand_place_linear(struct translation *t, unsigned size, bool wri
 	miss_room(t, MISS_AHEAD_CHECK);
 	check_linear(t, size, write, 0);
 	miss_room(t, MISS_AHEAD_OPERAND);
-	return (struct place){HOST_R14, HOST_RCX, 0};
+	return (struct place){HOST_R14, HOST_RCX, 0, false};
 }
 
 struct place operand_fold(struct translation *t, struct place place)
 {
+	if (place.index == HOST_NONE)
+		return place;
 	emit_memory(&t->e, true, EMIT_LEA, HOST_R14, place.base, place.index, 0, place.disp);
-	return (struct place){HOST_R14, HOST_NONE, 0};
+	return (struct place){HOST_R14, HOST_NONE, 0, place.gs};
 }
 
 unsigned operand_spare(struct translation *t, struct place *place)

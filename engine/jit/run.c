@@ -379,6 +379,7 @@ enum run_end run_vcpu(struct vcpu *vcpu)
 	cpu->apic = vcpu->apic;
 	cpu->apic_ops = vcpu->apic_ops;
 	self->vcpu = vcpu;
+	self->gs = 0;
 	tsc_set(self);
 	exclusive_vcpu_enter(vcpu);
 	x86_attention(cpu, X86_ATTENTION_EVENT);

@@ -161,10 +161,12 @@ static void leave(struct translation *t, const struct x86_insn *insn)
 
 	if (operand_windowed(t, insn)) { /* the access may trap: it comes first */
 		emit_place(&t->e, true, EMIT_LOAD, HOST_R14, place);
-		if (direct_now(t))
-			emit_memory(&t->e, true, EMIT_LEA, HOST_RSP, HOST_RBP, place.index, 0, insn->operand_size);
-		else
+		if (direct_now(t)) {
+			emit_load(&t->e, HOST_RCX, t->e.context, JIT_OFFSET(program_distance));
+			emit_memory(&t->e, true, EMIT_LEA, HOST_RSP, HOST_RBP, HOST_RCX, 0, insn->operand_size);
+		} else {
 			emit_lea(&t->e, HOST_R15, HOST_RBP, insn->operand_size);
+		}
 		emit_move(&t->e, HOST_RBP, HOST_R14);
 		return;
 	}

@@ -43,10 +43,11 @@ struct jit_miss {
 #define JIT_MISSES 8
 #define JIT_MISS_PLACES 3
 
-/* A memory operand that may be used: the host address is base + index + disp. */
+/* A memory operand that may be used: the host address is base + index + disp, and GS's base. */
 struct place {
 	unsigned base, index; /* index RCX, or HOST_NONE */
 	int32_t disp;
+	bool gs; /* in a program's window: its distance */
 };
 
 #define JIT_SOFT 64
@@ -157,13 +158,15 @@ static inline bool operand_far(int64_t disp)
 	return disp >= 1 << 24 || disp < -(1 << 24);
 }
 bool operand_windowed(const struct translation *t, const struct x86_insn *insn);
-/* The place in R14 alone, so that RCX is free. */
+/* The place without an index, so that RCX is free; R14 may be taken. */
 struct place operand_fold(struct translation *t, struct place place);
 /* A scratch register that the place leaves free, after a change of the place if need be. */
 unsigned operand_spare(struct translation *t, struct place *place);
 /* mov reg, place; mov place, reg; mov place, imm32. `wide`: 8 bytes, else 4. */
 static inline void emit_place(struct emitter *e, bool wide, unsigned opcode, unsigned reg, struct place place)
 {
+	if (place.gs)
+		emit8(e, EMIT_GS);
 	emit_memory(e, wide, opcode, reg, place.base, place.index, 0, place.disp);
 }
 

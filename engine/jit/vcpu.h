@@ -27,6 +27,7 @@ struct jit_vcpu {
 	struct attend_counts counts;
 	struct vcpu *vcpu;
 	struct windows windows;
+	uint64_t gs; /* the base of GS; 0: it may be another thread's */
 	/* Pages whose code has gone stale, for this vcpu to drop from its jump caches; more than fit: all. Under the code pages' lock. */
 	uint32_t stale[JIT_STALE], stales;
 	_Atomic bool flush_wanted; /* by jit_flush; the vcpu's thread does it */
@@ -67,7 +68,7 @@ unsigned find_window_key(struct jit_vcpu *self);
 void find_jump_key_set(struct jit_context *context, unsigned key);
 /* Where a mode's lookups go when attention came between their halves, from code with that key. */
 void find_poll_set(struct x86_tlb *tlb, unsigned mode, unsigned key);
-/* Code of that key is what the context enters next. */
+/* Code of that key is what the context enters next: on the vcpu's thread. */
 void find_direct_set(struct jit_context *context, unsigned key);
 /* A block that is there already, for code whose page is in the fetch TLB: nothing can fault, no vector register is touched. */
 struct jit_block *find_known(struct jit_vcpu *self, uint64_t linear, unsigned key);

@@ -6,7 +6,12 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <asm/prctl.h>
 
 #include <holon/host.h>
 
@@ -121,4 +126,15 @@ enum status host_view_hide(uint8_t *at, uint64_t size)
 	return mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED
 		       ? STATUS_NO_MEMORY
 		       : STATUS_OK;
+}
+
+#define HWCAP2_WRGSBASE 2 /* the kernel lets programs write it themselves (5.9, and the processor) */
+
+enum status host_gs_set(uint64_t base)
+{
+	if (getauxval(AT_HWCAP2) & HWCAP2_WRGSBASE) {
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+		return STATUS_OK;
+	}
+	return syscall(SYS_arch_prctl, ARCH_SET_GS, base) ? STATUS_UNSUPPORTED : STATUS_OK;
 }

@@ -387,6 +387,11 @@ enum status host_view_hide(__attribute__((unused)) uint8_t *at, __attribute__((u
 	return STATUS_UNSUPPORTED;
 }
 
+enum status host_gs_set(__attribute__((unused)) uint64_t base)
+{
+	return STATUS_UNSUPPORTED;
+}
+
 /* The frames are the guest's by promise, and are promised again. */
 void host_ram_discard(uint8_t *ram, size_t size)
 {

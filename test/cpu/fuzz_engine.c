@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <asm/prctl.h>
 
 #include <holon/engine.h>
 #include <holon/guest_memory.h>
@@ -438,6 +442,7 @@ void fuzz_engine_end(void)
 static void vcpu_run_block(const struct fuzz_block *block, struct fuzz_result *result)
 {
 	static struct x86_state state;
+	unsigned long gs;
 	enum run_end end;
 
 	memset(result, 0, sizeof(*result));
@@ -445,11 +450,16 @@ static void vcpu_run_block(const struct fuzz_block *block, struct fuzz_result *r
 	block_load(&state, block);
 	if (vm.engine->vcpu_set(vm.vcpu[0], &state))
 		return;
+	if (syscall(SYS_arch_prctl, ARCH_GET_GS, &gs))
+		return;
 	vcpu_runs = true;
 	do
 		end = vm.engine->vcpu_run(vm.vcpu[0]);
 	while (end == RUN_KICKED && !atomic_load(&vm.vcpu[0]->requests));
 	vcpu_runs = false;
+	/* The native side runs on this thread too, with GS as it has it. */
+	if (syscall(SYS_arch_prctl, ARCH_SET_GS, gs))
+		return;
 	if (atomic_exchange(&vm.vcpu[0]->requests, 0) && end == RUN_KICKED)
 		result->outcome = FUZZ_ENDLESS;
 	if (vm.engine->vcpu_get(vm.vcpu[0], &state))
