@@ -19,8 +19,8 @@ static int32_t lookup_mask(bool ret)
 	return ret ? JIT_OFFSET(return_mask) : JIT_OFFSET(jump_mask);
 }
 
-/* R14 is the target's address. If its code is not there the thunk looks for it, or leaves to C with `offset`. */
-static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigned offset, uint32_t flags)
+/* R14 is the target's address. If its code is not there the thunk of `miss` looks for it, or leaves to C with the site's offset. */
+static void lookup_check(struct translation *t, bool ret, struct jit_miss miss)
 {
 	struct emitter *e = &t->e;
 
@@ -29,7 +29,7 @@ static void lookup_check(struct translation *t, bool ret, int32_t thunk, unsigne
 	emit_memory(e, true, EMIT_LOAD, HOST_RCX, e->context, HOST_RCX, 3,
 		    lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, tag));
 	emit_memory(e, true, EMIT_LEA, HOST_RCX, HOST_RCX, HOST_R14, 0, 1); /* LOOP's 1 */
-	miss_branch(t, (struct jit_miss){.thunk = thunk, .site = miss_site(t, offset, 1, flags), .base = HOST_NONE});
+	miss_branch(t, miss);
 	miss_room(t, MISS_AHEAD_JUMP);
 }
 
@@ -42,10 +42,16 @@ static void lookup_jump(struct translation *t, bool ret, int32_t stack)
 	emit_jump_table(&t->e, HOST_RCX, lookup_array(t, ret) + (int32_t)offsetof(struct x86_jump_array, target));
 }
 
+/* Leaves the current instruction undone. */
+static struct jit_miss jump_miss(const struct translation *t)
+{
+	return (struct jit_miss){.thunk = JIT_OFFSET(jump_fill), .site = miss_site(t, t->offset, 1, 0), .base = HOST_NONE};
+}
+
 /* The current instruction jumps to R14. A miss leaves it undone. */
 static void jump_lookup(struct translation *t, int32_t stack)
 {
-	lookup_check(t, false, JIT_OFFSET(jump_fill), t->offset, 0);
+	lookup_check(t, false, jump_miss(t));
 	lookup_jump(t, false, stack);
 }
 
@@ -141,7 +147,10 @@ void branch_on(struct translation *t)
 	}
 	/* The last instruction has been executed: a miss goes on behind it. */
 	target_address(t, t->next);
-	lookup_check(t, false, JIT_OFFSET(jump_fill), t->next, JIT_SITE_GO);
+	lookup_check(t, false,
+		     (struct jit_miss){.thunk = JIT_OFFSET(jump_fill),
+				       .site = miss_site(t, t->next, 1, JIT_SITE_GO),
+				       .base = HOST_NONE});
 	lookup_jump(t, false, 0);
 }
 
@@ -203,17 +212,30 @@ static unsigned push_return(struct translation *t)
 	return scratch;
 }
 
+/* With the host's PUSH; R14 stays. */
+static void return_push(struct translation *t)
+{
+	return_address(t, HOST_RCX);
+	emit_push(&t->e, HOST_RCX);
+	trap_here(t);
+}
+
 static void call_relative(struct translation *t, const struct x86_insn *insn)
 {
 	int64_t target = (int64_t)t->next + (int64_t)insn->imm;
 	int32_t slot = t->wide ? -8 : -4;
 	unsigned back;
 
-	if (in_page(target) && direct_now(t)) {
-		return_address(t, HOST_R14);
-		emit_push(&t->e, HOST_R14);
-		trap_here(t);
-		branch_to(t, target);
+	if (direct_now(t)) {
+		if (in_page(target)) {
+			return_push(t);
+			branch_to(t, target);
+		} else {
+			target_address(t, target);
+			lookup_check(t, false, jump_miss(t));
+			return_push(t);
+			lookup_jump(t, false, 0);
+		}
 		return;
 	}
 	back = push_return(t);
@@ -248,11 +270,13 @@ static bool call_indirect(struct translation *t, const struct x86_insn *insn)
 {
 	if (!indirect_target(t, insn))
 		return false;
-	lookup_check(t, false, JIT_OFFSET(jump_fill), t->offset, 0);
-	if (direct_now(t)) { /* R14 stays */
-		return_address(t, HOST_RCX);
-		emit_place(&t->e, true, EMIT_STORE, HOST_RCX, operand_place_at(t, X86_RSP, -8, 8, true));
-	} else if (insn->mod == 3) {
+	lookup_check(t, false, jump_miss(t));
+	if (direct_now(t)) {
+		return_push(t);
+		lookup_jump(t, false, 0);
+		return true;
+	}
+	if (insn->mod == 3) {
 		push_return(t);
 		indirect_target(t, insn);
 	} else {
@@ -266,11 +290,23 @@ static bool call_indirect(struct translation *t, const struct x86_insn *insn)
 
 static void return_near(struct translation *t, const struct x86_insn *insn)
 {
+	int32_t more = insn->opcode == 0xc2 ? (int32_t)(uint16_t)insn->imm : 0;
 	unsigned size = t->wide ? 8 : 4;
+	struct jit_miss miss = jump_miss(t);
 
+	miss.thunk = JIT_OFFSET(return_fill);
+	if (direct_now(t)) { /* a miss pops it once more */
+		miss.resume = t->e.p;
+		miss.stack = -8;
+		emit_pop(&t->e, HOST_R14);
+		trap_here(t);
+		lookup_check(t, true, miss);
+		lookup_jump(t, true, more);
+		return;
+	}
 	emit_place(&t->e, t->wide, EMIT_LOAD, HOST_R14, operand_place_at(t, X86_RSP, 0, size, false));
-	lookup_check(t, true, JIT_OFFSET(return_fill), t->offset, 0);
-	lookup_jump(t, true, (int32_t)size + (insn->opcode == 0xc2 ? (int32_t)(uint16_t)insn->imm : 0));
+	lookup_check(t, true, miss);
+	lookup_jump(t, true, (int32_t)size + more);
 }
 
 bool branch_direct(const struct translation *t, const struct x86_insn *insn)

@@ -16,7 +16,7 @@
  */
 #include "engine/jit/translate.h"
 
-#define ENTRY_BYTES 24 /* at most */
+#define ENTRY_BYTES 24 /* at most: with a base there is no stack */
 #define REACH 127
 #define SHORT_JUMP 2
 
@@ -32,6 +32,8 @@ static void entry_emit(struct translation *t, const struct jit_miss *miss)
 	if (miss->base != HOST_NONE)
 		emit_lea(e, HOST_R14, miss->base, miss->disp);
 	e->context = miss->context;
+	if (miss->stack)
+		emit_lea(e, HOST_RSP, HOST_RSP, miss->stack);
 	emit_call(e, miss->thunk);
 	e->context = context;
 	watch_data(t, miss->site);

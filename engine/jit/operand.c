@@ -232,6 +232,15 @@ static void window_distance_home(struct translation *t, unsigned guest)
 	}
 }
 
+/* The same for R14 = code_base. */
+static void code_distance(struct translation *t)
+{
+	if (!t->code_checked)
+		window_distance(t, HOST_R14);
+	t->code_checked = t->direct;
+	t->traps_here = true;
+}
+
 static struct place window_place(struct translation *t, unsigned base, int32_t disp)
 {
 	unsigned host = operand_pinned(t, base);
@@ -330,9 +339,9 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 	miss_room(t, MISS_AHEAD_CHECK);
 	if (operand_windowed(t, insn)) {
 		if (insn->base == X86_RIP && insn->segment < X86_FS && insn->address_size == 8 &&
-		    insn->disp <= INT32_MAX - (int32_t)GUEST_PAGE_SIZE) {
+		    !operand_far(insn->disp)) {
 			emit_load(&t->e, HOST_R14, t->e.context, JIT_OFFSET(code_base));
-			window_distance(t, HOST_R14);
+			code_distance(t);
 			return place_found(t, HOST_R14, insn->disp + (int32_t)t->next);
 		}
 		if (insn->base == X86_NO_REG && insn->index == X86_NO_REG && insn->segment >= X86_FS && insn->address_size == 8 &&

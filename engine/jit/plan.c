@@ -224,9 +224,8 @@ static int8_t group_for(struct translation *t, struct base *base, const struct e
 
 static void bases_forget(struct base *base, uint32_t written)
 {
-	for (unsigned i = 0; i < 16; i++)
-		if (written & (FORGET | bit(i)))
-			base[i] = (struct base){.reads = -1, .writes = -1};
+	for (uint32_t left = written & FORGET ? 0xffff : written; left; left &= left - 1)
+		base[__builtin_ctz(left)] = (struct base){.reads = -1, .writes = -1};
 }
 
 void plan_groups(struct translation *t)

@@ -60,7 +60,7 @@ void translate_handler(struct translation *t, const struct x86_insn *insn, bool 
 	emit_move_imm(&t->e, HOST_RCX, (uintptr_t)copy);
 	emit_call(&t->e, ends ? JIT_OFFSET(handler_end) : JIT_OFFSET(handler));
 	watch_data(t, JIT_SITE(t->next, 1, t->count - t->index));
-	t->vector_ready = t->x87_ready = false;
+	t->vector_ready = t->x87_ready = t->code_checked = false;
 }
 
 /* Hints and NOPs: 90, 0F 0D, 0F 18-1F (ENDBR among them). PAUSE keeps its handler. */
@@ -242,6 +242,7 @@ static void emit_instructions(struct translation *t)
 	t->e.distance = false;
 	t->stack_moved = 0;
 	t->stack_way = 0;
+	t->code_checked = false;
 	t->direct = jit_key_direct(t->key);
 	t->e.context = direct_context(t);
 	t->begin = t->e.p = t->cache->code.write + t->cache->used;

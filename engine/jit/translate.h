@@ -39,6 +39,7 @@ struct jit_miss {
 	unsigned base; /* R14 = base + disp first, or HOST_NONE */
 	int32_t disp;
 	unsigned context; /* where it is in the branch's code (emit.h) */
+	int8_t stack;     /* moves RSP, which is the guest's there, back */
 };
 #define JIT_MISSES 8
 #define JIT_MISS_PLACES 3
@@ -78,6 +79,7 @@ struct translation {
 	bool wide;             /* 64-bit code */
 	bool direct;           /* the host's RSP is the guest's in this block, but for some instructions (direct.c) */
 	unsigned stack_way;    /* how far constants have moved it there */
+	bool code_checked;     /* a program's window is known to have the block where this page is */
 	bool counted;          /* count instructions */
 	bool limited;          /* and leave before there are too many */
 	unsigned start;        /* page offsets: of the block, */

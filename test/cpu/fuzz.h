@@ -121,6 +121,8 @@ struct fuzz_engine {
 bool fuzz_engine_traces(const struct fuzz_block *block, struct fuzz_result *result);
 /* Ends a block that a vcpu has run for too long, if there is one: FUZZ_ENDLESS. From a signal handler. */
 void fuzz_engine_end(void);
+/* The VM of fuzz_engine_vcpu. */
+struct vm *fuzz_engine_vm(void);
 extern const struct fuzz_engine fuzz_engine_step, fuzz_engine_vcpu, fuzz_engine_host;
 
 #endif

@@ -431,6 +431,11 @@ fail:
 	return false;
 }
 
+struct vm *fuzz_engine_vm(void)
+{
+	return &vm;
+}
+
 void fuzz_engine_end(void)
 {
 	if (!vcpu_runs)

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * window_escape_test.c - code in a program's window reaches the window and nothing else: wherever an operand or RSP goes that the guest's page tables do not
+ * show, there is a page fault, though Holon has memory of its own at the very host address that the window's distance would make of it.
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "engine/jit/vcpu.h"
+#include "test/cpu/fuzz.h"
+
+#define STACK (FUZZ_WINDOW + 2 * FUZZ_PAGE + 0x800)
+#define FAR UINT64_C(0x50000000) /* no page of the guest's, and farther from its block than nothing is around that */
+#define SECRET UINT64_C(0x5ec7e75ec7e75ec7)
+#define COUNT 0x20000 /* times 0x2000: from one block to the next */
+#define PAGES 16
+
+struct attempt {
+	const char *what;
+	uint8_t bytes[48];
+	unsigned length;
+	uint64_t address; /* of the fault */
+};
+
+#define CODE(...) {__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__})
+/* RBX and RBP are FAR, ECX is COUNT, RIP is FUZZ_CODE. */
+static const struct attempt attempts[] = {
+	{"mov rax, [rip + far]", CODE(0x48, 0x8b, 0x05, 0xf9, 0xff, 0xf7, 0x3f), FAR},
+	{"mov [rip + far], eax", CODE(0x89, 0x05, 0xfa, 0xff, 0xf7, 0x3f), FAR},
+	{"mov rax, [rsp + far]", CODE(0x48, 0x8b, 0x84, 0x24, 0x00, 0x00, 0x00, 0x40), STACK + 0x40000000},
+	{"mov rax, [rbx]", CODE(0x48, 0x8b, 0x03), FAR},
+	{"mov rax, [rsp + rbx]", CODE(0x48, 0x8b, 0x04, 0x1c), STACK + FAR},
+	{"mov rsp, rbx; pop rax", CODE(0x48, 0x89, 0xdc, 0x58), FAR},
+	{"mov rsp, rbx; push rax", CODE(0x48, 0x89, 0xdc, 0x50), FAR - 8},
+	{"xchg rsp, rbx; ret", CODE(0x48, 0x87, 0xdc, 0xc3), FAR},
+	{"lea rsp, [rbx + 8]; call", CODE(0x48, 0x8d, 0x63, 0x08, 0xe8, 0, 0, 0, 0), FAR},
+	{"push rbx; pop rsp; pop rax", CODE(0x53, 0x5c, 0x58), FAR},
+	{"leave", CODE(0xc9), FAR},
+	{"add rsp, far; pop rax", CODE(0x48, 0x81, 0xc4, 0x00, 0x00, 0x00, 0x40, 0x58), STACK + 0x40000000},
+	{"lea rsp, [rsp + far]; mov eax, [rsp]", CODE(0x48, 0x8d, 0xa4, 0x24, 0x00, 0x00, 0x00, 0x40, 0x8b, 0x04, 0x24), STACK + 0x40000000},
+	{"1: add rsp, 0x2000; dec ecx; jnz 1b; pop rax", CODE(0x48, 0x81, 0xc4, 0x00, 0x20, 0x00, 0x00, 0xff, 0xc9, 0x75, 0xf5, 0x58),
+	 STACK + 0x2000 * (uint64_t)COUNT},
+	{"1: lea rsp, [rsp + 0x2000]; dec ecx; jnz 1b; pop rax",
+	 CODE(0x48, 0x8d, 0xa4, 0x24, 0x00, 0x20, 0x00, 0x00, 0xff, 0xc9, 0x75, 0xf4, 0x58), STACK + 0x2000 * (uint64_t)COUNT},
+	{"1: add rsp, 0x2000; jmp 2f; 2: dec ecx; jnz 1b; mov eax, [rsp]",
+	 CODE(0x48, 0x81, 0xc4, 0x00, 0x20, 0x00, 0x00, 0xeb, 0x00, 0xff, 0xc9, 0x75, 0xf3, 0x8b, 0x04, 0x24),
+	 STACK + 0x2000 * (uint64_t)COUNT},
+	{"shl rsp, cl; pop rax", CODE(0xb1, 0x03, 0x48, 0xd3, 0xe4, 0x58), STACK << 3},
+	{"not rsp; pop rax", CODE(0x48, 0xf7, 0xd4, 0x48, 0xf7, 0xd4, 0x48, 0x01, 0xdc, 0x58), STACK + FAR},
+	{"bts rsp, 30; push rax", CODE(0x48, 0x0f, 0xba, 0xec, 0x1e, 0x50), STACK + 0x40000000 - 8},
+};
+
+static void run(const uint8_t *bytes, unsigned length, struct fuzz_result *result)
+{
+	struct fuzz_block block = {
+		.mode = FUZZ_64,
+		.length = length,
+		.initial = {.rip = FUZZ_CODE, .rflags = 0x202, .mxcsr = 0x1f80, .fcw = 0x37f},
+	};
+	uint8_t code[64];
+
+	memset(code, 0xcc, sizeof(code));
+	memcpy(code, bytes, length);
+	block.initial.gpr[X86_RBX] = block.initial.gpr[X86_RBP] = FAR;
+	block.initial.gpr[X86_RCX] = COUNT;
+	block.initial.gpr[X86_RSP] = STACK;
+	fuzz_engine_vcpu.code_write(0, code, sizeof(code));
+	fuzz_engine_vcpu.run(&block, result);
+}
+
+/* What the window adds to addresses: there is one, for this program. */
+static uint64_t distance(void)
+{
+	const struct jit_vcpu *vcpu = fuzz_engine_vm()->vcpu[0]->engine;
+
+	for (unsigned i = 1; i < WINDOWS; i++)
+		if (vcpu->windows.window[i].used && vcpu->windows.window[i].blocks)
+			return (uint64_t)vcpu->windows.window[i].distance;
+	return 0;
+}
+
+static bool faults(const struct attempt *attempt, struct fuzz_result *result)
+{
+	static const uint8_t begin[] = {0x50, 0x58}; /* push rax; pop rax */
+	uint64_t *secret, from;
+	bool kept = true;
+
+	run(begin, sizeof(begin), result);
+	from = distance();
+	if (!from)
+		return false;
+	from = (from + attempt->address - PAGES / 2 * FUZZ_PAGE) & ~(uint64_t)(FUZZ_PAGE - 1);
+	secret = mmap((void *)(uintptr_t)from, PAGES * FUZZ_PAGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (secret != (void *)(uintptr_t)from)
+		return false;
+	for (unsigned i = 0; i < PAGES * FUZZ_PAGE / sizeof(*secret); i++)
+		secret[i] = SECRET;
+	run(attempt->bytes, attempt->length, result);
+	for (unsigned i = 0; i < PAGES * FUZZ_PAGE / sizeof(*secret); i++)
+		kept &= secret[i] == SECRET;
+	munmap(secret, PAGES * FUZZ_PAGE);
+	return kept && result->outcome == FUZZ_EXCEPTION && result->vector == 14 && result->cr2 == attempt->address;
+}
+
+int main(void)
+{
+	static uint8_t memory[1 << 16];
+	const stack_t stack = {.ss_sp = memory, .ss_size = sizeof(memory)};
+	struct fuzz_result result = {.vector = 0};
+	bool failed = false;
+
+	if (sigaltstack(&stack, NULL) || !fuzz_engine_vcpu.init("jit-window"))
+		return 1;
+	printf("1..%zu\n", sizeof(attempts) / sizeof(attempts[0]));
+	for (unsigned i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+		bool good = faults(&attempts[i], &result);
+
+		printf("%sok %u - %s\n", good ? "" : "not ", i + 1, attempts[i].what);
+		if (!good)
+			printf("# vector %u, cr2 %" PRIx64 ", rax %" PRIx64 ", rsp %" PRIx64 "\n", result.vector, result.cr2,
+			       result.state.gpr[X86_RAX], result.state.gpr[X86_RSP]);
+		failed |= !good;
+	}
+	return failed;
+}
