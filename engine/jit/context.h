@@ -50,7 +50,8 @@ enum jit_exit {
 /* Windows (window.h): guest addresses in blocks of 1 GiB, and where a context's guard has a page for each, from the TLB and from RSP. */
 #define JIT_BLOCK_SHIFT 30
 #define JIT_GUARD_BLOCKS 64                         /* that may be open at once */
-#define JIT_GUARD_MASK (UINT64_C(0x3fffffff) << 18) /* bits 30-47 choose the page, the 12 below them a byte of it */
+#define JIT_GUARD_MASK (UINT64_C(0xfffffff) << 20)  /* bits 30-47 choose the page, the 10 below them 4 bytes of it */
+#define JIT_GUARD_SCALE 2
 #define JIT_GUARD_SIZE (UINT64_C(3) << 29)          /* CPL 0's is half of it behind CPL 3's: neither opens what lies in both */
 #define JIT_GUARD_OF(user) ((user) ? -(INT64_C(3) << 29) : -(INT64_C(1) << 30))
 #define JIT_GUARD(user) ((int32_t)(JIT_GUARD_OF(user) - (int64_t)offsetof(struct x86_tlb, engine)))

@@ -196,7 +196,7 @@ static void stack_check(struct translation *t)
 	struct emitter *e = &t->e;
 
 	emit_pext(e, HOST_RCX, HOST_R15, JIT_OFFSET(guard_mask));
-	emit_load_narrow(e, HOST_RCX, HOST_RSP, HOST_RCX, JIT_GUARD(true), 1);
+	emit_memory(e, false, EMIT_LOAD, HOST_RCX, HOST_RSP, HOST_RCX, JIT_GUARD_SCALE, JIT_GUARD(true));
 	emit_load(e, HOST_RCX, HOST_RSP, JIT_OFFSET(program_distance));
 	emit_load_narrow(e, HOST_R14, HOST_R15, HOST_RCX, 0, 1);
 	trap_behind(t);

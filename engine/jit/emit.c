@@ -29,6 +29,8 @@ void emit_address(struct emitter *e, unsigned reg, unsigned base, unsigned index
 static void written(struct emitter *e, unsigned reg)
 {
 	e->distance &= reg != HOST_RCX;
+	if (reg == HOST_R14)
+		e->home = HOST_NONE;
 }
 
 static unsigned rex(bool wide, unsigned reg, unsigned index, unsigned base)
@@ -139,6 +141,7 @@ void emit_load_narrow(struct emitter *e, unsigned to, unsigned base, unsigned in
 void emit_call(struct emitter *e, int32_t disp)
 {
 	e->distance = false;
+	e->home = HOST_NONE;
 	if (e->context != HOST_RSP)
 		emit_exchange(e);
 	emit8(e, 0xff);

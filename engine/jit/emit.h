@@ -36,9 +36,16 @@ enum host_register {
 struct emitter {
 	uint8_t *p; /* in the writable mapping */
 	unsigned context; /* the host register that points at the context: RSP, or R15 while RSP is the guest's (direct.c) */
-	bool distance; /* RCX holds a window's distance (operand.c): what is emitted by these functions and writes RCX makes it false */
+	/* What is emitted by these functions and writes the register ends it: */
+	bool distance; /* RCX holds CPL 0's window's distance (operand.c) */
+	unsigned home; /* R14 holds the value of this guest register, which has no host register; or HOST_NONE */
 };
 
+static inline void emit_forget(struct emitter *e)
+{
+	e->distance = false;
+	e->home = HOST_NONE;
+}
 static inline void emit8(struct emitter *e, unsigned byte)
 {
 	*e->p++ = (uint8_t)byte;

@@ -149,6 +149,7 @@ void miss_branch(struct translation *t, struct jit_miss miss)
 	emit8(e, 0);
 	miss.branch = e->p - 1;
 	miss.context = e->context;
+	e->home = HOST_NONE; /* after a fill R14 is another */
 	if (!miss.resume)
 		miss.resume = e->p;
 	if (place_take(t, &miss))

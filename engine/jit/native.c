@@ -63,6 +63,8 @@ static bool high_possible(const struct translation *t, const struct x86_insn *in
 static void emit_native(struct translation *t, const struct x86_insn *insn, const struct emit_operands *operands, bool traps)
 {
 	t->e.distance &= operands->reg != HOST_RCX && operands->rm != HOST_RCX && operands->vvvv != HOST_RCX && !operands->high;
+	if (operands->reg == HOST_R14 || operands->rm == HOST_R14 || operands->vvvv == HOST_R14)
+		t->e.home = HOST_NONE;
 	emit_guest(&t->e, insn, operands, jit_form_immediate(insn));
 	if (traps)
 		trap_here(t);
@@ -192,12 +194,15 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 		operand_load(t, HOST_RCX, X86_RCX);
 	if (form & FORM_REG && operand_pinned(t, insn->reg) == HOST_NONE && (form & FORM_REG_READ || merges(insn)))
 		operand_load(t, operands.reg, insn->reg);
-	if (operands.rm != HOST_NONE && operand_pinned(t, insn->rm) == HOST_NONE && (form & FORM_RM_READ || merges(insn)))
+	if (operands.rm != HOST_NONE && operand_pinned(t, insn->rm) == HOST_NONE && (form & FORM_RM_READ || merges(insn)) &&
+	    !(operands.rm == operands.reg && form & FORM_REG_READ))
 		operand_load(t, operands.rm, insn->rm);
 	if (form & FORM_VVVV_READ && operand_pinned(t, insn->vvvv) == HOST_NONE)
 		operand_load(t, operands.vvvv, insn->vvvv);
 
 	emit_native(t, insn, &operands, form & FORM_TRAPS);
+	if (home && form & FORM_RM_WRITE)
+		operand_home_written(t, insn->rm);
 
 	if (form & FORM_REG_WRITE && operand_pinned(t, insn->reg) == HOST_NONE)
 		operand_store(t, insn->reg, operands.reg);

@@ -35,24 +35,43 @@ int32_t operand_home(unsigned guest)
 	return guest == X86_R11 ? JIT_OFFSET(r11) : guest == X86_R14 ? JIT_OFFSET(r14) : JIT_OFFSET(r15);
 }
 
+static void home_load(struct translation *t, unsigned scratch, unsigned guest)
+{
+	emit_load(&t->e, scratch, t->e.context, operand_home(guest));
+	if (scratch == HOST_R14)
+		t->e.home = guest;
+}
+
+void operand_home_written(struct translation *t, unsigned guest)
+{
+	if (t->e.home == guest)
+		t->e.home = HOST_NONE;
+}
+
 void operand_load(struct translation *t, unsigned scratch, unsigned guest)
 {
 	unsigned host = operand_pinned(t, guest);
 
 	if (guest == X86_RSP && host == HOST_NONE)
 		direct_stack(t, scratch);
+	else if (host == HOST_NONE && t->e.home == guest)
+		emit_move(&t->e, scratch, HOST_R14);
 	else if (host == HOST_NONE)
-		emit_load(&t->e, scratch, t->e.context, operand_home(guest));
+		home_load(t, scratch, guest);
 	else
 		emit_move(&t->e, scratch, host);
 }
 
 void operand_store(struct translation *t, unsigned guest, unsigned scratch)
 {
-	if (pinned[guest] == HOST_NONE)
-		emit_store(&t->e, scratch, t->e.context, operand_home(guest));
-	else
-		emit_move(&t->e, pinned[guest], scratch);
+	if (operand_pinned(t, guest) != HOST_NONE) {
+		emit_move(&t->e, operand_pinned(t, guest), scratch);
+		return;
+	}
+	emit_store(&t->e, scratch, t->e.context, operand_home(guest));
+	operand_home_written(t, guest);
+	if (scratch == HOST_R14)
+		t->e.home = guest;
 }
 
 bool operand_address_possible(const struct translation *t, const struct x86_insn *insn)
@@ -90,7 +109,7 @@ bool operand_address(struct translation *t, const struct x86_insn *insn)
 	if (insn->index != X86_NO_REG) {
 		index = pinned[insn->index];
 		if (index == HOST_NONE) {
-			emit_load(&t->e, HOST_RCX, t->e.context, operand_home(insn->index));
+			operand_load(t, HOST_RCX, insn->index);
 			index = HOST_RCX;
 		}
 	}
@@ -209,7 +228,7 @@ static struct place place_found(const struct translation *t, unsigned base, int3
 static void guard_check(struct translation *t, unsigned scratch, unsigned base)
 {
 	emit_pext(&t->e, scratch, base, JIT_OFFSET(guard_mask));
-	emit_load_narrow(&t->e, scratch, t->e.context, scratch, JIT_GUARD(t->mode == X86_MODE_USER), 1);
+	emit_memory(&t->e, false, EMIT_LOAD, scratch, t->e.context, scratch, JIT_GUARD_SCALE, JIT_GUARD(t->mode == X86_MODE_USER));
 	t->traps_here = true;
 }
 

@@ -140,10 +140,12 @@ static void pop_register(struct translation *t, const struct x86_insn *insn)
 	struct place place;
 
 	if (direct_now(t)) {
-		if (target == HOST_NONE)
+		if (target == HOST_NONE) {
 			stack_home(t, 0x8f, 0, insn->rm);
-		else
+			operand_home_written(t, insn->rm);
+		} else {
 			emit_pop(&t->e, target);
+		}
 		t->traps_here = true;
 		return;
 	}

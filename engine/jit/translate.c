@@ -108,16 +108,16 @@ static void translate_instruction(struct translation *t, const struct x86_insn *
 	if (direct_now(t) && translate_direct(t, insn))
 		return;
 	if (translate_system(t, insn) || translate_repeat(t, insn)) {
-		t->e.distance = false;
+		emit_forget(&t->e);
 		return;
 	}
 	/* What these write is known (emit.h). */
 	if (ends ? direct_now(t) == t->direct && translate_branch(t, insn)
 		 : does_nothing(insn) || translate_stack(t, insn) || translate_native(t, insn) || translate_vector(t, insn))
 		return;
-	t->e.distance = false;
+	emit_forget(&t->e);
 	if (!ends && (translate_x87(t, insn) || translate_bit(t, insn) || translate_short_increment(t, insn))) {
-		t->e.distance = false;
+		emit_forget(&t->e);
 		return;
 	}
 	translate_handler(t, insn, ends);
@@ -239,7 +239,7 @@ static void emit_instructions(struct translation *t)
 	plan_groups(t);
 	t->traps = t->stubs = 0;
 	t->vector_ready = t->x87_ready = t->x87_based = t->unreachable = false;
-	t->e.distance = false;
+	emit_forget(&t->e);
 	t->stack_moved = 0;
 	t->stack_way = 0;
 	t->code_checked = false;

@@ -144,6 +144,8 @@ int32_t operand_home(unsigned guest);
 /* Copies a guest GPR into a scratch register, all 64 bits. */
 void operand_load(struct translation *t, unsigned scratch, unsigned guest);
 void operand_store(struct translation *t, unsigned guest, unsigned scratch);
+/* An unpinned one has been written where it lies. */
+void operand_home_written(struct translation *t, unsigned guest);
 /* Can operand_place and operand_address make the address? Not 16-bit ones, nor segments with a base in 32-bit code. */
 bool operand_address_possible(const struct translation *t, const struct x86_insn *insn);
 /* R14 = the memory operand's linear address (LEA). Destroys RCX. */

@@ -8,11 +8,11 @@
  *
  * Not all guest addresses can be shown: Holon's own memory is in the same address space. So a window consists of blocks of 1 GiB, each of which has its
  * place in the host, with nothing on either side of it, to itself. For each context and privilege there is a guard: one page of address space
- * a block, that can be read if the window has the block, and else traps. Translated code reads a byte of the page of the base register's block (operand.c)
+ * a block, that can be read if the window has the block, and else traps. Translated code reads from the page of the base register's block (operand.c)
  * and then makes the access, which needs nothing of what was read and waits for none of it:
  *
  *         pext  rcx, rdi, [rsp + guard_mask]
- *         movzx ecx, byte [rsp + rcx + guard]
+ *         mov   ecx, [rsp + rcx*4 + guard]
  *         mov   rcx, [rsp + distance]
  *         add   rax, [rdi + rcx + 24]
  *
