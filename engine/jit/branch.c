@@ -148,9 +148,8 @@ void branch_on(struct translation *t)
 	/* The last instruction has been executed: a miss goes on behind it. */
 	target_address(t, t->next);
 	lookup_check(t, false,
-		     (struct jit_miss){.thunk = JIT_OFFSET(jump_fill),
-				       .site = miss_site(t, t->next, 1, JIT_SITE_GO),
-				       .base = HOST_NONE});
+		     (struct jit_miss){
+			     .thunk = JIT_OFFSET(jump_fill), .site = miss_site(t, t->next, 1, JIT_SITE_GO), .base = HOST_NONE});
 	lookup_jump(t, false, 0);
 }
 

@@ -49,10 +49,10 @@ enum jit_exit {
 
 /* Windows (window.h): guest addresses in blocks of 1 GiB, and where a context's guard has a page for each, from the TLB and from RSP. */
 #define JIT_BLOCK_SHIFT 30
-#define JIT_GUARD_BLOCKS 64                         /* that may be open at once */
-#define JIT_GUARD_MASK (UINT64_C(0xfffffff) << 20)  /* bits 30-47 choose the page, the 10 below them 4 bytes of it */
+#define JIT_GUARD_BLOCKS 64                        /* that may be open at once */
+#define JIT_GUARD_MASK (UINT64_C(0xfffffff) << 20) /* bits 30-47 choose the page, the 10 below them 4 bytes of it */
 #define JIT_GUARD_SCALE 2
-#define JIT_GUARD_SIZE (UINT64_C(3) << 29)          /* CPL 0's is half of it behind CPL 3's: neither opens what lies in both */
+#define JIT_GUARD_SIZE (UINT64_C(3) << 29) /* CPL 0's is half of it behind CPL 3's: neither opens what lies in both */
 #define JIT_GUARD_OF(user) ((user) ? -(INT64_C(3) << 29) : -(INT64_C(1) << 30))
 #define JIT_GUARD(user) ((int32_t)(JIT_GUARD_OF(user) - (int64_t)offsetof(struct x86_tlb, engine)))
 
@@ -65,8 +65,8 @@ struct jit_context {
 	uint64_t code_base;     /* guest-virtual address of the page that runs */
 	uint64_t r11, r14, r15; /* the guest's */
 	uint64_t fs_base, gs_base;
-	uint64_t vector_out;  /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
-	uint64_t guard_mask;  /* JIT_GUARD_MASK */
+	uint64_t vector_out;      /* 1: the guest's vector registers are in cpu->s, not in the host's: 0 would be "in the host's" */
+	uint64_t guard_mask;      /* JIT_GUARD_MASK */
 	uint64_t kernel_distance; /* from guest-virtual to host addresses (window.h) at CPL 0, */
 	uint64_t undistance;      /* and back at CPL 3 (direct.c) */
 	/* thunks: call [rsp + x] */

@@ -81,7 +81,8 @@ static bool names_stack(const struct x86_insn *insn, unsigned form)
 {
 	bool rm = form & FORM_OPCODE_REG || (insn->row->traits & X86_MODRM && insn->mod == 3);
 
-	return (form & FORM_REG && insn->reg == X86_RSP) || (rm && insn->rm == X86_RSP) || (form & FORM_VVVV && insn->vvvv == X86_RSP);
+	return (form & FORM_REG && insn->reg == X86_RSP) || (rm && insn->rm == X86_RSP) ||
+	       (form & FORM_VVVV && insn->vvvv == X86_RSP);
 }
 
 static bool is_gpr(uint8_t kind)
@@ -89,19 +90,12 @@ static bool is_gpr(uint8_t kind)
 	return (kind & X86_OPERAND_KIND) == X86_OPERAND_GPR;
 }
 
-static bool is_mmx(const struct x86_opcode *row)
-{
-	return row->traits & X86_MMX || (row->reg_kind & X86_OPERAND_KIND) == X86_OPERAND_MMX ||
-	       (row->rm_kind & X86_OPERAND_KIND) == X86_OPERAND_MMX;
-}
-
 static bool vector_direct(const struct translation *t, const struct x86_insn *insn)
 {
 	const struct x86_opcode *row = insn->row;
 
-	return translate_vector_possible(t, insn) && !is_mmx(row) && direct_memory(t, insn) &&
-	       !(is_gpr(row->reg_kind) && insn->reg == X86_RSP) &&
-	       !(is_gpr(row->rm_kind) && insn->mod == 3 && insn->rm == X86_RSP);
+	return translate_vector_possible(t, insn) && !translate_uses_mmx(row) && direct_memory(t, insn) &&
+	       !(is_gpr(row->reg_kind) && insn->reg == X86_RSP) && !(is_gpr(row->rm_kind) && insn->mod == 3 && insn->rm == X86_RSP);
 }
 
 bool direct_possible(const struct translation *t, const struct x86_insn *insn)

@@ -34,7 +34,7 @@ enum host_register {
 };
 
 struct emitter {
-	uint8_t *p; /* in the writable mapping */
+	uint8_t *p;       /* in the writable mapping */
 	unsigned context; /* the host register that points at the context: RSP, or R15 while RSP is the guest's (direct.c) */
 	/* What is emitted by these functions and writes the register ends it: */
 	bool distance; /* RCX holds CPL 0's window's distance (operand.c) */

@@ -236,7 +236,7 @@ static void vector_ready(struct translation *t)
 	t->vector_ready = true;
 }
 
-static bool uses_mmx(const struct x86_opcode *row)
+bool translate_uses_mmx(const struct x86_opcode *row)
 {
 	return row->traits & X86_MMX || kind(row->reg_kind) == X86_OPERAND_MMX || kind(row->rm_kind) == X86_OPERAND_MMX;
 }
@@ -256,7 +256,7 @@ bool translate_vector_possible(const struct translation *t, const struct x86_ins
 		return false;
 	if (row->traits & X86_AVX && !(t->key & JIT_KEY_AVX))
 		return false;
-	if (uses_mmx(row) && !(t->key & JIT_KEY_X87))
+	if (translate_uses_mmx(row) && !(t->key & JIT_KEY_X87))
 		return false;
 	if (row->implicit & ~(X86_IMPLICIT_XMM0_READ | X86_IMPLICIT_XMM0_WRITTEN | X86_IMPLICIT_IS4_READ |
 			      X86_IMPLICIT_RCX_WRITTEN | X86_IMPLICIT_RAX_RDX_READ))
@@ -284,7 +284,7 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 		operands.memory = false;
 		operands.rm = HOST_NONE;
 	}
-	if (uses_mmx(row))
+	if (translate_uses_mmx(row))
 		x87_ready(t);
 	if (row->traits & (X86_SSE | X86_AVX))
 		vector_ready(t);

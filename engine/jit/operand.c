@@ -357,15 +357,15 @@ struct place operand_place(struct translation *t, const struct x86_insn *insn, u
 		return operand_place_at(t, insn->base, insn->disp, size, write);
 	miss_room(t, MISS_AHEAD_CHECK);
 	if (operand_windowed(t, insn)) {
-		if (insn->base == X86_RIP && insn->segment < X86_FS && insn->address_size == 8 &&
-		    !operand_far(insn->disp)) {
+		if (insn->base == X86_RIP && insn->segment < X86_FS && insn->address_size == 8 && !operand_far(insn->disp)) {
 			emit_load(&t->e, HOST_R14, t->e.context, JIT_OFFSET(code_base));
 			code_distance(t);
 			return place_found(t, HOST_R14, insn->disp + (int32_t)t->next);
 		}
 		if (insn->base == X86_NO_REG && insn->index == X86_NO_REG && insn->segment >= X86_FS && insn->address_size == 8 &&
 		    !operand_far(insn->disp)) {
-			emit_load(&t->e, HOST_R14, t->e.context, insn->segment == X86_FS ? JIT_OFFSET(fs_base) : JIT_OFFSET(gs_base));
+			emit_load(&t->e, HOST_R14, t->e.context,
+				  insn->segment == X86_FS ? JIT_OFFSET(fs_base) : JIT_OFFSET(gs_base));
 			window_distance(t, HOST_R14);
 			return place_found(t, HOST_R14, insn->disp);
 		}

@@ -195,7 +195,8 @@ static bool load_address(struct translation *t, const struct x86_insn *insn)
 	    operand_address_possible(t, &plain) && insn->address_size == (t->wide ? 8 : 4) &&
 	    (insn->index == X86_NO_REG || operand_pinned(t, insn->index) != HOST_NONE)) {
 		emit_memory(&t->e, insn->operand_size == 8, EMIT_LEA, target, operand_pinned(t, insn->base),
-			    insn->index == X86_NO_REG ? (unsigned)HOST_NONE : operand_pinned(t, insn->index), insn->scale, insn->disp);
+			    insn->index == X86_NO_REG ? (unsigned)HOST_NONE : operand_pinned(t, insn->index), insn->scale,
+			    insn->disp);
 		return true;
 	}
 	if (!operand_address(t, &plain))

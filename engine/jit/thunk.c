@@ -75,18 +75,18 @@
 		[cpuflags] CPU(flags), [direct] C(direct), [fs] CPU(s.segment[X86_FS].base), [gs] CPU(s.segment[X86_GS].base)
 
 /* RSP and R15 were exchanged: R15 becomes the guest's RSP. Elsewhere `direct` is 0. `at` as above. Destroys RCX, no flag. */
-#define DIRECT_LEAVE(at)                             \
+#define DIRECT_LEAVE(at)                           \
 	"movq " at "+%c[direct](%%rsp), %%rcx\n\t" \
 	"notq %%rcx\n\t"                           \
 	"leaq 1(%%r15,%%rcx), %%r15\n\t"
 
 /* To the code at `target`, with RSP = context. Destroys RCX, no flag. */
-#define ENTER_TARGET                             \
-	"movq %c[direct](%%rsp), %%rcx\n\t"    \
-	"jrcxz 9f\n\t"                         \
-	"leaq (%%r15,%%rcx), %%r15\n\t"        \
-	"xchgq %%rsp, %%r15\n\t"               \
-	"jmpq *%c[target](%%r15)\n\t"          \
+#define ENTER_TARGET                        \
+	"movq %c[direct](%%rsp), %%rcx\n\t" \
+	"jrcxz 9f\n\t"                      \
+	"leaq (%%r15,%%rcx), %%r15\n\t"     \
+	"xchgq %%rsp, %%r15\n\t"            \
+	"jmpq *%c[target](%%r15)\n\t"       \
 	"9: jmpq *%c[target](%%rsp)\n\t"
 
 /* Back into jit_enter's caller with the reason in EAX. RSP must be jit_enter's frame. */
@@ -114,7 +114,7 @@ __attribute__((naked)) enum jit_exit jit_enter(__attribute__((unused)) struct ji
 		"movq %%rsp, %c[host](%%rdi)\n\t"
 		"movq %%rsi, %c[target](%%rdi)\n\t"
 		"movq %%rdi, %%rsp\n\t" LOAD_GUEST("0") "movq %c[reg]+136(%%r14), %%r14\n\t" /* RIP, for the block's far entry */
-			ENTER_TARGET
+		ENTER_TARGET
 		:
 		: GUEST_OPERANDS, [host] C(host_rsp), [target] C(target));
 }
@@ -130,12 +130,12 @@ static __attribute__((naked, used)) void jit_exit_common(void)
 			 : GUEST_OPERANDS, [host] C(host_rsp), [site] C(site));
 }
 
-#define EXIT_THUNK(name, reason, first)                                        \
-	__attribute__((naked)) void name(void)                                 \
-	{                                                                      \
-		__asm__ volatile(first "movl %[why], %%ecx\n\t"                \
-				       "jmp jit_exit_common\n\t"               \
-				 :                                             \
+#define EXIT_THUNK(name, reason, first)                                    \
+	__attribute__((naked)) void name(void)                             \
+	{                                                                  \
+		__asm__ volatile(first "movl %[why], %%ecx\n\t"            \
+				       "jmp jit_exit_common\n\t"           \
+				 :                                         \
 				 : [why] "i"(reason), [direct] C(direct)); \
 	}
 static __attribute__((used)) EXIT_THUNK(jit_thunk_exit_step, JIT_EXIT_STEP, "") static __attribute__((used))
@@ -223,23 +223,24 @@ __attribute__((naked)) void jit_thunk_jump_poll_direct(void)
 	"movq 8+%c[saved]+56(%%rsp), %%r11\n\t"
 
 /* R14 = linear address, or a jump's target. Comes back to where the site says with its entry there and R14 as it was, or leaves with STEP. */
-#define FILL_THUNK(name, kind, first, back)                                                                                                    \
+#define FILL_THUNK(name, kind, first, back)                                                                                       \
 	__attribute__((naked)) void name(void)                                                                                    \
 	{                                                                                                                         \
-		__asm__ volatile(first SAVE_VOLATILE "movq %%r14, 8+%c[linear](%%rsp)\n\t"                                              \
-					       "leaq 8(%%rsp), %%rdi\n\t"                                                         \
-					       "movq %%r14, %%rsi\n\t"                                                            \
-					       "movq (%%rsp), %%rax\n\t"                                                          \
-					       "movl (%%rax), %%edx\n\t"                                                          \
-					       "movl %[fill], %%ecx\n\t"                                                          \
-					       "movq %%rsp, %%r14\n\t"                                                            \
-					       "movq %c[host](%%rdi), %%rsp\n\t"                                                  \
-					       "call jit_fill\n\t"                                                                \
-					       "movq %%r14, %%rsp\n\t"                                                            \
-					       "movzbl %%al, %%ecx\n\t" LOAD_VOLATILE "movq 8+%c[linear](%%rsp), %%r14\n\t"       \
-					       "jrcxz 1f\n\t" back "1: jmp jit_thunk_exit_step\n\t"                   \
+		__asm__ volatile(first SAVE_VOLATILE "movq %%r14, 8+%c[linear](%%rsp)\n\t"                                        \
+						     "leaq 8(%%rsp), %%rdi\n\t"                                                   \
+						     "movq %%r14, %%rsi\n\t"                                                      \
+						     "movq (%%rsp), %%rax\n\t"                                                    \
+						     "movl (%%rax), %%edx\n\t"                                                    \
+						     "movl %[fill], %%ecx\n\t"                                                    \
+						     "movq %%rsp, %%r14\n\t"                                                      \
+						     "movq %c[host](%%rdi), %%rsp\n\t"                                            \
+						     "call jit_fill\n\t"                                                          \
+						     "movq %%r14, %%rsp\n\t"                                                      \
+						     "movzbl %%al, %%ecx\n\t" LOAD_VOLATILE "movq 8+%c[linear](%%rsp), %%r14\n\t" \
+						     "jrcxz 1f\n\t" back "1: jmp jit_thunk_exit_step\n\t"                         \
 				 :                                                                                                \
-				 : [saved] C(saved), [flags] C(flags), [linear] C(linear), [host] C(host_rsp), [fill] "i"(kind), [direct] C(direct), [target] C(target)); \
+				 : [saved] C(saved), [flags] C(flags), [linear] C(linear), [host] C(host_rsp), [fill] "i"(kind),  \
+				   [direct] C(direct), [target] C(target));                                                       \
 	}
 FILL_THUNK(jit_thunk_fill_read, JIT_FILL_READ, "", RETURN_FROM_FILL)
 FILL_THUNK(jit_thunk_fill_write, JIT_FILL_WRITE, "", RETURN_FROM_FILL)
@@ -312,13 +313,15 @@ __attribute__((naked)) void jit_thunk_handler(void)
 
 __attribute__((naked)) void jit_thunk_handler_end(void)
 {
-	__asm__ volatile(CALL_HANDLER "call jit_handler_end\n\t"
-				      "testq %%rax, %%rax\n\t"
-				      "jz 1f\n\t"
-				      "movq 8+%c[cpu](%%rbx), %%r14\n\t"
-				      "movq %c[tlb](%%r14), %%rsp\n\t"
-				      "leaq %c[engine](%%rsp), %%rsp\n\t"
-				      "movq %%rax, %c[target](%%rsp)\n\t" LOAD_GUEST("0") "movq %c[reg]+136(%%r14), %%r14\n\t" ENTER_TARGET "1: movl %[next], %%eax\n\t" LEAVE
+	__asm__ volatile(CALL_HANDLER
+			 "call jit_handler_end\n\t"
+			 "testq %%rax, %%rax\n\t"
+			 "jz 1f\n\t"
+			 "movq 8+%c[cpu](%%rbx), %%r14\n\t"
+			 "movq %c[tlb](%%r14), %%rsp\n\t"
+			 "leaq %c[engine](%%rsp), %%rsp\n\t"
+			 "movq %%rax, %c[target](%%rsp)\n\t" LOAD_GUEST("0") "movq %c[reg]+136(%%r14), %%r14\n\t" ENTER_TARGET
+									     "1: movl %[next], %%eax\n\t" LEAVE
 			 :
 			 : GUEST_OPERANDS, [host] C(host_rsp), [target] C(target), [tlb] CPU(tlb),
 			   [engine] "i"(offsetof(struct x86_tlb, engine)), [next] "i"(JIT_EXIT_NEXT));
@@ -328,29 +331,28 @@ __attribute__((naked)) void jit_thunk_handler_end(void)
  * SYSCALL and its like between two translated blocks: jit_light has the registers that it needs in the context and cpu->reg, as a fill has (guest RCX in
  * saved[7], RSP in cpu->reg), and changes them there. Goes on in the block that it names, or behind the site, where the handler is called.
  */
-#define LIGHT_THUNK(name, kind, first, otherwise)                                                                               \
-	__attribute__((naked)) void name(void)                                                                           \
-	{                                                                                                                \
-		__asm__ volatile(first SAVE_VOLATILE "movq 8+%c[cpu](%%rsp), %%r14\n\t"                                        \
-					       "movq %%r15, %c[reg]+32(%%r14)\n\t"                                       \
-					       "leaq 8(%%rsp), %%rdi\n\t"                                                \
-					       "movq (%%rsp), %%rax\n\t"                                                 \
-					       "movq %%rax, %%rsi\n\t"                                                   \
-					       "movl %[light], %%edx\n\t"                                                \
-					       "movq %%rsp, %%r14\n\t"                                                   \
-					       "movq %c[host](%%rdi), %%rsp\n\t"                                         \
-					       "call jit_light\n\t"                                                      \
-					       "movq %%r14, %%rsp\n\t"                                                   \
-					       "movq %%rax, %%rcx\n\t" LOAD_VOLATILE "movq 8+%c[cpu](%%rsp), %%r14\n\t"  \
-					       "movq %c[reg]+32(%%r14), %%r15\n\t"                                       \
-					       "jrcxz 1f\n\t"                                                            \
-					       "leaq 8(%%rsp), %%rsp\n\t"                                                \
-					       "movq %%rcx, %c[target](%%rsp)\n\t"                                       \
-					       "movq %c[reg]+136(%%r14), %%r14\n\t" ENTER_TARGET                         \
-					       "1:\n\t" otherwise                                                        \
-				 :                                                                                       \
-				 : [saved] C(saved), [flags] C(flags), [host] C(host_rsp), [cpu] C(cpu), [reg] CPU(reg), \
-				   [light] "i"(kind), [direct] C(direct), [target] C(target));                                                                   \
+#define LIGHT_THUNK(name, kind, first, otherwise)                                                                             \
+	__attribute__((naked)) void name(void)                                                                                \
+	{                                                                                                                     \
+		__asm__ volatile(first SAVE_VOLATILE "movq 8+%c[cpu](%%rsp), %%r14\n\t"                                       \
+						     "movq %%r15, %c[reg]+32(%%r14)\n\t"                                      \
+						     "leaq 8(%%rsp), %%rdi\n\t"                                               \
+						     "movq (%%rsp), %%rax\n\t"                                                \
+						     "movq %%rax, %%rsi\n\t"                                                  \
+						     "movl %[light], %%edx\n\t"                                               \
+						     "movq %%rsp, %%r14\n\t"                                                  \
+						     "movq %c[host](%%rdi), %%rsp\n\t"                                        \
+						     "call jit_light\n\t"                                                     \
+						     "movq %%r14, %%rsp\n\t"                                                  \
+						     "movq %%rax, %%rcx\n\t" LOAD_VOLATILE "movq 8+%c[cpu](%%rsp), %%r14\n\t" \
+						     "movq %c[reg]+32(%%r14), %%r15\n\t"                                      \
+						     "jrcxz 1f\n\t"                                                           \
+						     "leaq 8(%%rsp), %%rsp\n\t"                                               \
+						     "movq %%rcx, %c[target](%%rsp)\n\t"                                      \
+						     "movq %c[reg]+136(%%r14), %%r14\n\t" ENTER_TARGET "1:\n\t" otherwise     \
+				 :                                                                                            \
+				 : [saved] C(saved), [flags] C(flags), [host] C(host_rsp), [cpu] C(cpu), [reg] CPU(reg),      \
+				   [light] "i"(kind), [direct] C(direct), [target] C(target));                                \
 	}
 LIGHT_THUNK(jit_thunk_light_syscall, JIT_LIGHT_SYSCALL, "", RETURN_BEHIND_SITE)
 LIGHT_THUNK(jit_thunk_light_sysret, JIT_LIGHT_SYSRET, "", RETURN_BEHIND_SITE)

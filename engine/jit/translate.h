@@ -107,7 +107,7 @@ struct translation {
 	bool loop_slow;
 	const uint8_t *begin; /* the block's first byte */
 	struct jit_soft soft;
-	uint64_t softs; /* a bit an instruction: windows refuse it */
+	uint64_t softs;                            /* a bit an instruction: windows refuse it */
 	struct jit_trap trap[JIT_BLOCK_INSNS + 1]; /* the last one: of what is behind the block */
 	unsigned traps;
 	struct x86_insn insn[JIT_BLOCK_INSNS];
@@ -203,6 +203,7 @@ void plan_groups(struct translation *t);
 bool translate_native(struct translation *t, const struct x86_insn *insn);
 bool translate_vector(struct translation *t, const struct x86_insn *insn);
 bool translate_vector_possible(const struct translation *t, const struct x86_insn *insn);
+bool translate_uses_mmx(const struct x86_opcode *row);
 /* soft.c: is the instruction whose bytes are there translated without a window? */
 bool soft_known(const struct jit_soft *soft, const uint8_t *insn);
 bool soft_possible(const struct x86_insn *insn);

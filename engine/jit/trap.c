@@ -18,9 +18,8 @@ void trap_here(struct translation *t)
 
 void trap_behind(struct translation *t)
 {
-	t->trap[t->traps++] = (struct jit_trap){.host = (unsigned)(t->e.p - t->code),
-						.guest = t->next - t->start,
-						.undone = t->count - t->index - 1};
+	t->trap[t->traps++] = (struct jit_trap){
+		.host = (unsigned)(t->e.p - t->code), .guest = t->next - t->start, .undone = t->count - t->index - 1};
 }
 
 static unsigned part(unsigned distance)

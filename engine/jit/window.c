@@ -623,7 +623,8 @@ void windows_create(struct windows *windows, struct x86_cpu *cpu, enum jit_windo
 {
 	*windows = (struct windows){.cpu = cpu, .policy = policy, .pages_max = PAGES_ALL / vcpus};
 	windows->blocks_max = BLOCKS_ALL / vcpus < JIT_GUARD_BLOCKS ? BLOCKS_ALL / vcpus : JIT_GUARD_BLOCKS;
-	if (policy == JIT_WINDOW_NEVER || vcpus > VCPUS_MOST || host_gs_set(0) != STATUS_OK || host_view_reserve(&windows->memory, CONTEXTS_SIZE) != STATUS_OK)
+	if (policy == JIT_WINDOW_NEVER || vcpus > VCPUS_MOST || host_gs_set(0) != STATUS_OK ||
+	    host_view_reserve(&windows->memory, CONTEXTS_SIZE) != STATUS_OK)
 		return;
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
 		if (host_view_memory(windows->memory + i * CONTEXT_STRIDE + JIT_GUARD_SIZE, TLB_SIZE, true, true) != STATUS_OK) {
