@@ -36,7 +36,7 @@ static enum status virtio_disk_create(struct board *board, unsigned i, uint8_t d
 static enum status nvme_disk_create(struct board *board, unsigned i, uint8_t devfn)
 {
 	struct vm *vm = board->vm;
-	enum status status = nvme_create(&board->disk[i].nvme, &board->pci->root, devfn, &vm->memory, &vm->irq,
+	enum status status = nvme_create(&board->disk[i].nvme, &board->pci->root, devfn, &vm->memory, &vm->irq, &vm->clock,
 					 board->backends.disk[i], vm->config->disk[i].serial);
 
 	if (status == STATUS_OK)

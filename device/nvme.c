@@ -77,6 +77,7 @@ static void nvme_reset_now(struct nvme *nvme)
 	nvme->status = 0;
 	nvme->interrupt_mask = 0;
 	nvme->pending = 0;
+	timer_cancel(&nvme->timer);
 	__builtin_memset(nvme->submission, 0, sizeof(nvme->submission));
 	__builtin_memset(nvme->completion, 0, sizeof(nvme->completion));
 	features_reset(nvme);
@@ -290,6 +291,15 @@ static void nvme_quiesce(void *object)
 }
 
 /* A command whose doorbell another machine heard, or one that waits for a place, is found here. */
+static void nvme_fire(void *object)
+{
+	struct nvme *nvme = object;
+
+	host_mutex_lock(&nvme->lock);
+	nvme_run(nvme);
+	host_mutex_unlock(&nvme->lock);
+}
+
 static void nvme_resume(void *object)
 {
 	struct nvme *nvme = object;
@@ -435,7 +445,7 @@ static void nvme_describe(struct nvme *nvme, bool integrated, struct irq *irq)
 }
 
 enum status nvme_create(struct nvme **out, struct pci_bus *bus, uint8_t devfn, struct guest_memory *memory, struct irq *irq,
-			struct block *block, const char *serial)
+			struct vm_clock *clock, struct block *block, const char *serial)
 {
 	struct nvme *nvme = host_allocate(sizeof(*nvme));
 	enum status status;
@@ -445,6 +455,8 @@ enum status nvme_create(struct nvme **out, struct pci_bus *bus, uint8_t devfn, s
 		return STATUS_NO_MEMORY;
 	nvme->memory = memory;
 	nvme->block = block;
+	nvme->clock = clock;
+	timer_init(&nvme->timer, clock, nvme_fire, nvme);
 	for (unsigned i = 0; serial && serial[i] && i < sizeof(nvme->id); i++)
 		nvme->id[i] = (uint8_t)serial[i];
 	features_reset(nvme);
@@ -471,6 +483,10 @@ struct device *nvme_device(struct nvme *nvme)
 
 void nvme_destroy(struct nvme *nvme)
 {
+	host_mutex_lock(&nvme->lock);
+	nvme->ended = true;
+	host_mutex_unlock(&nvme->lock);
+	timer_cancel_wait(&nvme->timer);
 	nvme->block->drain(nvme->block);
 	nvme->block->resized = NULL;
 	pci_function_remove(&nvme->function);

@@ -155,8 +155,11 @@ struct nvme {
 	uint32_t under_way;
 	bool resetting; /* as soon as nothing is under way */
 	bool shutdown_flushing;
-	bool pin_used; /* the last interrupt went by the pin, MSI-X was off */
-	bool running;  /* some thread gathers and submits; it will look again */
+	bool pin_used;      /* the last interrupt went by the pin, MSI-X was off */
+	bool running;       /* some thread gathers and submits; it will look again */
+	bool ended;         /* no more commands are taken */
+	struct timer timer; /* goes on where nvme_run has made as many rounds as it may */
+	struct vm_clock *clock;
 	uint32_t pending;
 	struct nvme_request *free;
 	unsigned used;
