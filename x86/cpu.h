@@ -79,9 +79,9 @@ struct x86_cpu {
 	uint64_t tlb_stride;
 	bool tlb_own; /* allocated by x86_tlb_create */
 	uint16_t tlb_pcid[X86_TLB_CONTEXTS];
-	uint64_t tlb_turn, tlb_taken[X86_TLB_CONTEXTS]; /* counts changes of CR3; the turn at which a context was taken last */
-	uint8_t tlb_current;                            /* CR3's context */
-	void *unwind[5];                                /* __builtin_setjmp: where a fault goes */
+	uint64_t tlb_random; /* which context goes when a PCID has none */
+	uint8_t tlb_current; /* CR3's context */
+	void *unwind[5];     /* __builtin_setjmp: where a fault goes */
 	/* The fault being raised */
 	uint8_t fault_vector;
 	bool fault_has_error;

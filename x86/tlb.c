@@ -242,7 +242,7 @@ enum status x86_tlb_create(struct x86_cpu *cpu)
 	index_clear(x86_tlb_context(cpu, X86_TLB_CONTEXTS), 0, true);
 	index_clear(x86_tlb_context(cpu, X86_TLB_CONTEXTS), 1, true);
 	cpu->tlb_current = 0;
-	cpu->tlb_turn = 0;
+	cpu->tlb_random = 1;
 	cpu->tlb = cpu->tlb_contexts;
 	return STATUS_OK;
 }
@@ -395,11 +395,6 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 
 /* --- protecting pages --- */
 
-static uint64_t page_of(uint64_t address)
-{
-	return address & ~UINT64_C(0xfff);
-}
-
 static struct x86_tlb_written *written_at(struct x86_cpu *cpu, uint64_t page)
 {
 	return &cpu->tlb_written[(page >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - __builtin_ctz(X86_TLB_WRITTEN))];
@@ -461,7 +456,7 @@ static void context_protect(struct x86_cpu *cpu, struct x86_tlb *tlb, struct x86
 
 void x86_tlb_protect_page(struct x86_cpu *cpu, const uint8_t *hva)
 {
-	uint64_t page = page_of((uintptr_t)hva);
+	uint64_t page = (uintptr_t)hva & ~UINT64_C(0xfff);
 	struct x86_tlb_written *written = written_at(cpu, page), at = *written;
 
 	dropped(cpu, X86_DROP_WRITES, (uintptr_t)hva);
@@ -491,6 +486,19 @@ void x86_tlb_protect_all(struct x86_cpu *cpu)
 	}
 }
 
+/*
+ * The context for a PCID that has none: a free one, or any but the current one. Not the one that was current longest ago: of five processes in a pipeline, each would
+ * find its own gone whenever its turn comes.
+ */
+static unsigned context_choose(struct x86_cpu *cpu)
+{
+	for (unsigned context = 0; context < X86_TLB_CONTEXTS; context++)
+		if (cpu->tlb_pcid[context] == PCID_UNUSED)
+			return context;
+	cpu->tlb_random = cpu->tlb_random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (cpu->tlb_current + 1 + (unsigned)(cpu->tlb_random >> 33) % (X86_TLB_CONTEXTS - 1)) % X86_TLB_CONTEXTS;
+}
+
 void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep)
 {
 	uint16_t pcid = cpu->s.cr4 & X86_CR4_PCIDE ? (uint16_t)(value & 0xfff) : 0;
@@ -500,11 +508,8 @@ void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep)
 		if (cpu->tlb_pcid[context] == pcid)
 			break;
 	if (context == X86_TLB_CONTEXTS) {
-		/* The one that was current longest ago. Global entries are as good under the new PCID as they were under the old one. */
-		context = 0;
-		for (unsigned other = 1; other < X86_TLB_CONTEXTS; other++)
-			if (cpu->tlb_taken[other] < cpu->tlb_taken[context])
-				context = other;
+		/* Global entries are as good under the new PCID as they were under the old one. */
+		context = context_choose(cpu);
 		keep = false;
 		context_start(cpu, context, pcid);
 	}
@@ -513,7 +518,6 @@ void x86_tlb_cr3_written(struct x86_cpu *cpu, uint64_t value, bool keep)
 		context_flush(x86_tlb_context(cpu, context), false);
 	}
 	cpu->tlb_current = (uint8_t)context;
-	cpu->tlb_taken[context] = ++cpu->tlb_turn;
 	x86_tlb_select(cpu);
 }
 
@@ -572,7 +576,7 @@ void x86_tlb_fill(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, bool
 			entry_offer(&tlb->write[mode], linear, hva);
 	}
 	if (writable && tlb->write[mode].tag[index] == X86_TLB_TAG(linear))
-		written_note(cpu, index, page_of((uintptr_t)hva));
+		written_note(cpu, index, (uintptr_t)hva & ~UINT64_C(0xfff));
 }
 
 void x86_tlb_fill_fetch(struct x86_cpu *cpu, uint64_t linear, const uint8_t *hva, const struct x86_translation *translation)

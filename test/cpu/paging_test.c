@@ -492,6 +492,28 @@ static void test_protecting_a_page_drops_copies(void **state)
 	}
 }
 
+/* One address space more than there are contexts, in turns: some still find what they had, and nobody finds another's. */
+static void test_a_ring_of_address_spaces_finds_entries_again(void **state)
+{
+	const struct x86_translation translation = {.writable = true, .page_size = GUEST_PAGE_SIZE};
+	const unsigned spaces = X86_TLB_CONTEXTS + 1, turns = 100 * spaces;
+	unsigned found = 0;
+
+	(void)state;
+	machine_long(0);
+	m.cpu.s.cr4 |= X86_CR4_PCIDE;
+	for (unsigned turn = 0; turn < turns; turn++) {
+		const uint8_t *own = protect_page(turn % spaces), *hit;
+
+		x86_tlb_cr3_written(&m.cpu, turn % spaces + 1, true);
+		hit = x86_tlb_hit(&m.cpu.tlb->write[0], GVA, 8);
+		assert_true(!hit || hit == own);
+		found += hit != 0;
+		x86_tlb_fill(&m.cpu, GVA, own, true, 0, &translation, true);
+	}
+	assert_true(found > turns / 4);
+}
+
 static void test_crossing_write_is_all_or_nothing(void **state)
 {
 	uint64_t value;
@@ -644,6 +666,7 @@ int main(void)
 		TEST(test_pages_with_flags_see_every_store),
 		TEST(test_protecting_a_page_drops_its_write_entries_and_no_others),
 		TEST(test_protecting_a_page_drops_copies),
+		TEST(test_a_ring_of_address_spaces_finds_entries_again),
 		TEST(test_crossing_write_is_all_or_nothing),
 		TEST(test_devices_rom_and_apic),
 		TEST(test_data_breakpoints),
