@@ -26,7 +26,7 @@ enum { INFLATE_QUEUE, DEFLATE_QUEUE, STATS_QUEUE, REPORTING_QUEUE, QUEUES };
 #define CONFIG_POISON 12u
 
 #define PFNS_AT_ONCE 256u
-#define PFNS_MAX (1u << 16) /* of one request; more of them are left where they are */
+#define PFNS_MAX (1u << 16) /* of one request, more of them are left where they are; and of one call */
 #define STATS_MAX 64u       /* of one buffer */
 
 struct stat_entry {
@@ -79,7 +79,8 @@ static void pages_discard(struct virtio_balloon *balloon, unsigned count)
 	}
 }
 
-static void inflate(struct virtio_balloon *balloon)
+/* Returns how many pages it was. */
+static unsigned inflate(struct virtio_balloon *balloon)
 {
 	unsigned done, taken;
 
@@ -87,9 +88,10 @@ static void inflate(struct virtio_balloon *balloon)
 		taken = (unsigned)(virtio_chain_take(&balloon->chain, balloon->pfn, sizeof(balloon->pfn)) /
 				   sizeof(balloon->pfn[0]));
 		if (!taken)
-			return;
+			break;
 		pages_discard(balloon, taken);
 	}
+	return done;
 }
 
 /* Free pages are the writable part itself. With a poison other than 0 they would come back with the wrong contents. */
@@ -143,11 +145,11 @@ static void stats_want_locked(struct virtio_balloon *balloon)
 	virtio_pci_complete(&balloon->pci, STATS_QUEUE, &balloon->chain, 0);
 }
 
-/* true: the chain has been dealt with and goes back. */
-static bool chain_serve(struct virtio_balloon *balloon, unsigned index)
+/* true: the chain has been dealt with and goes back. *pages: how many were discarded one by one, so far. */
+static bool chain_serve(struct virtio_balloon *balloon, unsigned index, unsigned *pages)
 {
 	switch (index) {
-	case INFLATE_QUEUE: inflate(balloon); return true;
+	case INFLATE_QUEUE: *pages += inflate(balloon); return true;
 	case STATS_QUEUE: stats_hold(balloon); return false;
 	case REPORTING_QUEUE: report(balloon); return true;
 	default: return true;
@@ -157,13 +159,13 @@ static bool chain_serve(struct virtio_balloon *balloon, unsigned index)
 static void queue_serve_locked(struct virtio_balloon *balloon, unsigned index)
 {
 	struct virtio_queue *queue = virtio_pci_queue(&balloon->pci, index);
-	unsigned left = queue ? queue->size : 0;
+	unsigned left = queue ? queue->size : 0, pages = 0;
 
 	balloon->more &= (uint8_t) ~(1u << index);
 	while ((queue = virtio_pci_queue(&balloon->pci, index)) != NULL) {
 		enum virtio_pop pop = VIRTIO_POP_EMPTY;
 
-		if (left--)
+		if (left-- && pages < PFNS_MAX)
 			pop = virtio_queue_pop(queue, &balloon->chain);
 		else
 			balloon->more |= (uint8_t)(1u << index);
@@ -175,7 +177,7 @@ static void queue_serve_locked(struct virtio_balloon *balloon, unsigned index)
 		}
 		if (pop == VIRTIO_POP_EMPTY && !virtio_queue_arm(queue))
 			return;
-		if (pop == VIRTIO_POP_CHAIN && chain_serve(balloon, index))
+		if (pop == VIRTIO_POP_CHAIN && chain_serve(balloon, index, &pages))
 			virtio_pci_complete(&balloon->pci, index, &balloon->chain, 0);
 	}
 }

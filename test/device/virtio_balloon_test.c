@@ -160,6 +160,23 @@ static void code_in_discarded_pages_is_known_to_be_gone(void **state)
 	bench_destroy(bench);
 }
 
+/* Requests that name one page thousands of times: what one call does for them has an end, the rest is done later. */
+static void a_flood_of_pages_ends(void **state)
+{
+	struct bench *bench = bench_create(0, 0);
+	unsigned left;
+
+	(void)state;
+	bench_up(bench);
+	driver_descriptor(&bench->driver, 0, 0, DATA, 0x8000, 0, 0); /* 8192 pages */
+	driver_flood(&bench->driver, 0);
+	left = driver_flood_left(&bench->driver);
+	assert_in_range(left, DRIVER_FLOOD - 9, DRIVER_FLOOD - 1);
+	vm_clock_count(&bench->clock, 1000000);
+	assert_in_range(driver_flood_left(&bench->driver), left - 100, left - 1);
+	bench_destroy(bench);
+}
+
 static void statistics_are_asked_for_again(void **state)
 {
 	static const struct {
@@ -257,6 +274,7 @@ int main(void)
 		cmocka_unit_test(inflated_pages_go),
 		cmocka_unit_test(free_pages_go_but_not_poisoned_ones),
 		cmocka_unit_test(code_in_discarded_pages_is_known_to_be_gone),
+		cmocka_unit_test(a_flood_of_pages_ends),
 		cmocka_unit_test(statistics_are_asked_for_again),
 		cmocka_unit_test(a_new_target_interrupts),
 		cmocka_unit_test(random_rings_are_survived),
