@@ -9,9 +9,9 @@
 
 #define ROOT_CHANGES 0x60 /* A and D: the processor sets them */
 
-#define PLACES 48 /* how many to try for a window */
-#define PLACE_STEP (BLOCK_SIZE + 2 * GUARD)
-#define PLACE_MANY (INT64_C(1) << 40) /* so much room for it: anywhere; less: from one end */
+#define PLACES 48                     /* how many to try for a window, */
+#define PLACES_NEAR 256               /* and where there are few */
+#define PLACE_MANY (INT64_C(1) << 40) /* so much room for it: anywhere; less: from one end, in steps that find what room there is */
 #define HOST_SIZE ((INT64_C(1) << 47) - 4096)
 #define STACK_ABOVE (UINT64_C(4) << 20) /* RSP may rise by this in a program */
 
@@ -192,7 +192,8 @@ static bool places_reserve(struct window *window, int64_t distance)
 static bool places_find(const struct windows *windows, struct window *window)
 {
 	int64_t low = INT64_MAX, high = INT64_MIN, first, last, distance;
-	uint64_t random = host_time_ns() * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t random = host_time_ns() * UINT64_C(0x9e3779b97f4a7c15), step;
+	bool many;
 
 	for (unsigned i = 0; i < window->blocks; i++) {
 		int64_t begin = block_begin(window->block[i].number), end = begin + (int64_t)BLOCK_SIZE;
@@ -207,8 +208,10 @@ static bool places_find(const struct windows *windows, struct window *window)
 		return false;
 	first = -low;
 	last = (HOST_SIZE - high) & ~(int64_t)(LARGE_PAGE - 1);
-	for (unsigned i = 0; i < PLACES; i++) {
-		distance = first + (int64_t)(last - first > PLACE_MANY ? (random >> 1) % (uint64_t)(last - first) : i * PLACE_STEP);
+	many = last - first > PLACE_MANY;
+	step = (uint64_t)(last - first) / PLACES_NEAR + LARGE_PAGE;
+	for (unsigned i = 0; i < (many ? PLACES : PLACES_NEAR); i++) {
+		distance = first + (int64_t)(many ? (random >> 1) % (uint64_t)(last - first) : i * step);
 		distance &= ~(int64_t)(LARGE_PAGE - 1);
 		if (distance > last)
 			break;
