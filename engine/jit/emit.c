@@ -4,6 +4,8 @@
  */
 #include "engine/jit/emit.h"
 
+#include <holon/host.h>
+
 void emit_address(struct emitter *e, unsigned reg, unsigned base, unsigned index, unsigned scale, int32_t disp)
 {
 	unsigned mod = disp == 0 && (base & 7) != HOST_RBP ? 0 : disp == (int8_t)disp ? 1 : 2;
@@ -26,8 +28,10 @@ void emit_address(struct emitter *e, unsigned reg, unsigned base, unsigned index
 		emit32(e, (uint32_t)disp);
 }
 
+/* Never the context's register: whatever is wrong above, it stays. */
 static void written(struct emitter *e, unsigned reg)
 {
+	bug_on(reg == e->context);
 	e->distance &= reg != HOST_RCX;
 	if (reg == HOST_R14)
 		e->home = HOST_NONE;

@@ -200,6 +200,8 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 	if (form & FORM_VVVV_READ && operand_pinned(t, insn->vvvv) == HOST_NONE)
 		operand_load(t, operands.vvvv, insn->vvvv);
 
+	bug_on((form & FORM_REG && operands.reg == t->e.context) || (form & FORM_VVVV && operands.vvvv == t->e.context) ||
+	       operands.rm == t->e.context);
 	emit_native(t, insn, &operands, form & FORM_TRAPS);
 	if (home && form & FORM_RM_WRITE)
 		operand_home_written(t, insn->rm);

@@ -222,8 +222,8 @@ bool stack_direct(const struct translation *t, const struct x86_insn *insn)
 	switch (insn->opcode) {
 	case 0x50 ... 0x5f: return insn->rm != X86_RSP;
 	case 0x68:
-	case 0x6a:
-	case 0xc9: return true;
+	case 0x6a: return true;
+	case 0xc9: return operand_windowed(t, insn);
 	case 0xff: return (insn->reg & 7) == 6 && direct_memory(t, insn) && (insn->mod != 3 || insn->rm != X86_RSP);
 	default: return false;
 	}
