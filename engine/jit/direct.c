@@ -14,11 +14,12 @@
  *
  *   - C lets code begin only where that is so (windows_state), and what may have written RSP in any way is followed by a check of it (direct_enter).
  *   - LEAVE, PUSH, POP, CALL and RET access memory where RSP is, or less than 8 bytes from there; what is not the window's traps, with the instruction undone.
+ *     (RET imm16 moves it by up to 64 KiB more, upwards.)
  *   - Constants move it by STACK_NEAR / 2 in a block at most, and only in one that also makes such an access, or reads a byte before (stack_touched). So
  *     between two that are made RSP moves by twice that at most, whatever way the program takes.
  *
  * Why flags are exact. ADD and SUB of a constant see the guest's RSP plus a multiple of 2 MiB. Carry, overflow, sign and zero could tell only near
- * 0 and 2^47: windows show no page below WINDOW_LOW, which is more than STACK_NEAR, and the host's user space, to which the accesses go, ends at 2^47 as well.
+ * 0 and 2^47: programs' windows show no page below WINDOW_LOW, which is more than STACK_NEAR, and none above 2^47.
  */
 #include "engine/jit/translate.h"
 
@@ -129,16 +130,16 @@ static bool stack_operation(const struct x86_insn *insn)
 	}
 }
 
-/* Does it access memory near RSP? */
+/* Does it access memory near RSP, whatever its operands are? A masked vector may access nothing. */
 static bool touches(const struct translation *t, const struct x86_insn *insn)
 {
 	if (!direct_possible(t, insn))
 		return false;
 	if (stack_operation(insn))
 		return true;
-	return insn->row->traits & X86_MODRM && insn->mod != 3 && insn->base == X86_RSP && insn->index == X86_NO_REG &&
-	       insn->address_size == 8 && insn->segment < X86_FS && insn->disp < TOUCH_FAR && insn->disp > -TOUCH_FAR &&
-	       !(insn->encoding == X86_LEGACY && insn->map == X86_MAP_1BYTE && insn->opcode == 0x8d);
+	return jit_form(insn) && insn->row->traits & X86_MODRM && insn->mod != 3 && insn->base == X86_RSP &&
+	       insn->index == X86_NO_REG && insn->address_size == 8 && insn->segment < X86_FS && insn->disp < TOUCH_FAR &&
+	       insn->disp > -TOUCH_FAR;
 }
 
 /* Has an instruction of this block done so, or will one before it can be left? */
@@ -163,7 +164,7 @@ static bool may_write_stack(const struct x86_insn *insn)
 
 	if (form)
 		return names_stack(insn, form);
-	return !(insn->row->traits & (X86_X87 | X86_MMX));
+	return !(insn->row->traits & X86_X87);
 }
 
 void direct_stack(struct translation *t, unsigned scratch)
@@ -200,7 +201,8 @@ void direct_enter(struct translation *t, const struct x86_insn *insn)
 {
 	struct emitter *e = &t->e;
 
-	if (may_write_stack(insn))
+	/* What was to touch the stack, and was left to a handler after all, has done so by the page tables. */
+	if (may_write_stack(insn) || touches(t, insn))
 		stack_check(t);
 	else
 		emit_load(e, HOST_RCX, HOST_RSP, JIT_OFFSET(program_distance));

@@ -206,7 +206,7 @@ static bool places_find(const struct windows *windows, struct window *window)
 	}
 	if (high - low > HOST_SIZE)
 		return false;
-	first = -low;
+	first = is_kernel(windows, window) || windows->gs_any ? -low : (int64_t)LARGE_PAGE;
 	last = (HOST_SIZE - high) & ~(int64_t)(LARGE_PAGE - 1);
 	many = last - first > PLACE_MANY;
 	step = (uint64_t)(last - first) / PLACES_NEAR + LARGE_PAGE;
@@ -427,7 +427,7 @@ static bool unready(const struct windows *windows, const struct window *window, 
 /* May RSP be the host's in windowed code? */
 static bool stack_ready(const struct jit_context *context, uint64_t rsp)
 {
-	return rsp >= WINDOW_LOW && !(rsp >> 47) && opened(context, true, block_of(rsp));
+	return rsp >= WINDOW_LOW && !(rsp >> WINDOW_HIGH_SHIFT) && opened(context, true, block_of(rsp));
 }
 
 enum window_state windows_state(const struct windows *windows, const struct jit_context *context, unsigned cpl, uint64_t rsp)
@@ -453,7 +453,7 @@ static bool stack_block(struct windows *windows, struct window *window)
 	struct window_page page;
 	unsigned flagged;
 
-	if (rsp < WINDOW_LOW || rsp >> 47)
+	if (rsp < WINDOW_LOW || rsp >> WINDOW_HIGH_SHIFT)
 		return false;
 	if (window_page_block(window, block_of(rsp)))
 		return true;
@@ -497,7 +497,8 @@ static bool fill(struct windows *windows, struct window *window, uint64_t gva, b
 	unsigned flagged;
 
 	if (!window_page_find(windows, window, gva, write ? X86_WRITE : X86_READ, &page, &flagged) ||
-	    !window_page_place(window, page.gva) || !window_page_place(window, page.gva + page.size - 1)) {
+	    !window_page_place(window, page.gva) || !window_page_place(window, page.gva + page.size - 1) ||
+	    (!is_kernel(windows, window) && page.gva < WINDOW_LOW)) {
 		charge(window, WINDOW_COST_REFUSED);
 		return false;
 	}
@@ -530,8 +531,6 @@ bool windows_fault(struct windows *windows, uint64_t address, bool write)
 	if (!window || window->impossible || (window->resting && windows->policy != JIT_WINDOW_ALWAYS))
 		return false;
 	gva = address - (uint64_t)window->distance;
-	if (windows->cpu->cpl == 3 && gva < WINDOW_LOW)
-		return false;
 	return window_page_place(window, gva) == (uint8_t *)(uintptr_t)address && fill(windows, window, gva, write);
 }
 
@@ -566,7 +565,8 @@ bool windows_extend(struct windows *windows, uint64_t address, const struct x86_
 		unsigned flagged;
 
 		if (gva != (uint64_t)block_begin(block_of(gva)) + (gva & (BLOCK_SIZE - 1)) ||
-		    window_page_block(window, block_of(gva)) || !window_page_find(windows, window, gva, X86_PROBE, &page, &flagged))
+		    (!is_kernel(windows, window) && gva >> WINDOW_HIGH_SHIFT) || window_page_block(window, block_of(gva)) ||
+		    !window_page_find(windows, window, gva, X86_PROBE, &page, &flagged))
 			continue;
 		added |= block_add(windows, window, block_of(gva));
 	}
@@ -625,6 +625,7 @@ void windows_tick(struct windows *windows)
 void windows_create(struct windows *windows, struct x86_cpu *cpu, enum jit_window policy, unsigned vcpus)
 {
 	*windows = (struct windows){.cpu = cpu, .policy = policy, .pages_max = PAGES_ALL / vcpus};
+	windows->gs_any = host_gs_set(0 - LARGE_PAGE) == STATUS_OK;
 	windows->blocks_max = BLOCKS_ALL / vcpus < JIT_GUARD_BLOCKS ? BLOCKS_ALL / vcpus : JIT_GUARD_BLOCKS;
 	if (policy == JIT_WINDOW_NEVER || vcpus > VCPUS_MOST || host_gs_set(0) != STATUS_OK ||
 	    host_view_reserve(&windows->memory, CONTEXTS_SIZE) != STATUS_OK)

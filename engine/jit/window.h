@@ -39,7 +39,8 @@
 #define WINDOW_PAGES 8192 /* a window */
 #define WINDOW_DROPS 32
 #define WINDOW_CANDIDATES 8
-#define WINDOW_LOW UINT64_C(0x10000) /* programs' windows show nothing below */
+#define WINDOW_LOW UINT64_C(0x10000) /* programs' windows show nothing below, */
+#define WINDOW_HIGH_SHIFT 47         /* and nothing that has a bit from here on */
 
 /* A mapping: `size` bytes of RAM at `gva`. size 0: gone. */
 struct window_page {
@@ -89,6 +90,7 @@ struct window_candidate {
 struct windows {
 	struct x86_cpu *cpu;
 	enum jit_window policy;
+	bool gs_any;         /* the base of GS may be below 0 */
 	uint8_t *memory;     /* the vcpu's TLB, a guard before each context; NULL: there are no windows */
 	unsigned pages_max;  /* all windows' together: the host counts mappings */
 	unsigned blocks_max; /* of one window */

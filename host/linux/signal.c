@@ -49,7 +49,7 @@ _Noreturn void host_crash(int signal_number)
 static void crash_handlers_install(void)
 {
 	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGQUIT};
-	struct sigaction action = {.sa_handler = (void (*)(int))host_crash}, old;
+	struct sigaction action = {.sa_handler = (void (*)(int))host_crash, .sa_flags = SA_ONSTACK}, old;
 	unsigned i;
 
 	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)

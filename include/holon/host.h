@@ -55,7 +55,10 @@ enum status host_view_memory(uint8_t *at, uint64_t size, bool readable, bool wri
 void host_view_release(uint8_t *base, uint64_t size);
 enum status host_view_show(uint8_t *at, const uint8_t *ram, uint64_t size, bool writable) must_check;
 enum status host_view_hide(uint8_t *at, uint64_t size) must_check;
-/* The base of GS, which nothing else uses, for code that this thread runs; STATUS_UNSUPPORTED at the first call or never. */
+/*
+ * The base of GS, which nothing else uses, for code that this thread runs. STATUS_UNSUPPORTED for every base, for those that are no user-space address (a
+ * host without WRGSBASE), or for none.
+ */
 enum status host_gs_set(uint64_t base) must_check;
 
 /* Code pages, mapped twice: writable at *write, executable at *execute, never both at one address. */

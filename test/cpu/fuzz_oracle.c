@@ -25,6 +25,8 @@
  * around to page 1 took an empty TLB entry for that page, and stored outside of guest RAM; since mended (test/guest/paging_test.c). Every engine's: BOUND checked the alignment of both
  * bounds as of one. The oracle's own: flags that are undefined behind a return, an x87 store with exceptions unmasked, and a block without an end, which it waited for.
  * After these were mended: jit, 1.8 x 10^7, jit-window, 1.6 x 10^7 (2.9 x 10^8 instructions), one more such x87 store. Since the cache has regions that makes 8 x 10^7.
+ * With RSP in a window as the host's own (engine/jit/direct.c): two blocks of the first 2 x 10^6 had a LEAVE that was checked by the TLB and translated half for one state and half for
+ * the other; since mended (window_escape_test.c). Then jit, 1.2 x 10^7, jit-window, 8 x 10^6 (1.7 x 10^8 instructions): one difference, INT1's RIP, this host's hypervisor's, since listed. That makes 10^8.
  */
 #include <Zydis/Zydis.h>
 #include <inttypes.h>
@@ -166,7 +168,8 @@ static ZydisMnemonic mnemonic_at(const struct fuzz_block *block, uint64_t rip, u
  *   - vector operands in the stack segment that are misaligned and past its limit: #GP or #SS;
  *   - BOUND over the end of the address space: #GP, or #PF for the first bound; the same of x87 operands of 10 bytes, an access of 8 and one of 2;
  *   - a misaligned store (with AC) that an unmasked numeric exception suppresses: whether alignment is checked;
- *   - an indirect CALL whose target and push both fault: which comes first.
+ *   - an indirect CALL whose target and push both fault: which comes first;
+ *   - INT1, which is where a block may come by jumping to another's middle: hypervisors that intercept it leave RIP on it, processors behind it.
  */
 static bool excused(const struct fuzz_block *block, const struct fuzz_result *ours, const struct fuzz_result *host)
 {
@@ -213,6 +216,7 @@ static bool excused(const struct fuzz_block *block, const struct fuzz_result *ou
 	case ZYDIS_MNEMONIC_FSTP: return host->vector == 17 && (host->state.fcw & 0x3f) != 0x3f;
 	case ZYDIS_MNEMONIC_VCVTPS2PH: return host->vector == 17 && (ours->vector == 19 || width > 8);
 	case ZYDIS_MNEMONIC_CALL: return ours->vector == 13 && same_rip;
+	case ZYDIS_MNEMONIC_INT1: return ours->vector == 1 && host->vector == 1 && ours->state.rip == host->state.rip + 1;
 	default: return width > 8 && (host->vector == 17 || (ours->vector == 12 && host->vector == 13 && same_rip));
 	}
 }
