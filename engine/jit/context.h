@@ -82,9 +82,9 @@ struct jit_context {
 	uint64_t sign_mask;
 	void (*exit_room)(void);
 	struct x86_cpu *cpu;
-	uint64_t host_rsp;    /* jit_enter's frame */
-	uint64_t target;      /* where jit_enter goes */
-	const uint32_t *site; /* of the exit */
+	uint64_t host_rsp;   /* jit_enter's frame */
+	uint64_t target;     /* where jit_enter goes */
+	const uint8_t *site; /* of the exit */
 	uint64_t spill;
 	uint64_t linear; /* of the access that missed */
 	uint64_t trap_pc;
@@ -118,6 +118,15 @@ enum jit_fill { JIT_FILL_READ, JIT_FILL_WRITE, JIT_FILL_JUMP, JIT_FILL_RETURN };
 /* From RSP to the arrays. */
 #define JIT_TLB(member) ((int32_t)(offsetof(struct x86_tlb, member) - offsetof(struct x86_tlb, engine)))
 
+/* The word at a site, which lies at any address. */
+static inline uint32_t jit_site(const uint8_t *site)
+{
+	uint32_t word;
+
+	__builtin_memcpy(&word, site, sizeof(word));
+	return word;
+}
+
 static inline struct jit_context *jit_context(struct x86_tlb *tlb)
 {
 	return (struct jit_context *)tlb->engine;
@@ -125,7 +134,7 @@ static inline struct jit_context *jit_context(struct x86_tlb *tlb)
 
 /* light.c: what light_* call. The code to go on at, with RIP in cpu->reg; NULL: nothing has been done, the handler is for that. */
 enum jit_light { JIT_LIGHT_SYSCALL, JIT_LIGHT_SYSRET, JIT_LIGHT_IRET, JIT_LIGHT_LINK };
-const void *jit_light(struct jit_context *context, const uint32_t *site, unsigned kind);
+const void *jit_light(struct jit_context *context, const uint8_t *site, unsigned kind);
 
 /* thunk.c */
 enum jit_exit jit_enter(struct jit_context *context, const void *target);
@@ -169,7 +178,7 @@ bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint3
 /* The same at a block's end: the code to go on at, in cpu->tlb's context, or NULL to leave. */
 const void *jit_handler_end(struct jit_context *context, const struct x86_insn *insn, uint32_t site);
 /* A direct jump inside the page that is not linked: links it if its target is translated, and goes there. NULL: leave. */
-const void *jit_link(struct jit_context *context, const uint32_t *site);
+const void *jit_link(struct jit_context *context, const uint8_t *site);
 /* The code for 64-bit code at `rip` in a privilege and access mode that the vcpu may not be in yet; NULL: there is none yet, or it may not be entered at once. */
 const void *jit_target(struct jit_context *context, uint64_t rip, uint64_t rsp, unsigned cpl, unsigned mode);
 /* Counted time: every boundary between instructions may be looked at. */

@@ -303,10 +303,10 @@ enum found find_block(struct jit_vcpu *self, unsigned version, struct jit_block 
 	return *block ? FOUND : block_find_slow(self, cpu->reg[X86_RIP], key, block);
 }
 
-void find_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_block *block)
+void find_link(struct jit_vcpu *self, const uint8_t *site, const struct jit_block *block)
 {
 	struct jit_cache *cache = &self->cache;
-	const struct jit_block *source = jit_cache_block_at(cache, (const uint8_t *)site);
+	const struct jit_block *source = jit_cache_block_at(cache, site);
 	const struct guest_memory *memory = self->cpu.memory;
 	uint8_t *displacement;
 
@@ -314,16 +314,16 @@ void find_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_blo
 	if (!source || jit_block_page(memory, source) != jit_block_page(memory, block) || source->generation != block->generation ||
 	    block->key & JIT_KEY_CROSSING || (source->key ^ block->key) & ~(JIT_KEY_CAREFUL | JIT_KEY_CROSSING | JIT_KEY_MODE))
 		return;
-	displacement =
-		cache->code.write + ((const uint8_t *)(site + 1) - cache->code.execute) + ((int32_t)*site >> JIT_SITE_LINK_SHIFT);
+	displacement = cache->code.write + (site + sizeof(uint32_t) - cache->code.execute) +
+		       ((int32_t)jit_site(site) >> JIT_SITE_LINK_SHIFT);
 	jit_cache_link(cache, displacement, block);
 }
 
-const void *jit_link(struct jit_context *context, const uint32_t *site)
+const void *jit_link(struct jit_context *context, const uint8_t *site)
 {
 	struct x86_cpu *cpu = context->cpu;
 	struct jit_vcpu *self = cpu->engine;
-	uint64_t rip = vcpu_site_rip(context, *site);
+	uint64_t rip = vcpu_site_rip(context, jit_site(site));
 	struct jit_block *block;
 
 	if (atomic_load_explicit(&cpu->attention, memory_order_relaxed))
@@ -340,17 +340,16 @@ _Static_assert(EMIT_CALL_BYTES(offsetof(struct jit_context, fill_read)) ==
 		       EMIT_CALL_BYTES(offsetof(struct jit_context, fill_write)),
 	       "find_group_link finds the call before the site");
 
-void find_group_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_block *careful)
+void find_group_link(struct jit_vcpu *self, const uint8_t *site, const struct jit_block *careful)
 {
 	struct jit_cache *cache = &self->cache;
-	const struct jit_block *source = jit_cache_block_at(cache, (const uint8_t *)site);
+	const struct jit_block *source = jit_cache_block_at(cache, site);
 	const struct guest_memory *memory = self->cpu.memory;
 
 	/* Counted instructions must be uncounted on the way. */
 	if (self->translation.counted || !source || jit_block_page(memory, source) != jit_block_page(memory, careful) ||
 	    source->generation != careful->generation || (source->key ^ careful->key) != JIT_KEY_CAREFUL)
 		return;
-	jit_cache_group_link(
-		cache, cache->code.write + ((const uint8_t *)site - cache->code.execute) - EMIT_CALL_BYTES(JIT_OFFSET(fill_read)),
-		careful);
+	jit_cache_group_link(cache, cache->code.write + (site - cache->code.execute) - EMIT_CALL_BYTES(JIT_OFFSET(fill_read)),
+			     careful);
 }

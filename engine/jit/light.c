@@ -188,10 +188,10 @@ static const void *light_iret(struct jit_context *context)
 	return target;
 }
 
-const void *jit_light(struct jit_context *context, const uint32_t *site, unsigned kind)
+const void *jit_light(struct jit_context *context, const uint8_t *site, unsigned kind)
 {
 	switch ((enum jit_light)kind) {
-	case JIT_LIGHT_SYSCALL: return light_syscall(context, context->code_base + JIT_SITE_OFFSET(*site));
+	case JIT_LIGHT_SYSCALL: return light_syscall(context, context->code_base + JIT_SITE_OFFSET(jit_site(site)));
 	case JIT_LIGHT_SYSRET: return light_sysret(context);
 	case JIT_LIGHT_IRET: return light_iret(context);
 	case JIT_LIGHT_LINK: return jit_link(context, site);

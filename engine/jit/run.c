@@ -64,7 +64,7 @@ bool jit_handler(struct jit_context *context, const struct x86_insn *insn, uint3
 
 static bool group_crosses(const struct jit_context *context)
 {
-	return (context->linear & (GUEST_PAGE_SIZE - 1)) + JIT_SITE_SIZE(*context->site) > GUEST_PAGE_SIZE;
+	return (context->linear & (GUEST_PAGE_SIZE - 1)) + JIT_SITE_SIZE(jit_site(context->site)) > GUEST_PAGE_SIZE;
 }
 
 static void count(struct jit_vcpu *self, uint64_t executed)
@@ -204,15 +204,15 @@ static void arrive(struct jit_vcpu *self, struct jit_context *context, enum jit_
 	switch (reason) {
 	case JIT_EXIT_STEP:
 	case JIT_EXIT_ROOM:
-		if (!(*context->site & JIT_SITE_GO))
-			self->undone = JIT_SITE_UNDONE(*context->site);
+		if (!(jit_site(context->site) & JIT_SITE_GO))
+			self->undone = JIT_SITE_UNDONE(jit_site(context->site));
 		break;
 	case JIT_EXIT_LINK:
 	case JIT_EXIT_POLL: break;
 	case JIT_EXIT_NEXT: return;
 	case JIT_EXIT_TRAP: trap(self, context); return;
 	}
-	self->cpu.reg[X86_RIP] = vcpu_site_rip(context, *context->site);
+	self->cpu.reg[X86_RIP] = vcpu_site_rip(context, jit_site(context->site));
 }
 
 /* Enters the block at RIP and does what it comes back for. */
@@ -221,7 +221,7 @@ static void run(struct jit_vcpu *self)
 	struct x86_cpu *cpu = &self->cpu;
 	struct jit_context *context = jit_context(cpu->tlb);
 	struct jit_block *block;
-	const uint32_t *link = 0, *group = 0;
+	const uint8_t *link = 0, *group = 0;
 	unsigned version = 0;
 	uint64_t flushes = self->cache.flushes;
 	enum jit_exit reason;
@@ -249,7 +249,7 @@ static void run(struct jit_vcpu *self)
 			return;
 		if (atomic_load_explicit(&cpu->attention, memory_order_relaxed)) {
 			/* What IRET has gone to is executed before anything is served: RF is gone already (light.c). */
-			if (reason == JIT_EXIT_TRAP || (reason == JIT_EXIT_STEP && !(*context->site & JIT_SITE_GO)))
+			if (reason == JIT_EXIT_TRAP || (reason == JIT_EXIT_STEP && !(jit_site(context->site) & JIT_SITE_GO)))
 				undone_execute(self);
 			return;
 		}
@@ -259,13 +259,13 @@ static void run(struct jit_vcpu *self)
 			flushes = self->cache.flushes;
 			break;
 		case JIT_EXIT_STEP:
-			if (*context->site & JIT_SITE_GROUP)
+			if (jit_site(context->site) & JIT_SITE_GROUP)
 				version = JIT_KEY_CAREFUL;
-			if (*context->site & JIT_SITE_GROUP && group_crosses(context)) {
+			if (jit_site(context->site) & JIT_SITE_GROUP && group_crosses(context)) {
 				group = context->site;
 				flushes = self->cache.flushes;
 			}
-			if (*context->site & (JIT_SITE_GROUP | JIT_SITE_GO))
+			if (jit_site(context->site) & (JIT_SITE_GROUP | JIT_SITE_GO))
 				break;
 			undone_execute(self);
 			return;

@@ -76,9 +76,9 @@ struct jit_block *find_known(struct jit_vcpu *self, uint64_t linear, unsigned ke
 enum found { FOUND, FOUND_STEP, FOUND_FAULT };
 enum found find_block(struct jit_vcpu *self, unsigned version, struct jit_block **block);
 /* The jump in front of a LINK stub goes straight to the block from now on, if both are still of one page. */
-void find_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_block *block);
+void find_link(struct jit_vcpu *self, const uint8_t *site, const struct jit_block *block);
 /* A stack frame over a page's end fails its group's check every time: from now on that check's miss goes straight to the careful version. */
-void find_group_link(struct jit_vcpu *self, const uint32_t *site, const struct jit_block *careful);
+void find_group_link(struct jit_vcpu *self, const uint8_t *site, const struct jit_block *careful);
 
 /* run.c: struct engine's vcpu_run */
 enum run_end run_vcpu(struct vcpu *vcpu);
