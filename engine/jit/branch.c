@@ -59,6 +59,10 @@ static void jump_lookup(struct translation *t, int32_t stack)
 static void target_address(struct translation *t, int64_t target)
 {
 	emit_load(&t->e, HOST_R14, t->e.context, JIT_OFFSET(code_base));
+	if (t->wide && target > INT32_MAX) {
+		emit_lea(&t->e, HOST_R14, HOST_R14, (int32_t)t->next);
+		target -= t->next;
+	}
 	emit_memory(&t->e, t->wide, EMIT_LEA, HOST_R14, HOST_R14, HOST_NONE, 0, (int32_t)target);
 }
 

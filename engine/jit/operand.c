@@ -324,6 +324,7 @@ static void group_addend(struct translation *t, unsigned base)
 		return;
 	}
 	group->checked = true;
+	bug_on(group->low - plan->moved < INT32_MIN || group->high - plan->moved > INT32_MAX);
 	checked(t, base, (int32_t)(group->low - plan->moved), (unsigned)(group->high - group->low), group->write, JIT_SITE_GROUP);
 	if (!operand_windowed(t, &t->insn[t->index]))
 		emit_store(&t->e, HOST_RCX, t->e.context, slot);

@@ -247,7 +247,8 @@ void plan_groups(struct translation *t)
 		/* Behind STI an instruction has its own check: a group that fails would let an interrupt in before it. */
 		if (i && t->insn[i - 1].map == X86_MAP_1BYTE && t->insn[i - 1].opcode == 0xfb)
 			effect.access = false;
-		if (windowed(t) && (!operand_windowed(t, &t->insn[i]) || operand_far(effect.disp)))
+		/* A group's displacements stay small, however they are added. */
+		if (operand_far(effect.disp) || (windowed(t) && !operand_windowed(t, &t->insn[i])))
 			effect.access = false;
 		if (effect.access)
 			t->plan[i] = (struct jit_plan){group_for(t, &base[effect.base], &effect), base[effect.base].moved};

@@ -625,10 +625,11 @@ void windows_tick(struct windows *windows)
 void windows_create(struct windows *windows, struct x86_cpu *cpu, enum jit_window policy, unsigned vcpus)
 {
 	*windows = (struct windows){.cpu = cpu, .policy = policy, .pages_max = PAGES_ALL / vcpus};
-	windows->gs_any = host_gs_set(0 - LARGE_PAGE) == STATUS_OK;
 	windows->blocks_max = BLOCKS_ALL / vcpus < JIT_GUARD_BLOCKS ? BLOCKS_ALL / vcpus : JIT_GUARD_BLOCKS;
-	if (policy == JIT_WINDOW_NEVER || vcpus > VCPUS_MOST || host_gs_set(0) != STATUS_OK ||
-	    host_view_reserve(&windows->memory, CONTEXTS_SIZE) != STATUS_OK)
+	if (policy == JIT_WINDOW_NEVER || vcpus > VCPUS_MOST)
+		return;
+	windows->gs_any = host_gs_set(0 - LARGE_PAGE) == STATUS_OK;
+	if (host_gs_set(0) != STATUS_OK || host_view_reserve(&windows->memory, CONTEXTS_SIZE) != STATUS_OK)
 		return;
 	for (unsigned i = 0; i <= X86_TLB_CONTEXTS; i++)
 		if (host_view_memory(windows->memory + i * CONTEXT_STRIDE + JIT_GUARD_SIZE, TLB_SIZE, true, true) != STATUS_OK) {

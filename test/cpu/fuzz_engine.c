@@ -407,9 +407,9 @@ static bool vcpu_init(const char *name)
 				    .memory = RAM_SIZE,
 				    .cmdline = "",
 				    .debug_exit_port = -1};
-	if (!strcmp(name, "jit-window")) {
+	if (!strcmp(name, "jit-window") || !strcmp(name, "jit-tlb")) {
+		config.jit_window = strcmp(name, "jit-tlb") ? JIT_WINDOW_ALWAYS : JIT_WINDOW_NEVER;
 		name = config.engine = "jit";
-		config.jit_window = JIT_WINDOW_ALWAYS;
 	}
 	for (i = 0; engines[i] && strcmp(engines[i]->name, name) != 0; i++)
 		continue;

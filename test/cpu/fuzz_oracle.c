@@ -2,7 +2,7 @@
 /*
  * fuzz_oracle.c - the oracle of the CPU is the CPU: runs random blocks natively and in an engine and compares all state.
  *
- *   fuzz_oracle [--blocks N] [--seed S] [--engine step|host|interp|jit|jit-window] [--mode 64|32|both] [--block I] [--mismatches N] [--all-flags]
+ *   fuzz_oracle [--blocks N] [--seed S] [--engine step|host|interp|jit|jit-window|jit-tlb] [--mode 64|32|both] [--block I] [--mismatches N] [--all-flags]
  *
  * What is compared: 16 general registers, RIP, RFLAGS, 16 ymm, MXCSR, x87 control, status, tags and registers, the memory window, and of the exception
  * that ends the block the vector, the error code and CR2. What is not, and why:

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_escape_test.c - code in a program's window reaches the window and nothing else: wherever an operand or RSP goes that the guest's page tables do not
- * show, there is a page fault, though Holon has memory of its own at the very host address that the window's distance would make of it.
+ * show, there is a page fault, though Holon has memory of its own at the very host address that the window's distance would make of it. With the argument
+ * `tlb`: the same of code without a window, and of the address that the TLB's addend would make.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -32,6 +33,9 @@ static const struct attempt attempts[] = {
 	{"mov rax, [rip + far]", CODE(0x48, 0x8b, 0x05, 0xf9, 0xff, 0xf7, 0x3f), FAR},
 	{"mov [rip + far], eax", CODE(0x89, 0x05, 0xfa, 0xff, 0xf7, 0x3f), FAR},
 	{"mov rax, [rsp + far]", CODE(0x48, 0x8b, 0x84, 0x24, 0x00, 0x00, 0x00, 0x40), STACK + 0x40000000},
+	{"jmp far", CODE(0xe9, 0xff, 0xff, 0xff, 0x7f), FUZZ_CODE + 5 + 0x7fffffff},
+	{"call far", CODE(0xe8, 0xff, 0xff, 0xff, 0x7f), FUZZ_CODE + 5 + 0x7fffffff},
+	{"jc far", CODE(0xf9, 0x0f, 0x82, 0xff, 0xff, 0xff, 0x7f), FUZZ_CODE + 7 + 0x7fffffff},
 	{"mov rax, [rbx]", CODE(0x48, 0x8b, 0x03), FAR},
 	{"mov rax, [rsp + rbx]", CODE(0x48, 0x8b, 0x04, 0x1c), STACK + FAR},
 	{"mov rsp, rbx; pop rax", CODE(0x48, 0x89, 0xdc, 0x58), FAR},
@@ -62,6 +66,8 @@ static const struct attempt attempts[] = {
 
 #define ATTEMPTS ((unsigned)(sizeof(attempts) / sizeof(attempts[0])))
 
+static uint64_t base = FAR;
+
 static void run(const uint8_t *bytes, unsigned length, struct fuzz_result *result)
 {
 	struct fuzz_block block = {
@@ -73,7 +79,7 @@ static void run(const uint8_t *bytes, unsigned length, struct fuzz_result *resul
 
 	memset(code, 0xcc, sizeof(code));
 	memcpy(code, bytes, length);
-	block.initial.gpr[X86_RBX] = block.initial.gpr[X86_RBP] = FAR;
+	block.initial.gpr[X86_RBX] = block.initial.gpr[X86_RBP] = base;
 	block.initial.gpr[X86_RCX] = COUNT;
 	block.initial.gpr[X86_RSP] = STACK;
 	fuzz_engine_vcpu.code_write(0, code, sizeof(code));
@@ -102,38 +108,87 @@ static uint64_t distance(void)
 	return 0;
 }
 
-static bool faults(const struct attempt *attempt, struct fuzz_result *result)
+/* A page of the host's, SECRET all over, and around it as many. */
+static uint64_t *secret_map(uint64_t address)
 {
-	static const uint8_t begin[] = {0x50, 0x58}; /* push rax; pop rax */
-	uint64_t *secret, from;
-	bool kept = true;
+	uint64_t from = (address - PAGES / 2 * FUZZ_PAGE) & ~(uint64_t)(FUZZ_PAGE - 1);
+	uint64_t *secret = mmap((void *)(uintptr_t)from, PAGES * FUZZ_PAGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
-	run(begin, sizeof(begin), result);
-	from = distance();
-	if (!from)
-		return false;
-	from = (from + attempt->address - PAGES / 2 * FUZZ_PAGE) & ~(uint64_t)(FUZZ_PAGE - 1);
-	secret = mmap((void *)(uintptr_t)from, PAGES * FUZZ_PAGE, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (secret != (void *)(uintptr_t)from)
-		return false;
+		return NULL;
 	for (unsigned i = 0; i < PAGES * FUZZ_PAGE / sizeof(*secret); i++)
 		secret[i] = SECRET;
-	run(attempt->bytes, attempt->length, result);
+	return secret;
+}
+
+static bool secret_unmap(uint64_t *secret)
+{
+	bool kept = true;
+
 	for (unsigned i = 0; i < PAGES * FUZZ_PAGE / sizeof(*secret); i++)
 		kept &= secret[i] == SECRET;
 	munmap(secret, PAGES * FUZZ_PAGE);
-	return kept && result->outcome == FUZZ_EXCEPTION && result->vector == 14 && result->cr2 == attempt->address;
+	return kept;
 }
 
-int main(void)
+static bool page_fault(const struct fuzz_result *result, uint64_t address)
+{
+	return result->outcome == FUZZ_EXCEPTION && result->vector == 14 && result->cr2 == address;
+}
+
+static bool faults(const struct attempt *attempt, struct fuzz_result *result)
+{
+	static const uint8_t begin[] = {0x50, 0x58}; /* push rax; pop rax */
+	uint64_t *secret;
+	bool kept;
+
+	run(begin, sizeof(begin), result);
+	secret = distance() ? secret_map(distance() + attempt->address) : NULL;
+	if (!secret)
+		return false;
+	run(attempt->bytes, attempt->length, result);
+	kept = secret_unmap(secret);
+	return kept && page_fault(result, attempt->address);
+}
+
+/* Displacements near -2^31 that one check would serve: what it looks at must not be 4 GiB from what is accessed. */
+#define WRAP UINT64_C(0xfffffff0)
+static int tlb_test(void)
+{
+	static const uint8_t store[] = {0x88, 0x83, 0, 0, 0, 0x80, 0x48, 0x83, 0xeb, 0x10, 0x88, 0x8b, 0, 0, 0, 0x80};
+	const uint64_t page = FUZZ_WINDOW + FUZZ_PAGE + 0x800;
+	struct fuzz_result result;
+	uint64_t *secret;
+	bool kept;
+
+	if (!fuzz_engine_vcpu.init("jit-tlb"))
+		return 1;
+	secret = secret_map((uintptr_t)fuzz_engine_vcpu.data() + 0x800 - WRAP);
+	if (!secret) {
+		printf("1..0 # SKIP there is something in the host's memory where it should not be reached\n");
+		return 0;
+	}
+	base = page - 0x7ffffff0;
+	run(store, sizeof(store), &result);
+	kept = secret_unmap(secret);
+	printf("1..1\n%sok 1 - mov [rbx - 2^31], al; sub rbx, 16; mov [rbx - 2^31], cl\n",
+	       kept && page_fault(&result, page - WRAP) ? "" : "not ");
+	return 0;
+}
+
+int main(int argc, char **argv)
 {
 	static uint8_t memory[1 << 16];
 	const stack_t stack = {.ss_sp = memory, .ss_size = sizeof(memory)};
 	struct fuzz_result result = {.vector = 0};
 	bool failed = false;
 
-	if (sigaltstack(&stack, NULL) || !fuzz_engine_vcpu.init("jit-window"))
+	if (sigaltstack(&stack, NULL))
+		return 1;
+	if (argc > 1 && !strcmp(argv[1], "tlb"))
+		return tlb_test();
+	if (!fuzz_engine_vcpu.init("jit-window"))
 		return 1;
 	printf("1..%u\n", 2 * ATTEMPTS);
 	for (unsigned i = 0; i < 2 * ATTEMPTS; i++) {
