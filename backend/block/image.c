@@ -39,13 +39,16 @@ enum status image_format_of(const char *path, enum image_format *format, struct 
 	enum status status;
 
 	*format = image_format_of_name(path);
-	if (*format == IMAGE_RAW)
-		return STATUS_OK;
 	status = image_file_open(&file, path, true, why);
-	if (status)
-		return status;
+	if (status) /* a raw disk's is found again, and said better, by who opens it */
+		return *format == IMAGE_RAW ? STATUS_OK : status;
 	if (!qcow2_recognize(&file))
 		*format = IMAGE_RAW;
+	else if (*format == IMAGE_RAW)
+		host_log(
+			HOST_LOG_WARN,
+			"disk %s: it begins like a qcow2 image and is used as a raw disk; if it is qcow2, name it .qcow2 or say so",
+			path);
 	image_file_close(&file);
 	return STATUS_OK;
 }
@@ -159,7 +162,7 @@ static enum status raw_measure(struct image *image, struct reason *why)
 	enum status status = image_file_length(&image->file, &image->size);
 
 	image->path = image->file.path;
-	image->size -= image->size % SECTOR;
+	image->size = (image->size + SECTOR - 1) & ~(SECTOR - 1); /* what is no whole sector reads on as zeroes, for QEMU too */
 	return status ? reason_give(why, status, "disk %s: its size cannot be found", image->path) : STATUS_OK;
 }
 

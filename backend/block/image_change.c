@@ -202,6 +202,16 @@ enum status image_convert(const struct image_copying *copying, struct image_prog
 	return status;
 }
 
+/* What a snapshot does not hold itself it reads from the backing file, as the image does: with other data below it would be another one. */
+static enum status snapshots_refuse(const struct image *image, const char *what, struct reason *why)
+{
+	if (!image->qcow2->snapshots)
+		return STATUS_OK;
+	return reason_give(why, STATUS_USAGE,
+			   "disk %s: it has snapshots, which %s would change; delete them first: holon disk snapshot", image->path,
+			   what);
+}
+
 /* Committing */
 
 static enum status own_commit(struct image *overlay, struct image *backing, uint64_t offset, uint64_t length, uint8_t *buffer)
@@ -309,7 +319,9 @@ enum status image_commit(const char *path, bool keep, struct image_progress *pro
 		status = image_open(&overlay, path, IMAGE_QCOW2, &for_writing_alone, why);
 	if (status)
 		return status;
-	status = backing_open_writable(overlay, &backing, why);
+	status = snapshots_refuse(overlay, "a commit", why);
+	if (!status)
+		status = backing_open_writable(overlay, &backing, why);
 	if (!status && backing->size < overlay->size)
 		status = open_image_resize(backing, overlay->size, why);
 	if (!status) {
@@ -404,7 +416,9 @@ enum status image_rebase(const char *path, const char *backing, enum image_forma
 	status = image_open(&overlay, path, IMAGE_QCOW2, blind ? &for_writing_alone : &for_writing, why);
 	if (status)
 		return status;
-	if (backing && !blind)
+	if (!blind)
+		status = snapshots_refuse(overlay, "another backing file", why);
+	if (!status && backing && !blind)
 		status = new_backing_open(path, backing, backing_format, &new, why);
 	if (!status && !blind) {
 		status = rebase_run(overlay, new, progress);

@@ -238,8 +238,10 @@ static enum status raw_size_find(struct raw_disk *disk, struct reason *why)
 				   "disk %s: is %llu bytes, shorter than a sector (512); enlarge it: truncate -s 8G %s", path,
 				   (unsigned long long)size, path);
 	if (size % RAW_SECTOR)
-		host_log(HOST_LOG_WARN, "disk %s: the last %u bytes are no whole sector: the guest does not see them", path,
-			 (unsigned)(size % RAW_SECTOR));
+		host_log(HOST_LOG_WARN,
+			 "disk %s: the last %u bytes are no whole sector, and the guest does not see them; fill it up: truncate -s "
+			 "%%512 %s",
+			 path, (unsigned)(size % RAW_SECTOR), path);
 	disk->block.size = size - size % RAW_SECTOR;
 	if (!disk->block.readonly)
 		disk->block.discard_granularity =
