@@ -73,6 +73,12 @@ enum x86_encoding { X86_LEGACY, X86_VEX2, X86_VEX3 };
 #define X86_OPERAND_ST 5 /* rm: ST(i) */
 #define X86_OPERAND_READ 0x10
 #define X86_OPERAND_WRITTEN 0x20
+
+static inline bool x86_operand_is(uint8_t field, unsigned kind)
+{
+	return (field & X86_OPERAND_KIND) == kind;
+}
+
 /* x86_opcode.implicit: registers that no field names. */
 #define X86_IMPLICIT_XMM0_READ 1u
 #define X86_IMPLICIT_XMM0_WRITTEN 2u

@@ -18,8 +18,8 @@
 /* W as the instruction sees it: outside 64-bit mode it says nothing about the width of a GPR. */
 static unsigned effective_w(const struct x86_opcode *opcode, const struct x86_insn *insn)
 {
-	bool gpr = (opcode->reg_kind & X86_OPERAND_KIND) == X86_OPERAND_GPR ||
-		   (opcode->rm_kind & X86_OPERAND_KIND) == X86_OPERAND_GPR || (opcode->implicit & X86_IMPLICIT_RAX_RDX_READ);
+	bool gpr = x86_operand_is(opcode->reg_kind, X86_OPERAND_GPR) || x86_operand_is(opcode->rm_kind, X86_OPERAND_GPR) ||
+		   (opcode->implicit & X86_IMPLICIT_RAX_RDX_READ);
 
 	return gpr && insn->code_size != 8 ? 0 : insn->w;
 }

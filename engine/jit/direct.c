@@ -86,17 +86,13 @@ static bool names_stack(const struct x86_insn *insn, unsigned form)
 	       (form & FORM_VVVV && insn->vvvv == X86_RSP);
 }
 
-static bool is_gpr(uint8_t kind)
-{
-	return (kind & X86_OPERAND_KIND) == X86_OPERAND_GPR;
-}
-
 static bool vector_direct(const struct translation *t, const struct x86_insn *insn)
 {
 	const struct x86_opcode *row = insn->row;
 
 	return translate_vector_possible(t, insn) && !translate_uses_mmx(row) && direct_memory(t, insn) &&
-	       !(is_gpr(row->reg_kind) && insn->reg == X86_RSP) && !(is_gpr(row->rm_kind) && insn->mod == 3 && insn->rm == X86_RSP);
+	       !(x86_operand_is(row->reg_kind, X86_OPERAND_GPR) && insn->reg == X86_RSP) &&
+	       !(x86_operand_is(row->rm_kind, X86_OPERAND_GPR) && insn->mod == 3 && insn->rm == X86_RSP);
 }
 
 bool direct_possible(const struct translation *t, const struct x86_insn *insn)

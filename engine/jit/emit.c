@@ -196,19 +196,14 @@ static void emit_modrm(struct emitter *e, const struct emit_operands *operands)
 		emit8(e, 0xc0 | (operands->reg & 7) << 3 | (operands->rm & 7));
 }
 
-static bool operand_is_gpr(uint8_t kind)
-{
-	return (kind & X86_OPERAND_KIND) == X86_OPERAND_GPR;
-}
-
 static void emit_vex(struct emitter *e, const struct x86_insn *insn, const struct emit_operands *operands)
 {
 	unsigned index = operands->memory ? operands->index : HOST_NONE;
 	unsigned base = operands->memory ? operands->base : operands->rm;
 	unsigned prefix = rex(false, operands->reg, index, base);
 	/* W is ignored outside 64-bit code where it would widen a GPR. */
-	bool gpr = operand_is_gpr(insn->row->reg_kind) || operand_is_gpr(insn->row->rm_kind) || !(insn->row->traits & X86_AVX) ||
-		   insn->row->implicit & X86_IMPLICIT_RAX_RDX_READ;
+	bool gpr = x86_operand_is(insn->row->reg_kind, X86_OPERAND_GPR) || x86_operand_is(insn->row->rm_kind, X86_OPERAND_GPR) ||
+		   !(insn->row->traits & X86_AVX) || insn->row->implicit & X86_IMPLICIT_RAX_RDX_READ;
 	bool w = insn->w && (insn->code_size == 8 || !gpr);
 
 	emit8(e, 0xc4);

@@ -215,11 +215,6 @@ bool translate_native(struct translation *t, const struct x86_insn *insn)
 	return true;
 }
 
-static unsigned kind(uint8_t operand)
-{
-	return operand & X86_OPERAND_KIND;
-}
-
 /* The guest's vector registers in the host's, from here to the next handler. */
 static void vector_ready(struct translation *t)
 {
@@ -240,7 +235,8 @@ static void vector_ready(struct translation *t)
 
 bool translate_uses_mmx(const struct x86_opcode *row)
 {
-	return row->traits & X86_MMX || kind(row->reg_kind) == X86_OPERAND_MMX || kind(row->rm_kind) == X86_OPERAND_MMX;
+	return row->traits & X86_MMX || x86_operand_is(row->reg_kind, X86_OPERAND_MMX) ||
+	       x86_operand_is(row->rm_kind, X86_OPERAND_MMX);
 }
 
 /* SSE, AVX and MMX rows without registers that no field names, or gathers. */
@@ -263,7 +259,7 @@ bool translate_vector_possible(const struct translation *t, const struct x86_ins
 	if (row->implicit & ~(X86_IMPLICIT_XMM0_READ | X86_IMPLICIT_XMM0_WRITTEN | X86_IMPLICIT_IS4_READ |
 			      X86_IMPLICIT_RCX_WRITTEN | X86_IMPLICIT_RAX_RDX_READ))
 		return false;
-	if (kind(row->vvvv_kind) == X86_OPERAND_GPR)
+	if (x86_operand_is(row->vvvv_kind, X86_OPERAND_GPR))
 		return false;
 	/* What saves and restores state would show the host's x87; LDMXCSR and STMXCSR are welcome. */
 	if (insn->map == X86_MAP_0F && (insn->opcode == 0xc7 || (insn->opcode == 0xae && (insn->mod == 3 || (insn->reg & 6) != 2))))
@@ -277,8 +273,8 @@ bool translate_vector(struct translation *t, const struct x86_insn *insn)
 	struct emit_operands operands = {
 		.reg = insn->reg, .rm = insn->rm, .vvvv = insn->vvvv, .index = HOST_NONE, .memory = insn->mod != 3};
 	struct scratch scratch = {{HOST_R14, HOST_RCX}, 2};
-	bool reg_gpr = kind(row->reg_kind) == X86_OPERAND_GPR;
-	bool rm_gpr = !operands.memory && kind(row->rm_kind) == X86_OPERAND_GPR;
+	bool reg_gpr = x86_operand_is(row->reg_kind, X86_OPERAND_GPR);
+	bool rm_gpr = !operands.memory && x86_operand_is(row->rm_kind, X86_OPERAND_GPR);
 
 	if (!translate_vector_possible(t, insn) || (operands.memory && !operand_address_possible(t, insn)))
 		return false;

@@ -81,9 +81,9 @@ static uint32_t vector_written(const struct x86_insn *insn)
 {
 	uint32_t written = insn->row->implicit & X86_IMPLICIT_RCX_WRITTEN ? bit(X86_RCX) : 0;
 
-	if ((insn->row->reg_kind & X86_OPERAND_KIND) == X86_OPERAND_GPR)
+	if (x86_operand_is(insn->row->reg_kind, X86_OPERAND_GPR))
 		written |= bit(insn->reg);
-	if ((insn->row->rm_kind & X86_OPERAND_KIND) == X86_OPERAND_GPR && insn->mod == 3)
+	if (x86_operand_is(insn->row->rm_kind, X86_OPERAND_GPR) && insn->mod == 3)
 		written |= bit(insn->rm);
 	return written;
 }

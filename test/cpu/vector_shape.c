@@ -68,9 +68,9 @@ void shape_describe(const struct shape *s, const char *name)
 
 static unsigned random_register(uint8_t kind)
 {
-	unsigned reg = random_below((kind & X86_OPERAND_KIND) == X86_OPERAND_MMX ? 8 : 16);
+	unsigned reg = random_below(x86_operand_is(kind, X86_OPERAND_MMX) ? 8 : 16);
 
-	return (kind & X86_OPERAND_KIND) == X86_OPERAND_GPR && reg == X86_RSP ? X86_RAX : reg;
+	return x86_operand_is(kind, X86_OPERAND_GPR) && reg == X86_RSP ? X86_RAX : reg;
 }
 
 struct shape row_shape(const struct vector_row *row, uint8_t map, bool memory)
