@@ -181,10 +181,9 @@ static void block_unlink(struct jit_cache *cache, const struct jit_block *block,
 	uint32_t end = block->begin + block->end, bytes = jit_key_direct(block->key) ? JIT_STUB_BYTES_DIRECT : JIT_STUB_BYTES;
 
 	for (unsigned i = 0; i < block->stubs; i++, end -= bytes) {
-		uint32_t site, displacement;
+		uint32_t site = jit_site(cache->code.execute + end - sizeof(site));
+		uint32_t displacement = end + (uint32_t)((int32_t)site >> JIT_SITE_LINK_SHIFT);
 
-		__builtin_memcpy(&site, cache->code.execute + end - sizeof(site), sizeof(site));
-		displacement = end + (uint32_t)((int32_t)site >> JIT_SITE_LINK_SHIFT);
 		if (region_of(cache, jump_target(cache, displacement)) == region)
 			emit_jump_set(cache->code.write + displacement, cache->code.write + end - bytes);
 	}
