@@ -204,7 +204,7 @@ static void return_address(struct translation *t, unsigned scratch)
 }
 
 /* Stores the return address below RSP, which stays; destroys both scratch registers. Which of them holds that address then. */
-static unsigned push_return(struct translation *t)
+static unsigned return_store(struct translation *t)
 {
 	int32_t size = t->wide ? 8 : 4;
 	struct place place = operand_place_at(t, X86_RSP, -size, (unsigned)size, true);
@@ -241,7 +241,7 @@ static void call_relative(struct translation *t, const struct x86_insn *insn)
 		}
 		return;
 	}
-	back = push_return(t);
+	back = return_store(t);
 	if (in_page(target)) {
 		stack_adjust(t, slot);
 		branch_to(t, target);
@@ -280,11 +280,11 @@ static bool call_indirect(struct translation *t, const struct x86_insn *insn)
 		return true;
 	}
 	if (insn->mod == 3) {
-		push_return(t);
+		return_store(t);
 		indirect_target(t, insn);
 	} else {
 		emit_store(&t->e, HOST_R14, t->e.context, JIT_OFFSET(spill));
-		push_return(t);
+		return_store(t);
 		emit_load(&t->e, HOST_R14, t->e.context, JIT_OFFSET(spill));
 	}
 	lookup_jump(t, false, t->wide ? -8 : -4);

@@ -56,11 +56,9 @@ static unsigned way(int32_t by)
 	return by < 0 ? 0u - (unsigned)by : (unsigned)by;
 }
 
-static bool step_possible(const struct translation *t, const struct x86_insn *insn)
+static bool step_possible(const struct translation *t, const struct x86_insn *insn, int32_t *by)
 {
-	int32_t by;
-
-	return step_constant(insn, &by) && way(by) <= STEP_MOST && t->stack_way + way(by) <= STACK_NEAR / 2;
+	return step_constant(insn, by) && way(*by) <= STEP_MOST && t->stack_way + way(*by) <= STACK_NEAR / 2;
 }
 
 /* MOV r64, RSP. `to`: the register. */
@@ -98,12 +96,13 @@ static bool vector_direct(const struct translation *t, const struct x86_insn *in
 bool direct_possible(const struct translation *t, const struct x86_insn *insn)
 {
 	unsigned form = jit_form(insn), to;
+	int32_t by;
 
 	if (insn->row->traits & X86_UNDEFINED || insn->prefixes & X86_PREFIX_LOCK)
 		return false;
 	if (insn->row->traits & X86_ENDS_BLOCK)
 		return branch_direct(t, insn);
-	if (stack_direct(t, insn) || step_possible(t, insn) || reads_stack(insn, &to))
+	if (stack_direct(t, insn) || step_possible(t, insn, &by) || reads_stack(insn, &to))
 		return true;
 	if (form)
 		return !names_stack(insn, form) && direct_memory(t, insn);
@@ -227,7 +226,7 @@ bool translate_direct(struct translation *t, const struct x86_insn *insn)
 	unsigned to, scratch;
 	int32_t by;
 
-	if (step_possible(t, insn) && step_constant(insn, &by)) {
+	if (step_possible(t, insn, &by)) {
 		translate_step(t, insn, by);
 		return true;
 	}
