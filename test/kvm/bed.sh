@@ -83,13 +83,13 @@ boots() {
 # What a boot can do without where it is not about the boot.
 light="cryptomgr.notests apparmor=0 audit=0 mitigations=off pcie_ports=compat"
 
-# For boots: sleeps in the guest meanwhile, and what its kernel complains of at the end; `slept` checks it. (An AMD processor without an invariant TSC, as the bed's, may not be
-# two for the kernel to take its TSC.)
+# For boots: sleeps in the guest meanwhile, ten at least and until the work is done, and what its kernel complains of at the end; `slept` checks it. A sleep without end ends
+# with the boot's deadline. (An AMD processor without an invariant TSC, as the bed's, may not be two for the kernel to take its TSC.)
 sleeper() {
 	memory=128M
 	words=$light
-	work_first='(while :; do sleep 0.05 || break; echo tick >>/tmp/ticks; done) &'
-	watch='[ "$(wc -l </tmp/ticks)" -ge 10 ] && echo "guest: slept"
+	work_first='(ticks=0; until [ $ticks -ge 10 ] && [ -e /tmp/worked ]; do sleep 0.05 || exit; ticks=$((ticks + 1)); done) & sleeps=$!'
+	watch=': >/tmp/worked; wait $sleeps && echo "guest: slept"
 		dmesg | grep -v "TSCs unsynchronized" | grep -i "unstable\|stuck\|lockup\|i/o error\|nobody cared" || echo "guest: nothing to complain of"'
 }
 slept() {

@@ -161,7 +161,7 @@ reboots() {
 }
 
 # tried WHAT COUNTER LEAST OPTION...: boots from disk with CPUS (2) vcpus within SECONDS_MAX (250); the guest writes, drops its caches, reads back and sleeps meanwhile by its own clock. The stats
-# must count LEAST trials.
+# must count LEAST trials. It sleeps ten times at least, and until the rest is done.
 tried() {
 	local what=$1 counter=$2 least=$3 status=0 script count
 
@@ -169,13 +169,15 @@ tried() {
 	cp --sparse=always "$images/disk.img" "$work/disk.img"
 	script='
 		grep -q "/dev/root\|/dev/vda" /proc/mounts && echo "guest: root on vda"
-		(while :; do sleep 0.05 || break; echo tick >>/tmp/ticks; done) &
+		(ticks=0; until [ $ticks -ge 10 ] && [ -e /tmp/worked ]; do sleep 0.05 || exit; ticks=$((ticks + 1)); done) &
+		sleeps=$!
 		for i in 1 2 3; do
 			head -c 2000000 /dev/urandom >/var/data$i; sha256sum /var/data$i >/var/sum$i; sync
 			echo 3 >/proc/sys/vm/drop_caches
 			sha256sum -c -s /var/sum$i && echo "guest: verified $i"
 		done
-		[ "$(wc -l </tmp/ticks)" -ge 10 ] && echo "guest: slept"
+		: >/tmp/worked
+		wait $sleeps && echo "guest: slept"
 		dmesg | grep -i "unstable\|stuck\|lockup\|i/o error\|nobody cared" || echo "guest: nothing to complain of"'
 	linux_disk "${SECONDS_MAX:-250}" "$script" "$work/disk.img" --cpus "${CPUS:-2}" --memory 256M --stats "$work/stats" "$@" || status=$?
 	count=$(sed -n "s/.*\"$counter\": \([0-9]*\).*/\1/p" "$work/stats")
