@@ -22,7 +22,6 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -31,6 +30,7 @@
 #include "backend/net/net_backend.h"
 #include "backend/net/net_backlog.h"
 #include "backend/net/net_offload.h"
+#include "backend/own_folder.h"
 
 #define PEERS_MAX 128u
 #define ADDRESSES 1024u /* a power of two */
@@ -453,51 +453,6 @@ static enum status switch_refuse(const struct switch_part *part, const char *wha
 			   part->config->name, what, strerror(errno));
 }
 
-/* Opens a folder that is ours alone, making it if need be. -1: errno says why. */
-static int folder_enter(int at, const char *name)
-{
-	struct stat stat;
-	int fd;
-
-	if (mkdirat(at, name, 0700) && errno != EEXIST)
-		return -1;
-	fd = openat(at, name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_RDONLY);
-	if (fd < 0)
-		return -1;
-	if (!fstat(fd, &stat) && stat.st_uid == geteuid() && !(stat.st_mode & 077))
-		return fd;
-	close(fd);
-	errno = EPERM; /* somebody else made it, or lets others in */
-	return -1;
-}
-
-static enum status folder_open(struct switch_part *part, struct reason *why)
-{
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	const char *name[] = {"holon", "switch", part->config->name};
-	char own[64];
-	int fd = -1;
-
-	if (runtime && *runtime == '/')
-		fd = open(runtime, O_DIRECTORY | O_CLOEXEC | O_RDONLY);
-	if (fd < 0) {
-		/* Without a session: a folder of the user's own, which nobody else can have made unnoticed. */
-		snprintf(own, sizeof(own), "holon-%u", (unsigned)geteuid());
-		fd = open("/tmp", O_DIRECTORY | O_CLOEXEC | O_RDONLY);
-		name[0] = own;
-	}
-	for (unsigned i = 0; fd >= 0 && i < sizeof(name) / sizeof(name[0]); i++) {
-		int next = folder_enter(fd, name[i]);
-		int error = errno;
-
-		close(fd);
-		errno = error;
-		fd = next;
-	}
-	part->folder_fd = fd;
-	return fd < 0 ? switch_refuse(part, "its folder in $XDG_RUNTIME_DIR (or /tmp) cannot be used", why) : STATUS_OK;
-}
-
 /* Through the folder's descriptor: no path is too long, and nobody can put another folder in its place. */
 static struct sockaddr_un socket_address(const struct switch_part *part, const char *name)
 {
@@ -604,7 +559,6 @@ static enum status switch_join(struct switch_part *part, struct reason *why)
 
 static enum status switch_make(struct switch_part *part, struct reason *why)
 {
-	enum status status;
 
 	part->in = malloc(BUFFER);
 	part->out = malloc(BUFFER);
@@ -612,8 +566,10 @@ static enum status switch_make(struct switch_part *part, struct reason *why)
 	if (!part->in || !part->out || part->wake_fd < 0 || net_backlog_make(&part->backlog))
 		return reason_give(why, STATUS_NO_MEMORY, "--net switch=%s: no memory or no descriptor; free some",
 				   part->config->name);
-	status = folder_open(part, why);
-	return status ? status : switch_join(part, why);
+	part->folder_fd = own_folder_open("switch", part->config->name);
+	if (part->folder_fd < 0)
+		return switch_refuse(part, "its folder in $XDG_RUNTIME_DIR (or /tmp) cannot be used", why);
+	return switch_join(part, why);
 }
 
 enum status net_switch_open(struct net **net, const struct net_config *config, struct reason *why)
