@@ -80,6 +80,12 @@ bool board_balloon_report(struct board *board, struct balloon_report *report)
 	return board->balloon != NULL;
 }
 
+void board_balloon_target_set(struct board *board, uint64_t target)
+{
+	if (board->balloon)
+		virtio_balloon_target_set(board->balloon, target);
+}
+
 enum status pc_vsock_create(struct board *board, struct reason *why)
 {
 	struct vm *vm = board->vm;

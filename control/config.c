@@ -10,6 +10,7 @@
 #include "control/config_disk.h"
 #include "control/config_net.h"
 #include "control/config_small.h"
+#include "control/size.h"
 
 #define MEMORY_DEFAULT (UINT64_C(1) << 30)
 #define MIB (UINT64_C(1) << 20)
@@ -17,28 +18,6 @@
 #define JIT_CACHE_MAX (UINT64_C(2) << 30)
 #define PORT_MAX 0xffff
 #define PERIOD_MS_MAX 3600000u
-
-enum status config_size_parse(uint64_t *bytes, const char *text)
-{
-	static const char units[] = "KMGT";
-	unsigned long long number;
-	const char *unit;
-	unsigned shift;
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return STATUS_USAGE;
-	number = strtoull(text, &end, 10);
-	unit = *end ? strchr(units, *end & ~0x20) : NULL;
-	if (!unit || end[1])
-		return STATUS_USAGE;
-	shift = 10 * (unsigned)(unit - units + 1);
-	/* strtoull says ULLONG_MAX where the number did not fit: that does not fit here either. */
-	if (!number || number > UINT64_MAX >> shift)
-		return STATUS_USAGE;
-	*bytes = (uint64_t)number << shift;
-	return STATUS_OK;
-}
 
 static enum status number_parse(unsigned long *number, const char *text, unsigned long low, unsigned long high)
 {
@@ -99,6 +78,14 @@ static enum status parse_stats(struct vm_config *config, const char *value, stru
 	return STATUS_OK;
 }
 
+static enum status parse_control(struct vm_config *config, const char *value, struct reason *why)
+{
+	(void)why;
+	config->no_control = !strcmp(value, "none");
+	config->control_path = value;
+	return STATUS_OK;
+}
+
 static enum status parse_jit_dump(struct vm_config *config, const char *value, struct reason *why)
 {
 	(void)why;
@@ -120,7 +107,7 @@ static enum status parse_memory(struct vm_config *config, const char *value, str
 {
 	uint64_t bytes;
 
-	if (config_size_parse(&bytes, value))
+	if (size_parse(&bytes, value))
 		return reason_give(why, STATUS_USAGE, "--memory %s: not a size; write a number and a unit: 512M or 2G", value);
 	if (bytes < VM_MEMORY_MIN || bytes > VM_MEMORY_MAX)
 		return reason_give(why, STATUS_USAGE, "--memory %s: a VM has from 16M to 512G; choose a size between them", value);
@@ -134,7 +121,7 @@ static enum status parse_jit_cache(struct vm_config *config, const char *value, 
 {
 	uint64_t bytes;
 
-	if (config_size_parse(&bytes, value) || bytes < JIT_CACHE_MIN || bytes > JIT_CACHE_MAX)
+	if (size_parse(&bytes, value) || bytes < JIT_CACHE_MIN || bytes > JIT_CACHE_MAX)
 		return reason_give(why, STATUS_USAGE, "--jit-cache %s: not a size from 1M to 2G; write --jit-cache 64M", value);
 	config->jit_cache = bytes;
 	return STATUS_OK;
@@ -256,6 +243,7 @@ static const struct option {
 	{"--balloon", true, false, false, config_balloon_parse},
 	{"--rng", true, false, false, config_rng_parse},
 	{"--name", true, false, false, parse_name},
+	{"--control", true, false, false, parse_control},
 	{"--cpu", true, false, false, parse_cpu},
 	{"--debug-exit", true, false, false, parse_debug_exit},
 	{"--no-reboot", false, false, false, parse_no_reboot},

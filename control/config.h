@@ -15,9 +15,6 @@
 enum status config_parse(struct vm_config *config, int count, char **arguments, struct reason *why) must_check;
 void config_free(struct vm_config *config);
 
-/* "512M", "2G": a positive number and K, M, G or T. STATUS_USAGE for anything else. */
-enum status config_size_parse(uint64_t *bytes, const char *text) must_check;
-
 /* Cuts `text` at its first single comma and makes each double one before it a comma. Returns what follows, or NULL. */
 char *config_comma_split(char *text);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "control/config.h"
+#include "control/size.h"
 
 static enum status property_readonly(struct disk_config *disk, const char *value, struct reason *why)
 {
@@ -95,7 +96,7 @@ static enum status count_parse(struct disk_config *disk, const char *name, const
 
 static enum status bytes_parse(struct disk_config *disk, const char *name, const char *value, uint64_t *bytes, struct reason *why)
 {
-	if (config_size_parse(bytes, value) || *bytes > (UINT64_C(1) << 40))
+	if (size_parse(bytes, value) || *bytes > (UINT64_C(1) << 40))
 		return reason_give(why, STATUS_USAGE, "--disk %s: %s=%s: not a size from 1K to 1T; write %s=20M", disk->path, name,
 				   value, name);
 	return STATUS_OK;

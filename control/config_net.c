@@ -13,6 +13,7 @@
 #include <holon/net.h>
 
 #include "control/config.h"
+#include "control/size.h"
 
 #define PORT_MAX 65535u
 #define SWITCH_NAME_MAX 32u
@@ -86,7 +87,7 @@ static enum status property_queues(struct net_config *net, char *value, struct r
 
 static enum status size_property(uint64_t *bytes, const char *name, const char *value, struct reason *why)
 {
-	if (config_size_parse(bytes, value))
+	if (size_parse(bytes, value))
 		return reason_give(why, STATUS_USAGE, "--net: %s=%s: not a size; write a number and a unit: %s=10M", name, value,
 				   name);
 	return STATUS_OK;

@@ -10,6 +10,7 @@
 #include <holon/vsock.h>
 
 #include "control/config.h"
+#include "control/size.h"
 
 #define BYTES_MAX (UINT64_C(1) << 40)
 #define STATS_SECONDS_MAX 86400u
@@ -25,7 +26,7 @@ static bool size_property(const char **text, const char *name, uint64_t *bytes)
 	memcpy(value, *text + named + 1, length - named - 1);
 	value[length - named - 1] = 0;
 	*text += length;
-	return !config_size_parse(bytes, value) && *bytes <= BYTES_MAX;
+	return !size_parse(bytes, value) && *bytes <= BYTES_MAX;
 }
 
 enum status config_rng_parse(struct vm_config *config, const char *value, struct reason *why)

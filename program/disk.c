@@ -13,6 +13,7 @@
 
 #include "backend/block/image_change.h"
 #include "backend/block/qcow2_format.h"
+#include "control/size.h"
 #include "host/linux/linux.h"
 #include "program/disk_words.h"
 #include "program/run.h"
@@ -195,7 +196,7 @@ static enum status run_create(struct disk_words *words, struct reason *why)
 		status = reason_give(why, STATUS_USAGE, "-F %s: there is no backing file; add -b BASE", words->backing_format);
 	}
 	if (!status && words->words > 1)
-		status = disk_size_parse(&size, words->word[1], 0, why);
+		status = size_disk_parse(&size, words->word[1], 0, why);
 	else if (!status && !words->backing)
 		status = reason_give(why, STATUS_USAGE, "disk create %s: its size is missing; add one such as 8G", words->word[0]);
 	return status ? status : image_create(words->word[0], format, &shape, size, why);
@@ -264,7 +265,7 @@ static enum status run_resize(struct disk_words *words, struct reason *why)
 		status = image_info_read(&info, words->word[0], format, why);
 	if (status)
 		return status;
-	status = disk_size_parse(&size, words->word[1], info.size, why);
+	status = size_disk_parse(&size, words->word[1], info.size, why);
 	image_info_free(&info);
 	return status ? status : image_resize(words->word[0], format, size, words->shrink, why);
 }

@@ -7,9 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/config.h"
-
-#define SECTOR UINT64_C(512)
+#include "control/size.h"
 
 static enum status json_set(struct disk_words *words, const char *value, struct reason *why)
 {
@@ -19,21 +17,9 @@ static enum status json_set(struct disk_words *words, const char *value, struct 
 	return STATUS_OK;
 }
 
-/* A size with a unit, or bytes; 0: neither. */
-static uint64_t bytes_parse(const char *text)
-{
-	uint64_t size = 0;
-	char *end;
-
-	if (config_size_parse(&size, text) == 0)
-		return size;
-	size = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
-	return size && !*end ? size : 0;
-}
-
 static enum status cluster_size_set(struct disk_words *words, const char *value, struct reason *why)
 {
-	uint64_t size = bytes_parse(value);
+	uint64_t size = size_or_bytes(value);
 
 	if (size & (size - 1) || size < 512 || size > UINT64_C(2) << 20)
 		return reason_give(why, STATUS_USAGE,
@@ -154,20 +140,4 @@ enum status disk_words_parse(struct disk_words *words, const char *allowed, unsi
 		status = reason_give(why, STATUS_USAGE, "--compression %s: unknown kind; there are zlib and zstd",
 				     words->compression);
 	return status;
-}
-
-enum status disk_size_parse(uint64_t *bytes, const char *text, uint64_t now, struct reason *why)
-{
-	bool more = now && text[0] == '+';
-	uint64_t size = bytes_parse(text + more);
-
-	if (size < SECTOR) /* who writes 8 has forgotten the G */
-		size = 0;
-	if (more && size > INT64_MAX - now)
-		size = 0;
-	size += size && more ? now : 0;
-	if (!size || size > INT64_MAX - SECTOR)
-		return reason_give(why, STATUS_USAGE, "%s: not a size; write a number and a unit: 512M or 8G", text);
-	*bytes = (size + SECTOR - 1) / SECTOR * SECTOR;
-	return STATUS_OK;
 }

@@ -30,8 +30,6 @@ struct disk_words {
 /* `allowed` are the options that the verb takes, separated by blanks. */
 enum status disk_words_parse(struct disk_words *words, const char *allowed, unsigned words_min, unsigned words_max, int count,
 			     char **arguments, struct reason *why) must_check;
-/* "8G", "512" (bytes), and from `now` on "+8G". Whole sectors: rounded up. */
-enum status disk_size_parse(uint64_t *bytes, const char *text, uint64_t now, struct reason *why) must_check;
 
 /* Each returns false when stdout cannot be written. */
 bool disk_report_info(const char *path, enum image_format format, const struct image_info *info, bool json);

@@ -12,17 +12,22 @@
 #include "program/disk.h"
 #include "program/doctor.h"
 #include "program/run.h"
+#include "program/vms.h"
 
-static const char help_all[] = "Holon runs virtual machines.\n"
-			       "\n"
-			       "  holon run --kernel FILE [OPTION...]   run a VM here, its serial port on this terminal\n"
-			       "  holon disk COMMAND FILE...            make, examine, convert and change disk images\n"
-			       "  holon doctor [--json]                 what this host offers and lacks, and what to do about it\n"
-			       "  holon version [--json]                what this program is\n"
-			       "  holon help [VERB]                     this, or all options of a verb\n"
-			       "\n"
-			       "Example:\n"
-			       "  holon run --kernel vmlinuz --initrd initrd.gz --cmdline 'console=ttyS0' --memory 512M --cpus 2\n";
+static const char help_all[] =
+	"Holon runs virtual machines.\n"
+	"\n"
+	"  holon run --kernel FILE [OPTION...]   run a VM here, its serial port on this terminal\n"
+	"  holon list [--json]                   your VMs that run\n"
+	"  holon show VM [--json]                what one of them has: disks, networks, memory\n"
+	"  holon set VM THING.PROPERTY=VALUE...  change it while it runs: a disk's size, a cable, the balloon\n"
+	"  holon disk COMMAND FILE...            make, examine, convert and change disk images\n"
+	"  holon doctor [--json]                 what this host offers and lacks, and what to do about it\n"
+	"  holon version [--json]                what this program is\n"
+	"  holon help [VERB]                     this, or all options of a verb\n"
+	"\n"
+	"Example:\n"
+	"  holon run --kernel vmlinuz --initrd initrd.gz --cmdline 'console=ttyS0' --memory 512M --cpus 2\n";
 
 static const char help_run[] =
 	"holon run --kernel FILE [OPTION...]\n"
@@ -69,7 +74,7 @@ static const char help_run[] =
 	"                      stats=SECONDS: how often the guest's statistics for --stats are renewed\n"
 	"  --rng LIMIT         random numbers for the guest: unlimited, or bps=SIZE[,bps-burst=SIZE] bytes a second;\n"
 	"                      bps=1M,bps-burst=64K if not given\n"
-	"  --name NAME         the VM's name, of which its cards' addresses are made\n"
+	"  --name NAME         the VM's name, of which its cards' addresses are made, and by which `holon show` finds it\n"
 	"  --disk nbd://HOST/EXPORT[,PROPERTY]..., --disk nbd+unix:///EXPORT?socket=PATH[,PROPERTY]...\n"
 	"                      a disk on an NBD server\n"
 	"  --disk vhost-user=SOCKET\n"
@@ -83,6 +88,8 @@ static const char help_run[] =
 	"  --engine NAME       auto (the default), interp, jit or kvm\n"
 	"  --no-reboot         a reset ends the VM (72), a triple fault too (70)\n"
 	"  --debug-exit PORT   an OUT of V to this port ends the VM with status (V << 1) | 1\n"
+	"  --control PATH      the control socket, for `holon show PATH` and other programs (HTTP, doc/control.md);\n"
+	"                      if not given, in the folder where `holon list` looks; none: no socket\n"
 	"  --stats FILE        write counters there as JSON when the VM has ended\n"
 	"  --deterministic     the guest's time counts instructions, for tests\n"
 	"  --engine-switch-every MS, --rebuild-every MS\n"
@@ -101,6 +108,28 @@ static const char help_run[] =
 	"Exit status: 0 powered off or asked to stop, 64 usage, 66 not found, 70 the guest crashed, 72 the guest reset\n"
 	"under --no-reboot, 74 failure of the host or of Holon; odd: from --debug-exit.\n"
 	"HOLON_LOG=error, warn, info or debug sets what is said on stderr.\n";
+
+static const char help_list[] =
+	"holon list [--json]\n"
+	"\n"
+	"Lists the VMs of this user that run, a line each. They are found in $XDG_RUNTIME_DIR/holon/vm, or\n"
+	"/tmp/holon-UID/vm where there is no such variable.\n";
+
+#define HELP_VM "VM is a name (--name), a pid, or with a slash in it the path of a control socket (--control).\n"
+
+static const char help_show[] =
+	"holon show VM [--json]\n"
+	"\n"
+	"Prints what a running VM has: its disks and their sizes, its networks, what its balloon holds.\n" HELP_VM;
+
+static const char help_set[] =
+	"holon set VM THING.PROPERTY=VALUE...\n"
+	"\n"
+	"Changes a running VM; the guest sees it at once. " HELP_VM "\n"
+	"  disk0.size=SIZE       the first disk becomes that long: 20G, or +10G for so much more. Raw files and qcow2 images\n"
+	"                        grow; block devices and NBD exports must have become so long already\n"
+	"  balloon.target=SIZE   how much memory the guest is asked to give back to the host (--balloon): 256M, or 0\n"
+	"  net0.link=down        pulls the cable of the first network card: nothing gets through any more; up: puts it back\n";
 
 static const char help_doctor[] =
 	"holon doctor [--json]\n"
@@ -156,8 +185,8 @@ static const struct verb {
 	int (*run)(int count, char **arguments);
 	const char *help;
 } verbs[] = {
-	{"run", run, help_run},    {"disk", disk, help_disk}, {"doctor", doctor, help_doctor}, {"version", version, help_version},
-	{"help", help, help_help},
+	{"run", run, help_run},    {"list", vms_list, help_list},   {"show", vms_show, help_show},      {"set", vms_set, help_set},
+	{"disk", disk, help_disk}, {"doctor", doctor, help_doctor}, {"version", version, help_version}, {"help", help, help_help},
 };
 
 static const struct verb *verb_find(const char *name)

@@ -23,6 +23,7 @@
 #include "control/engine_choice.h"
 #include "control/stats.h"
 #include "host/linux/linux.h"
+#include "program/control.h"
 #include "program/disks.h"
 #include "program/nets.h"
 #include "program/peers.h"
@@ -48,6 +49,7 @@ struct run {
 	bool signals_end;
 	bool asked_early; /* to stop, before there was a guest that could be asked */
 	struct trials *trials;
+	struct control *control;
 };
 
 int exit_status_of(enum status status)
@@ -180,6 +182,8 @@ static enum status inputs_open(struct run *run, struct reason *why)
 	if (!status && run->config.vsock_path)
 		status = vsock_unix_open(&run->backends.vsock, run->config.vsock_path, run->config.vsock_cid, why);
 	if (!status)
+		status = control_open(&run->control, &run->config, why);
+	if (!status)
 		status = engine_pick(&run->engine, engines, run->config.engine, run->config.deterministic, why);
 	return status;
 }
@@ -264,11 +268,14 @@ static enum status machine_make(struct run *run, struct reason *why)
 		status = trials_create(&run->trials, &run->vm, run->backends.disk, why);
 	if (!status)
 		status = vm_start(&run->vm, why);
+	if (!status)
+		status = control_start(run->control, &run->vm, &run->backends, why);
 	return status;
 }
 
 static void inputs_close(struct run *run)
 {
+	control_close(run->control);
 	nets_close(run->backends.net, &run->config);
 	ports_close(run->backends.port, &run->config);
 	if (run->backends.vsock)
@@ -285,6 +292,7 @@ static void run_release(struct run *run)
 	signals_stop(run);
 	disks_give_up(run->backends.disk, &run->config);
 	peers_give_up(&run->backends, &run->config);
+	control_stop(run->control);
 	trouble_stop();
 	trials_destroy(run->trials);
 	disks_drain(run->backends.disk, &run->config);

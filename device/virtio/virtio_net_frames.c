@@ -153,7 +153,7 @@ size_t virtio_net_take(void *device, unsigned pair, struct net_header *header, u
 		}
 		ring->used = true;
 		rate_spend(net, ring, length);
-		if (length)
+		if (length && !net->backend->unplugged)
 			return length;
 		__atomic_fetch_add(&net->dropped, 1, __ATOMIC_RELAXED);
 		if (!--left) {
@@ -257,7 +257,7 @@ bool virtio_net_give(void *device, unsigned pair, const struct net_header *heade
 		return true;
 	if (!rate_open(net, ring))
 		return false;
-	if (length > NET_FRAME_MAX || !header_adapt(ring, header, &adapted)) {
+	if (net->backend->unplugged || length > NET_FRAME_MAX || !header_adapt(ring, header, &adapted)) {
 		__atomic_fetch_add(&net->dropped, 1, __ATOMIC_RELAXED);
 		return true;
 	}

@@ -58,8 +58,10 @@ struct board_backends {
 enum status board_create(struct board **made, struct vm *vm, const struct board_backends *backends, struct reason *why) must_check;
 /* Calls each device's destroy, last one first, and frees the board. No vcpu runs any more. */
 void board_destroy(struct board *board);
-/* What the guest has given back. false: it has no balloon. Any thread. */
+/* What the guest has given back. false: it has no balloon. Any thread, with the board's lock where the machine may be held. */
 bool board_balloon_report(struct board *board, struct balloon_report *report);
+/* So many bytes are asked back from now on, of a guest that has a balloon. With the board's lock. */
+void board_balloon_target_set(struct board *board, uint64_t target);
 /* The ACPI power button is pressed and released. Any thread. */
 void board_power_button(struct board *board);
 

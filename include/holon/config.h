@@ -163,6 +163,8 @@ struct vm_config {
 	const char *console_path;
 	int debug_exit_port; /* -1: none */
 	bool no_reboot;
+	const char *control_path;  /* of the control socket; NULL: in the user's folder of running VMs */
+	bool no_control;           /* there is none */
 	const char *stats_path;    /* JSON at exit; NULL: none */
 	bool deterministic;        /* the clock counts instructions (tests) */
 	uint32_t engine_switch_ms; /* the VM moves to another engine so often (tests); 0: never */

@@ -86,7 +86,8 @@ struct net {
 	/* Each held while a thread is in the frontend for that pair; before the device's own lock. The frontend is written under all. */
 	struct host_mutex lock[NET_PAIRS_MAX];
 	const struct net_frontend *frontend; /* NULL: nobody is connected; frames wait with the backend */
-	bool link_down;                      /* under lock[0] */
+	_Atomic bool link_down;              /* the backend's side; written under lock[0] */
+	_Atomic bool unplugged; /* the owner's wish: written under lock[0]. Devices drop what comes and goes meanwhile */
 };
 
 /* For the backend: the frontend for a batch, or NULL. net_leave in either case. */
@@ -103,13 +104,33 @@ static inline void net_leave(struct net *net, unsigned pair)
 	host_mutex_unlock(&net->lock[pair]);
 }
 
+/* The cable is in at both ends. */
+static inline bool net_link_up(const struct net *net)
+{
+	return !net->link_down && !net->unplugged;
+}
+
+static inline void net_link_tell_locked(struct net *net)
+{
+	if (net->frontend)
+		net->frontend->link_set(net->frontend->device, net_link_up(net));
+}
+
 /* For the backend: its cable is in, as it is at the beginning, or out. No lock held. */
 static inline void net_link_set(struct net *net, bool up)
 {
 	host_mutex_lock(&net->lock[0]);
 	net->link_down = !up;
-	if (net->frontend)
-		net->frontend->link_set(net->frontend->device, up);
+	net_link_tell_locked(net);
+	host_mutex_unlock(&net->lock[0]);
+}
+
+/* For the VM's owner: pulls the cable out of the guest's card, or puts it back. No lock held. */
+static inline void net_unplug(struct net *net, bool out)
+{
+	host_mutex_lock(&net->lock[0]);
+	net->unplugged = out;
+	net_link_tell_locked(net);
 	host_mutex_unlock(&net->lock[0]);
 }
 
@@ -136,8 +157,7 @@ static inline void net_connect(struct net *net, const struct net_frontend *front
 	for (pair = 0; pair < net->pairs; pair++)
 		host_mutex_lock(&net->lock[pair]);
 	net->frontend = frontend;
-	if (frontend)
-		frontend->link_set(frontend->device, !net->link_down);
+	net_link_tell_locked(net);
 	for (pair = net->pairs; pair-- > 0;)
 		host_mutex_unlock(&net->lock[pair]);
 	for (pair = 0; frontend && pair < net->pairs; pair++)

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "control/config.h"
+#include "control/size.h"
 
 static struct vm_config config;
 static struct reason why;
@@ -115,14 +116,14 @@ static void sizes_have_a_number_and_a_unit(void **state)
 	unsigned i;
 
 	(void)state;
-	assert_int_equal(config_size_parse(&bytes, "64k"), STATUS_OK);
+	assert_int_equal(size_parse(&bytes, "64k"), STATUS_OK);
 	assert_int_equal(bytes, 65536);
-	assert_int_equal(config_size_parse(&bytes, "512M"), STATUS_OK);
+	assert_int_equal(size_parse(&bytes, "512M"), STATUS_OK);
 	assert_int_equal(bytes, 512 << 20);
-	assert_int_equal(config_size_parse(&bytes, "1T"), STATUS_OK);
+	assert_int_equal(size_parse(&bytes, "1T"), STATUS_OK);
 	assert_true(bytes == UINT64_C(1) << 40);
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_int_equal(config_size_parse(&bytes, bad[i]), STATUS_USAGE);
+		assert_int_equal(size_parse(&bytes, bad[i]), STATUS_USAGE);
 }
 
 static void disks_have_properties_and_doubled_commas(void **state)
