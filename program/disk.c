@@ -44,11 +44,9 @@ const char help_disk[] =
 	"  --extended-l2              a new qcow2 image allocates 32nds of a cluster\n"
 	"  -o json                    results on stdout for programs\n"
 	"\n"
-	"An image that a VM or another program (QEMU's too) writes is locked, and is refused. Progress goes to stderr where that "
-	"is a\n"
-	"terminal. Exit status: 0 done (check: no corruption is left), 64 usage or an image that makes no sense, 66 not found, 74 "
-	"the\n"
-	"host failed or the image is in use.\n";
+	"An image that a VM or another program (QEMU's too) writes is locked, and is refused; `holon set` makes the disk\n"
+	"of a running VM larger. Progress goes to stderr where that is a terminal. Exit status: 0 done (check: no corruption\n"
+	"is left), 64 usage or an image that makes no sense, 66 not found, 74 the host failed or the image is in use.\n";
 
 struct command {
 	const char *name;
