@@ -15,6 +15,7 @@
 
 #include <holon/host.h>
 
+#include "disk_failure.h"
 #include "image_file.h"
 #include "image_lock.h"
 
@@ -27,8 +28,7 @@ static enum status file_failed(const struct image_file *file, const char *what, 
 {
 	int error = errno;
 
-	host_log(HOST_LOG_WARN, "disk %s: %s of %llu bytes at %llu failed: %s", file->path, what, (unsigned long long)length,
-		 (unsigned long long)offset, strerror(error));
+	disk_failure_log(file->path, what, offset, length, error);
 	switch (error) {
 	case ENOSPC:
 	case EDQUOT:

@@ -13,6 +13,7 @@
 
 #include <holon/host.h>
 
+#include "disk_failure.h"
 #include "raw_disk.h"
 
 #define RAW_ATTEMPTS 1000 /* of EAGAIN in a row, before we believe that it will not pass */
@@ -141,8 +142,7 @@ static bool step_failed(struct raw_disk *disk, struct block_request *request, in
 			return false;
 	}
 	*status = errno_status(error);
-	host_log(HOST_LOG_WARN, "disk %s: %s of %llu bytes at %llu failed: %s", disk->path, operation_name(request->operation),
-		 (unsigned long long)request->length, (unsigned long long)request->offset, strerror(error));
+	disk_failure_log(disk->path, operation_name(request->operation), request->offset, request->length, error);
 	return true;
 }
 

@@ -37,6 +37,7 @@ static struct retry *retry_of(struct block *block)
 	return (struct retry *)(void *)((uint8_t *)block - offsetof(struct retry, block));
 }
 
+/* A VM that ends takes its requests back as they are: then nothing works again. */
 static void waiting_tell(struct retry *retry, bool waiting, enum status status)
 {
 	if (waiting)
@@ -45,7 +46,7 @@ static void waiting_tell(struct retry *retry, bool waiting, enum status status)
 			 "space): it is "
 			 "tried again every second",
 			 retry->block.path, status == STATUS_NO_SPACE ? "no space left" : "input or output fails");
-	else
+	else if (!status)
 		host_log(HOST_LOG_INFO, "disk %s: works again: the VM goes on", retry->block.path);
 	retry->owner.waiting(retry->owner.object, waiting);
 }
@@ -62,7 +63,7 @@ static void request_end(struct retry *retry, struct block_request *request, enum
 	pthread_mutex_unlock(&retry->lock);
 	request->done(request, status);
 	if (recovered)
-		waiting_tell(retry, false, STATUS_OK);
+		waiting_tell(retry, false, status);
 	pthread_mutex_lock(&retry->lock);
 	if (--retry->under_way == 0)
 		pthread_cond_broadcast(&retry->changed);

@@ -6,11 +6,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include <holon/host.h>
 
+#include "backend/block/disk_failure.h"
 #include "backend/block/retry.h"
 
 #define REQUESTS 8
@@ -136,8 +140,61 @@ static void what_is_no_fault_of_the_disk_is_told_at_once(void **state)
 	bench.block->close(bench.block);
 }
 
+/* What is said on stderr between the two goes into a file. */
+static int stderr_take(int *file)
+{
+	char name[] = "/tmp/holon-test.XXXXXX";
+	int kept = dup(STDERR_FILENO);
+
+	*file = mkstemp(name);
+	assert_true(*file >= 0 && kept >= 0);
+	unlink(name);
+	assert_int_equal(dup2(*file, STDERR_FILENO), STDERR_FILENO);
+	return kept;
+}
+
+static void stderr_give_back(int kept, int file, char *said, size_t size)
+{
+	ssize_t length;
+
+	assert_int_equal(dup2(kept, STDERR_FILENO), STDERR_FILENO);
+	length = pread(file, said, size - 1, 0);
+	assert_true(length >= 0);
+	said[length] = 0;
+	close(kept);
+	close(file);
+}
+
+static unsigned lines(const char *said)
+{
+	unsigned count = 0;
+
+	for (; *said; said++)
+		count += *said == '\n';
+	return count;
+}
+
+static void a_failure_is_said_once_however_often_it_comes(void **state)
+{
+	char said[1024];
+	int file, kept = stderr_take(&file);
+
+	(void)state;
+	for (unsigned i = 0; i < 50; i++) {
+		disk_failure_log("a.img", "write", i, 512, ENOSPC);
+		disk_failure_log("b.img", "write", i, 512, ENOSPC);
+		disk_failure_log("a.img", "read", i, 512, EIO);
+	}
+	stderr_give_back(kept, file, said, sizeof(said));
+	assert_int_equal(lines(said), 3);
+	assert_non_null(strstr(said, "a.img: read of 512 bytes at 0 failed"));
+}
+
 static void giving_up_tells_the_guest(void **state)
 {
+	char said[1024];
+	int file, kept = stderr_take(&file);
+
 	(void)state;
 	bench_create(STATUS_IO);
 	submit(3);
@@ -150,6 +207,9 @@ static void giving_up_tells_the_guest(void **state)
 	submit(1); /* from then on at once */
 	assert_int_equal(bench.done, 4);
 	bench.block->close(bench.block);
+	stderr_give_back(kept, file, said, sizeof(said));
+	assert_non_null(strstr(said, "the VM is paused"));
+	assert_null(strstr(said, "works again"));
 }
 
 int main(void)
@@ -157,6 +217,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_come_back_when_the_host_recovers),
 		cmocka_unit_test(what_is_no_fault_of_the_disk_is_told_at_once),
+		cmocka_unit_test(a_failure_is_said_once_however_often_it_comes),
 		cmocka_unit_test(giving_up_tells_the_guest),
 	};
 
