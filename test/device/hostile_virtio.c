@@ -106,22 +106,19 @@ static void step_do(struct machine *machine, struct driver *driver, struct test_
 static void run_blk(const struct hostile_step *step, size_t steps)
 {
 	static struct machine machine;
-	static struct vm_clock clock;
 	struct virtio_blk *blk;
 	struct test_disk disk;
 	struct driver driver;
 
 	machine_create(&machine);
-	assert_int_equal(vm_clock_init(&clock, 1000000), STATUS_OK);
-	vm_clock_mode_set(&clock, CLOCK_COUNTED);
 	disk_create(&disk, 1 << 20, false);
-	assert_int_equal(
-		virtio_blk_create(&blk, &machine.host->root, DEVFN, &machine.memory, &machine.irq, &clock, &disk.block, "fuzz", 2),
-		STATUS_OK);
+	assert_int_equal(virtio_blk_create(&blk, &machine.host->root, DEVFN, &machine.memory, &machine.irq, &machine.clock,
+					   &disk.block, "fuzz", 2),
+			 STATUS_OK);
 	up(&driver, &machine);
 	while (steps--) {
 		step_do(&machine, &driver, &disk, step++);
-		vm_clock_count(&clock, 1000);
+		vm_clock_count(&machine.clock, 1000);
 	}
 	bus_check(&machine.mmio);
 	disk.deferred = false;
@@ -133,7 +130,6 @@ static void run_blk(const struct hostile_step *step, size_t steps)
 	chain_offer(&machine, &driver, &(struct hostile_step){.size = 8, .where = 2 << 4, .more = 2});
 	assert_int_equal(disk.count[BLOCK_READ], 1);
 	virtio_blk_destroy(blk);
-	vm_clock_destroy(&clock);
 	disk_destroy(&disk);
 	machine_destroy(&machine);
 }
@@ -192,7 +188,6 @@ static void run_peer(const struct hostile_step *step, size_t steps)
 {
 	static const uint8_t config[40] = "tag";
 	static struct machine machine;
-	static struct vm_clock clock;
 	struct test_peer peer = {.peer = {.name = "virtio-fs",
 					  .path = "test",
 					  .type = 26,
@@ -207,15 +202,14 @@ static void run_peer(const struct hostile_step *step, size_t steps)
 	struct driver driver;
 
 	machine_create(&machine);
-	assert_int_equal(vm_clock_init(&clock, 1000000), STATUS_OK);
-	vm_clock_mode_set(&clock, CLOCK_COUNTED);
-	assert_int_equal(virtio_peer_create(&device, &machine.host->root, DEVFN, &machine.memory, &machine.irq, &clock, &peer.peer),
-			 STATUS_OK);
+	assert_int_equal(
+		virtio_peer_create(&device, &machine.host->root, DEVFN, &machine.memory, &machine.irq, &machine.clock, &peer.peer),
+		STATUS_OK);
 	up(&driver, &machine);
 	for (; steps--; step++) {
 		if ((step->kind & 15) == 10) {
 			peer_drain(&peer.peer);
-			vm_clock_count(&clock, 1000000);
+			vm_clock_count(&machine.clock, 1000000);
 		} else {
 			step_do(&machine, &driver, &peer.wishes, step);
 		}
@@ -229,7 +223,6 @@ static void run_peer(const struct hostile_step *step, size_t steps)
 	chain_offer(&machine, &driver, &(struct hostile_step){.size = 8, .where = 2 << 4, .more = 2});
 	assert_int_equal(peer.served, 1);
 	virtio_peer_destroy(device);
-	vm_clock_destroy(&clock);
 	machine_destroy(&machine);
 }
 

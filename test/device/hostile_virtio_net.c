@@ -23,7 +23,6 @@
 
 struct bench {
 	struct machine machine;
-	struct vm_clock clock;
 	struct test_net net;
 	struct virtio_net *card;
 	struct hostile_rings rings;
@@ -112,7 +111,7 @@ static void step_do(struct bench *bench, const struct hostile_step *step)
 		return;
 	switch (step->kind & 15) {
 	case 8: batch_toggle(bench, step->where & (PAIRS - 1)); break;
-	case 9: vm_clock_count(&bench->clock, step->more & 0xfffff); break;
+	case 9: vm_clock_count(&bench->machine.clock, step->more & 0xfffff); break;
 	case 10:
 	case 11: backend_turn(bench, step->where & (PAIRS - 1), step); break;
 	default: chain_offer(bench, step); break;
@@ -127,11 +126,9 @@ static void run(const struct hostile_step *step, size_t steps)
 
 	machine_create(&bench.machine);
 	bench.rings = (struct hostile_rings){.devfn = DEVFN, .queues = QUEUES, .places = places};
-	assert_int_equal(vm_clock_init(&bench.clock, 1000000), STATUS_OK);
-	vm_clock_mode_set(&bench.clock, CLOCK_COUNTED);
 	test_net_create(&bench.net, PAIRS, TEST_NET_OFFLOADS);
 	assert_int_equal(virtio_net_create(&bench.card, &bench.machine.host->root, DEVFN, &bench.machine.memory, &bench.machine.irq,
-					   &bench.clock, &setup),
+					   &bench.machine.clock, &setup),
 			 STATUS_OK);
 	virtio_net_device(bench.card)->resume(bench.card);
 	hostile_up(&bench.rings, &bench.machine, FEATURES);
@@ -142,14 +139,13 @@ static void run(const struct hostile_step *step, size_t steps)
 	/* Whatever was begun has ended: a reset is done at once, and a driver that behaves is served. */
 	virtio_net_device(bench.card)->reset(bench.card);
 	hostile_up(&bench.rings, &bench.machine, FEATURES);
-	vm_clock_count(&bench.clock, 1000000000);
+	vm_clock_count(&bench.machine.clock, 1000000000);
 	chain_offer(&bench, &(struct hostile_step){.where = 1, .more = 2 | 60 << 16});
 	assert_int_equal(test_net_take(&bench.net, 0, &header, bench.got), 60);
 	chain_offer(&bench, &(struct hostile_step){.where = 0, .more = 2 | 2048 << 16});
 	assert_true(test_net_give(&bench.net, 0, &(struct net_header){.flags = 0}, bench.frame, 1514));
 	assert_false(test_net_give(&bench.net, 0, &(struct net_header){.flags = 0}, bench.frame, 1514));
 	virtio_net_destroy(bench.card);
-	vm_clock_destroy(&bench.clock);
 	machine_destroy(&bench.machine);
 }
 

@@ -24,7 +24,6 @@
 
 struct bench {
 	struct machine machine;
-	struct vm_clock clock;
 	struct hostile_rings rings;
 	struct test_port port;
 	struct vsock vsock;
@@ -78,7 +77,7 @@ static bool chain_served(struct bench *bench, unsigned queue, const void *bytes,
 static struct device *rng_create(struct bench *bench)
 {
 	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, DEVFN, &bench->machine.memory,
-					   &bench->machine.irq, &bench->clock, 1 << 20, 64 << 10),
+					   &bench->machine.irq, &bench->machine.clock, 1 << 20, 64 << 10),
 			 STATUS_OK);
 	return virtio_rng_device(bench->rng);
 }
@@ -90,14 +89,14 @@ static void rng_destroy(struct bench *bench)
 
 static void time_turn(struct bench *bench, const struct hostile_step *step)
 {
-	vm_clock_count(&bench->clock, step->more & 0xffffff);
+	vm_clock_count(&bench->machine.clock, step->more & 0xffffff);
 }
 
 static bool rng_serves(struct bench *bench)
 {
 	uint32_t length;
 
-	vm_clock_count(&bench->clock, 100 * SECOND);
+	vm_clock_count(&bench->machine.clock, 100 * SECOND);
 	return chain_served(bench, 0, NULL, 64, true, &length) && length == 64;
 }
 
@@ -105,7 +104,7 @@ static struct device *console_create(struct bench *bench)
 {
 	test_port_create(&bench->port);
 	assert_int_equal(virtio_console_create(&bench->console, &bench->machine.host->root, DEVFN, &bench->machine.memory,
-					       &bench->machine.irq, &bench->clock, &bench->port.chardev),
+					       &bench->machine.irq, &bench->machine.clock, &bench->port.chardev),
 			 STATUS_OK);
 	return virtio_console_device(bench->console);
 }
@@ -135,7 +134,7 @@ static bool console_serves(struct bench *bench)
 static struct device *balloon_create(struct bench *bench)
 {
 	assert_int_equal(virtio_balloon_create(&bench->balloon, &bench->machine.host->root, DEVFN, &bench->machine.memory,
-					       &bench->machine.irq, &bench->clock, 0, SECOND),
+					       &bench->machine.irq, &bench->machine.clock, 0, SECOND),
 			 STATUS_OK);
 	return virtio_balloon_device(bench->balloon);
 }
@@ -152,7 +151,7 @@ static void balloon_turn(struct bench *bench, const struct hostile_step *step)
 	if (step->size & 1)
 		virtio_balloon_target_set(bench->balloon, step->value);
 	virtio_balloon_report(bench->balloon, &report);
-	vm_clock_count(&bench->clock, (uint64_t)step->more & 0x3fffffff);
+	vm_clock_count(&bench->machine.clock, (uint64_t)step->more & 0x3fffffff);
 }
 
 static bool balloon_serves(struct bench *bench)
@@ -248,8 +247,6 @@ static void small_run(const struct small *small, const struct hostile_step *step
 
 	memset(&bench, 0, sizeof(bench));
 	machine_create(&bench.machine);
-	assert_int_equal(vm_clock_init(&bench.clock, 1000000), STATUS_OK);
-	vm_clock_mode_set(&bench.clock, CLOCK_COUNTED);
 	bench.rings = (struct hostile_rings){.devfn = DEVFN, .queues = small->queues, .places = places};
 	device = small->create(&bench);
 	if (device->resume)
@@ -263,7 +260,6 @@ static void small_run(const struct small *small, const struct hostile_step *step
 	hostile_up(&bench.rings, &bench.machine, small->features);
 	assert_true(small->serves(&bench));
 	small->destroy(&bench);
-	vm_clock_destroy(&bench.clock);
 	machine_destroy(&bench.machine);
 }
 

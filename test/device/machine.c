@@ -57,6 +57,8 @@ void machine_create(struct machine *machine)
 	assert_int_equal(guest_memory_slot_add(&machine->memory, 0, MACHINE_SEAM, MACHINE_SEAM, false), STATUS_OK);
 	assert_int_equal(guest_memory_slot_add(&machine->memory, MACHINE_SEAM, MACHINE_SEAM, 0, false), STATUS_OK);
 	assert_int_equal(guest_memory_slot_add(&machine->memory, MACHINE_ROM, 4096, MACHINE_RAM, true), STATUS_OK);
+	assert_int_equal(vm_clock_init(&machine->clock, 1000000), STATUS_OK);
+	vm_clock_mode_set(&machine->clock, CLOCK_COUNTED);
 	bus_init(&machine->ports, "ports");
 	bus_init(&machine->mmio, "mmio");
 	machine->irq.sink[0].set = level_note;
@@ -79,6 +81,7 @@ void machine_destroy(struct machine *machine)
 {
 	pci_lpc_destroy(machine->lpc);
 	pci_host_destroy(machine->host);
+	vm_clock_destroy(&machine->clock);
 	guest_memory_destroy(&machine->memory);
 	free(machine->ram);
 }
@@ -420,6 +423,17 @@ void driver_flood(struct driver *driver, unsigned index)
 unsigned driver_flood_left(const struct driver *driver)
 {
 	return driver->flood_left;
+}
+
+void driver_flood_ends(struct driver *driver, unsigned index, unsigned most)
+{
+	unsigned left;
+
+	driver_flood(driver, index);
+	left = driver_flood_left(driver);
+	assert_in_range(left, DRIVER_FLOOD - most, DRIVER_FLOOD - 1);
+	vm_clock_count(&driver->machine->clock, 1000000);
+	assert_in_range(driver_flood_left(driver), left - most, left - 1);
 }
 
 bool driver_take(struct driver *driver, unsigned index, uint32_t *id, uint32_t *length)

@@ -18,6 +18,7 @@
 #include <holon/guest_memory.h>
 #include <holon/irq.h>
 #include <holon/state.h>
+#include <holon/timer.h>
 
 #include "device/pci/pci.h"
 #include "device/pci/pci_lpc.h"
@@ -34,6 +35,7 @@ struct machine {
 	struct guest_memory memory;
 	struct bus ports, mmio;
 	struct irq irq;
+	struct vm_clock clock; /* stands until vm_clock_count */
 	struct pci_host *host;
 	struct pci_lpc *lpc;
 	_Atomic unsigned messages[MACHINE_VECTORS]; /* by data's vector */
@@ -116,6 +118,8 @@ void driver_notify(struct driver *driver, unsigned queue);
 #define DRIVER_FLOOD 100000u
 void driver_flood(struct driver *driver, unsigned index);
 unsigned driver_flood_left(const struct driver *driver);
+/* The same, and what it proves: no notification answers more than `most` of them, nor does the timer that goes on with what is left, when there has been a pause. */
+void driver_flood_ends(struct driver *driver, unsigned index, unsigned most);
 /* The next used element, if there is one. */
 bool driver_take(struct driver *driver, unsigned queue, uint32_t *id, uint32_t *length);
 

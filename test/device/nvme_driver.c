@@ -35,11 +35,9 @@ void nvme_driver_create(struct nvme_driver *driver, bool msix, bool readonly)
 
 	memset(driver, 0, sizeof(*driver));
 	machine_create(machine);
-	assert_int_equal(vm_clock_init(&driver->clock, 1000000), STATUS_OK);
-	vm_clock_mode_set(&driver->clock, CLOCK_COUNTED);
 	disk_create(&driver->disk, 1 << 20, readonly);
 	assert_int_equal(nvme_create(&driver->nvme, &machine->host->root, NVME_DEVFN, &machine->memory, &machine->irq,
-				     &driver->clock, &driver->disk.block, "serial-1"),
+				     &machine->clock, &driver->disk.block, "serial-1"),
 			 STATUS_OK);
 	nvme_device(driver->nvme)->reset(driver->nvme);
 	driver->bar = NVME_BAR_BASE;
@@ -54,7 +52,6 @@ void nvme_driver_create(struct nvme_driver *driver, bool msix, bool readonly)
 void nvme_driver_destroy(struct nvme_driver *driver)
 {
 	nvme_destroy(driver->nvme);
-	vm_clock_destroy(&driver->clock);
 	disk_destroy(&driver->disk);
 	machine_destroy(&driver->machine);
 }

@@ -32,7 +32,6 @@ struct nvme_cqe {
 
 struct nvme_driver {
 	struct machine machine;
-	struct vm_clock clock;
 	struct test_disk disk;
 	struct nvme *nvme;
 	uint64_t bar, msix;

@@ -530,10 +530,10 @@ static void a_flood_of_commands_ends(void **state)
 	nvme_offer(&bench, 1, transfer(2, 0, 1, NVME_DATA, 0));
 	left = rings;
 	assert_in_range(left, 9000, 9999);
-	vm_clock_count(&bench.clock, 1000000);
+	vm_clock_count(&bench.machine.clock, 1000000);
 	assert_in_range(rings, 1, left - 1);
 	rings = 0;
-	vm_clock_count(&bench.clock, 1000000);
+	vm_clock_count(&bench.machine.clock, 1000000);
 	bench.disk.block.submit = quiet_submit;
 	nvme_driver_destroy(&bench);
 }

@@ -37,7 +37,6 @@
 
 struct bench {
 	struct machine machine;
-	struct vm_clock clock;
 	struct test_net net;
 	struct virtio_net *card;
 	struct driver driver;
@@ -53,14 +52,12 @@ static struct bench *bench_create(unsigned pairs, const struct virtio_net_rate *
 	struct virtio_net_setup setup = {.backend = &bench->net.net};
 
 	machine_create(&bench->machine);
-	assert_int_equal(vm_clock_init(&bench->clock, 1000000), STATUS_OK);
-	vm_clock_mode_set(&bench->clock, CLOCK_COUNTED);
 	test_net_create(&bench->net, pairs, TEST_NET_OFFLOADS);
 	memcpy(setup.mac, mac, sizeof(mac));
 	if (frames)
 		setup.frames = *frames;
 	assert_int_equal(virtio_net_create(&bench->card, &bench->machine.host->root, DEVFN, &bench->machine.memory,
-					   &bench->machine.irq, &bench->clock, &setup),
+					   &bench->machine.irq, &bench->machine.clock, &setup),
 			 STATUS_OK);
 	virtio_net_device(bench->card)->resume(bench->card);
 	for (unsigned i = 0; i < sizeof(bench->frame); i++)
@@ -83,7 +80,6 @@ static void bench_up(struct bench *bench, uint64_t features)
 static void bench_destroy(struct bench *bench)
 {
 	virtio_net_destroy(bench->card);
-	vm_clock_destroy(&bench->clock);
 	machine_destroy(&bench->machine);
 	free(bench);
 }
@@ -147,7 +143,7 @@ static void configuration_describes_the_card(void **state)
 	virtio_net_destroy(bench->card);
 	test_net_create(&bench->net, 1, 0);
 	assert_int_equal(virtio_net_create(&bench->card, &bench->machine.host->root, DEVFN, &bench->machine.memory,
-					   &bench->machine.irq, &bench->clock,
+					   &bench->machine.irq, &bench->machine.clock,
 					   &(struct virtio_net_setup){.backend = &bench->net.net}),
 			 STATUS_OK);
 	driver_attach(&bench->driver, &bench->machine, 0, DEVFN, 0xc0000000, true);
@@ -452,7 +448,7 @@ static void frames_pass_at_the_rate_that_was_set(void **state)
 			;
 		if (half == 10)
 			assert_in_range(sent, 8, 12);
-		vm_clock_count(&bench->clock, 500000);
+		vm_clock_count(&bench->machine.clock, 500000);
 	}
 	/* 50 ms at 1000 a second, and the burst. */
 	assert_in_range(sent, 50, 56);
@@ -462,7 +458,7 @@ static void frames_pass_at_the_rate_that_was_set(void **state)
 	while (take(bench))
 		;
 	bench->net.kicks[0] = 0;
-	vm_clock_count(&bench->clock, 1100000);
+	vm_clock_count(&bench->machine.clock, 1100000);
 	assert_true(bench->net.kicks[0] > 0);
 	bench_destroy(bench);
 }

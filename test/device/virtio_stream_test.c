@@ -41,7 +41,6 @@ static void recorder_room_again(struct chardev *chardev)
 
 struct bench {
 	struct machine machine;
-	struct vm_clock clock;
 	struct recorder recorder;
 	struct virtio_rng *rng;
 	struct virtio_console *console;
@@ -55,14 +54,12 @@ static struct bench *bench_create(void)
 
 	machine_create(&bench->machine);
 	root = &bench->machine.host->root;
-	assert_int_equal(vm_clock_init(&bench->clock, 1000000), STATUS_OK);
-	vm_clock_mode_set(&bench->clock, CLOCK_COUNTED);
 	bench->recorder.chardev = (struct chardev){.write = recorder_write, .room_again = recorder_room_again};
-	assert_int_equal(virtio_rng_create(&bench->rng, root, RNG, &bench->machine.memory, &bench->machine.irq, &bench->clock,
-					   1 << 20, 64 << 10),
+	assert_int_equal(virtio_rng_create(&bench->rng, root, RNG, &bench->machine.memory, &bench->machine.irq,
+					   &bench->machine.clock, 1 << 20, 64 << 10),
 			 STATUS_OK);
 	assert_int_equal(virtio_console_create(&bench->console, root, CONSOLE, &bench->machine.memory, &bench->machine.irq,
-					       &bench->clock, &bench->recorder.chardev),
+					       &bench->machine.clock, &bench->recorder.chardev),
 			 STATUS_OK);
 	virtio_console_device(bench->console)->resume(bench->console);
 	return bench;
@@ -85,7 +82,6 @@ static void bench_destroy(struct bench *bench)
 {
 	virtio_console_destroy(bench->console);
 	virtio_rng_destroy(bench->rng);
-	vm_clock_destroy(&bench->clock);
 	machine_destroy(&bench->machine);
 	free(bench);
 }
@@ -132,7 +128,7 @@ static void entropy_is_metered_by_the_guests_time(void **state)
 	}
 	assert_int_equal(total, 65536);
 	device_saves_and_loads(virtio_rng_device(bench->rng)); /* while it waits */
-	vm_clock_count(&bench->clock, 10000000);               /* 10 ms: the one that waits is answered */
+	vm_clock_count(&bench->machine.clock, 10000000);       /* 10 ms: the one that waits is answered */
 	assert_true(driver_take(&bench->rng_driver, 0, &id, &length));
 	assert_int_equal(length, 4096);
 	virtio_rng_device(bench->rng)->reset(bench->rng);
@@ -148,7 +144,7 @@ static void entropy_has_the_rate_that_the_owner_set(void **state)
 	(void)state;
 	virtio_rng_destroy(bench->rng);
 	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
-					   &bench->machine.irq, &bench->clock, 100, 4096),
+					   &bench->machine.irq, &bench->machine.clock, 100, 4096),
 			 STATUS_OK);
 	bench_up(bench);
 	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 4096, DESC_WRITE, 0);
@@ -157,7 +153,7 @@ static void entropy_has_the_rate_that_the_owner_set(void **state)
 	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 1, DESC_WRITE, 0);
 	driver_offer(&bench->rng_driver, 0, 0);
 	assert_false(driver_take(&bench->rng_driver, 0, &id, &length));
-	vm_clock_count(&bench->clock, 1000000000);
+	vm_clock_count(&bench->machine.clock, 1000000000);
 	assert_true(driver_take(&bench->rng_driver, 0, &id, &length)); /* some credit is enough */
 	bench_destroy(bench);
 }
@@ -170,7 +166,7 @@ static void entropy_without_a_limit_never_waits(void **state)
 	(void)state;
 	virtio_rng_destroy(bench->rng);
 	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
-					   &bench->machine.irq, &bench->clock, 0, 0),
+					   &bench->machine.irq, &bench->machine.clock, 0, 0),
 			 STATUS_OK);
 	bench_up(bench);
 	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 4096, DESC_WRITE, 0);
@@ -186,36 +182,26 @@ static void entropy_without_a_limit_never_waits(void **state)
 static void a_flood_of_requests_ends(void **state)
 {
 	struct bench *bench = bench_create();
-	unsigned left;
 
 	(void)state;
 	virtio_rng_destroy(bench->rng);
 	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
-					   &bench->machine.irq, &bench->clock, 0, 0),
+					   &bench->machine.irq, &bench->machine.clock, 0, 0),
 			 STATUS_OK);
 	bench_up(bench);
 	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 64, DESC_WRITE, 0);
-	driver_flood(&bench->rng_driver, 0);
-	left = driver_flood_left(&bench->rng_driver);
-	assert_in_range(left, DRIVER_FLOOD - 1000, DRIVER_FLOOD - 1);
-	vm_clock_count(&bench->clock, 1000000);
-	assert_in_range(driver_flood_left(&bench->rng_driver), left - 1000, left - 1);
+	driver_flood_ends(&bench->rng_driver, 0, 1000);
 	bench_destroy(bench);
 }
 
 static void a_flood_of_output_ends(void **state)
 {
 	struct bench *bench = bench_create();
-	unsigned left;
 
 	(void)state;
 	bench_up(bench);
 	driver_descriptor(&bench->console_driver, 1, 0, DATA, 1, 0, 0);
-	driver_flood(&bench->console_driver, 1);
-	left = driver_flood_left(&bench->console_driver);
-	assert_in_range(left, DRIVER_FLOOD - 1000, DRIVER_FLOOD - 1);
-	vm_clock_count(&bench->clock, 1000000);
-	assert_in_range(driver_flood_left(&bench->console_driver), left - 1000, left - 1);
+	driver_flood_ends(&bench->console_driver, 1, 1000);
 	bench_destroy(bench);
 }
 
@@ -322,7 +308,7 @@ static void random_rings_are_survived(void **state)
 		driver_offer(driver, queue, (uint16_t)(machine_random(machine) % 4));
 		length = (uint32_t)frontend->room(frontend->device);
 		frontend->receive(frontend->device, bytes, length < 64 ? length : 64);
-		vm_clock_count(&bench->clock, 100000);
+		vm_clock_count(&bench->machine.clock, 100000);
 		if (driver_status(driver) == 15) {
 			while (driver_take(driver, queue, &id, &length))
 				;

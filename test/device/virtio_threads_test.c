@@ -23,7 +23,6 @@
 
 struct bench {
 	struct machine machine;
-	struct vm_clock clock;
 	struct block *block;
 	struct virtio_blk *blk;
 	struct driver driver;
@@ -40,11 +39,10 @@ static void bench_create(struct bench *bench)
 	assert_int_equal(ftruncate(fd, DISK_SIZE), 0);
 	close(fd);
 	machine_create(&bench->machine);
-	assert_int_equal(vm_clock_init(&bench->clock, 1000000), STATUS_OK);
 	if (block_raw_open(&bench->block, bench->path, false, &why) != STATUS_OK)
 		fail_msg("%s", why.text);
 	assert_int_equal(virtio_blk_create(&bench->blk, &bench->machine.host->root, DEVFN, &bench->machine.memory,
-					   &bench->machine.irq, &bench->clock, bench->block, "serial", 4),
+					   &bench->machine.irq, &bench->machine.clock, bench->block, "serial", 4),
 			 STATUS_OK);
 }
 
@@ -60,7 +58,6 @@ static void bench_up(struct bench *bench)
 static void bench_destroy(struct bench *bench)
 {
 	virtio_blk_destroy(bench->blk);
-	vm_clock_destroy(&bench->clock);
 	bench->block->close(bench->block);
 	machine_destroy(&bench->machine);
 	unlink(bench->path);

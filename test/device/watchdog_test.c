@@ -20,7 +20,6 @@
 
 struct bench {
 	struct machine machine;
-	struct vm_clock clock;
 	struct watchdog *watchdog;
 	unsigned expired;
 };
@@ -35,10 +34,9 @@ static struct bench *bench_create(void)
 	struct bench *bench = calloc(1, sizeof(*bench));
 
 	machine_create(&bench->machine);
-	assert_int_equal(vm_clock_init(&bench->clock, 1000000), STATUS_OK);
-	vm_clock_mode_set(&bench->clock, CLOCK_COUNTED);
-	assert_int_equal(watchdog_create(&bench->watchdog, &bench->machine.host->root, DEVFN, &bench->clock, expired, bench),
-			 STATUS_OK);
+	assert_int_equal(
+		watchdog_create(&bench->watchdog, &bench->machine.host->root, DEVFN, &bench->machine.clock, expired, bench),
+		STATUS_OK);
 	config_write(&bench->machine, 0, DEVFN, 0x10, 4, BAR);
 	config_write(&bench->machine, 0, DEVFN, 4, 2, 6);
 	return bench;
@@ -47,7 +45,6 @@ static struct bench *bench_create(void)
 static void bench_destroy(struct bench *bench)
 {
 	watchdog_destroy(bench->watchdog);
-	vm_clock_destroy(&bench->clock);
 	machine_destroy(&bench->machine);
 	free(bench);
 }
@@ -85,11 +82,11 @@ static void it_expires_after_both_stages(void **state)
 
 	(void)state;
 	start(bench, 10);
-	vm_clock_count(&bench->clock, 10 * SECOND);
+	vm_clock_count(&bench->machine.clock, 10 * SECOND);
 	assert_int_equal(bench->expired, 0); /* 33 MHz / 2^15 is a little more than a kHz, 2^10 a little more than 1000 */
-	vm_clock_count(&bench->clock, SECOND / 4);
+	vm_clock_count(&bench->machine.clock, SECOND / 4);
 	assert_int_equal(bench->expired, 1);
-	vm_clock_count(&bench->clock, 100 * SECOND);
+	vm_clock_count(&bench->machine.clock, 100 * SECOND);
 	assert_int_equal(bench->expired, 1);
 	/* The next boot's driver sees why it was reset, and clears that. */
 	watchdog_device(bench->watchdog)->reset(bench->watchdog);
@@ -108,12 +105,12 @@ static void a_guest_that_keeps_reloading_lives(void **state)
 	(void)state;
 	start(bench, 10);
 	for (unsigned i = 0; i < 20; i++) {
-		vm_clock_count(&bench->clock, 9 * SECOND);
+		vm_clock_count(&bench->machine.clock, 9 * SECOND);
 		unlocked_write(bench, RELOAD, 2, 0x100);
 	}
 	assert_int_equal(bench->expired, 0);
 	config_write(&bench->machine, 0, DEVFN, 0x68, 1, 0); /* and one that switches it off, too */
-	vm_clock_count(&bench->clock, 100 * SECOND);
+	vm_clock_count(&bench->machine.clock, 100 * SECOND);
 	assert_int_equal(bench->expired, 0);
 	bench_destroy(bench);
 }
@@ -124,13 +121,13 @@ static void without_the_keys_nothing_is_written(void **state)
 
 	(void)state;
 	start(bench, 10);
-	vm_clock_count(&bench->clock, 9 * SECOND);
+	vm_clock_count(&bench->machine.clock, 9 * SECOND);
 	mmio_write(&bench->machine, RELOAD, 2, 0x100);
 	mmio_write(&bench->machine, RELOAD, 2, 0x80);
 	mmio_write(&bench->machine, RELOAD, 2, 0x100); /* the second key is missing */
 	unlocked_write(bench, PRELOAD_1, 4, 20 << 9);
 	mmio_write(&bench->machine, RELOAD, 2, 0x100); /* a pair is good for one write */
-	vm_clock_count(&bench->clock, 2 * SECOND);
+	vm_clock_count(&bench->machine.clock, 2 * SECOND);
 	assert_int_equal(bench->expired, 1);
 	bench_destroy(bench);
 }
@@ -144,7 +141,7 @@ static void locked_it_cannot_be_switched_off(void **state)
 	config_write(&bench->machine, 0, DEVFN, 0x68, 1, 3);
 	config_write(&bench->machine, 0, DEVFN, 0x68, 1, 0);
 	assert_int_equal(config_read(&bench->machine, 0, DEVFN, 0x68, 1), 3);
-	vm_clock_count(&bench->clock, 11 * SECOND);
+	vm_clock_count(&bench->machine.clock, 11 * SECOND);
 	assert_int_equal(bench->expired, 1);
 	bench_destroy(bench);
 }
@@ -156,13 +153,13 @@ static void the_first_stage_interrupts_if_wanted(void **state)
 	(void)state;
 	start(bench, 10);
 	config_write(&bench->machine, 0, DEVFN, 0x60, 2, 0x20); /* INTx, output off */
-	vm_clock_count(&bench->clock, 6 * SECOND);
+	vm_clock_count(&bench->machine.clock, 6 * SECOND);
 	assert_int_equal(mmio_read(&bench->machine, STATUS, 4), 1);
 	assert_true(config_read(&bench->machine, 0, DEVFN, 6, 2) & 8);
 	unlocked_write(bench, STATUS, 4, 1);
 	assert_int_equal(mmio_read(&bench->machine, STATUS, 4), 0);
 	assert_false(config_read(&bench->machine, 0, DEVFN, 6, 2) & 8);
-	vm_clock_count(&bench->clock, 6 * SECOND);
+	vm_clock_count(&bench->machine.clock, 6 * SECOND);
 	assert_int_equal(bench->expired, 0);
 	assert_int_equal(mmio_read(&bench->machine, RELOAD, 2), 0x200);
 	bench_destroy(bench);
@@ -174,9 +171,9 @@ static void a_saved_one_goes_on_counting(void **state)
 
 	(void)state;
 	start(bench, 10);
-	vm_clock_count(&bench->clock, 9 * SECOND);
+	vm_clock_count(&bench->machine.clock, 9 * SECOND);
 	device_saves_and_loads(watchdog_device(bench->watchdog));
-	vm_clock_count(&bench->clock, 2 * SECOND);
+	vm_clock_count(&bench->machine.clock, 2 * SECOND);
 	assert_int_equal(bench->expired, 1);
 	bench_destroy(bench);
 }
@@ -196,7 +193,7 @@ static void anything_may_be_written(void **state)
 		case 1: config_write(machine, 0, DEVFN, 0x68, 1, (uint32_t)(random >> 16) & 6); break;
 		case 2: mmio_write(machine, BAR + place, size, random >> 16); break;
 		case 3: mmio_read(machine, BAR + place, size); break;
-		case 4: vm_clock_count(&bench->clock, random >> 40); break;
+		case 4: vm_clock_count(&bench->machine.clock, random >> 40); break;
 		case 5: unlocked_write(bench, BAR + (place & 12), 2, (uint32_t)(random >> 16)); break;
 		case 6: unlocked_write(bench, RELOAD, 2, 0x100); break;
 		default: unlocked_write(bench, BAR + (place & 4), 4, (uint32_t)(random >> 16) & 15); break;
@@ -207,7 +204,7 @@ static void anything_may_be_written(void **state)
 	config_write(machine, 0, DEVFN, 4, 2, 6);
 	bench->expired = 0;
 	start(bench, 10);
-	vm_clock_count(&bench->clock, 11 * SECOND);
+	vm_clock_count(&bench->machine.clock, 11 * SECOND);
 	assert_int_equal(bench->expired, 1);
 	bench_destroy(bench);
 }
