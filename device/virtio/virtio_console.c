@@ -35,24 +35,6 @@ struct virtio_console {
 	struct virtio_chain input_chain;
 };
 
-/* The next chain of a queue into `chain`. false: there is none, or the ring is broken. */
-static bool virtio_console_pop(struct virtio_console *console, unsigned index, struct virtio_chain *chain)
-{
-	struct virtio_queue *queue = virtio_pci_queue(&console->pci, index);
-	enum virtio_pop pop = VIRTIO_POP_EMPTY;
-	unsigned left = queue ? queue->size : 0;
-
-	/* Bounded: a driver may add a chain and take it back for ever. */
-	while (pop == VIRTIO_POP_EMPTY && left--) {
-		pop = virtio_queue_pop(queue, chain);
-		if (pop == VIRTIO_POP_EMPTY && !virtio_queue_arm(queue))
-			break;
-	}
-	if (pop == VIRTIO_POP_BROKEN)
-		virtio_pci_break(&console->pci, "its ring is malformed");
-	return pop == VIRTIO_POP_CHAIN;
-}
-
 /* Input into the memory that the guest offers. Returns whether the buffer has got room. Bounded: of as many chains as there are bytes, some have no room. */
 static bool virtio_console_deliver(struct virtio_console *console)
 {
@@ -60,7 +42,7 @@ static bool virtio_console_deliver(struct virtio_console *console)
 	unsigned left = INPUT_SIZE;
 	bool delivered = false;
 
-	while (console->input_length && left-- && virtio_console_pop(console, RECEIVE_QUEUE, chain)) {
+	while (console->input_length && left-- && virtio_pci_pop(&console->pci, RECEIVE_QUEUE, chain)) {
 		uint32_t length = (uint32_t)virtio_chain_fill(chain, console->input, console->input_length);
 
 		virtio_pci_complete(&console->pci, RECEIVE_QUEUE, chain, length);
@@ -95,7 +77,7 @@ static void virtio_console_send(struct virtio_console *console)
 	console->sending = true;
 	while (console->send_again) {
 		console->send_again = false;
-		while (left && virtio_console_pop(console, TRANSMIT_QUEUE, &console->output_chain)) {
+		while (left && virtio_pci_pop(&console->pci, TRANSMIT_QUEUE, &console->output_chain)) {
 			virtio_pci_request_begin(&console->pci);
 			virtio_console_send_chain(console);
 			virtio_pci_complete(&console->pci, TRANSMIT_QUEUE, &console->output_chain, 0);

@@ -63,6 +63,22 @@ struct virtio_queue *virtio_pci_queue(struct virtio_pci *pci, unsigned queue)
 	return queue < pci->queues && pci->queue[queue].enabled ? &pci->queue[queue] : NULL;
 }
 
+bool virtio_pci_pop(struct virtio_pci *pci, unsigned queue, struct virtio_chain *chain)
+{
+	struct virtio_queue *ring = virtio_pci_queue(pci, queue);
+	enum virtio_pop pop = VIRTIO_POP_EMPTY;
+	unsigned left = ring ? ring->size : 0;
+
+	while (pop == VIRTIO_POP_EMPTY && left--) {
+		pop = virtio_queue_pop(ring, chain);
+		if (pop == VIRTIO_POP_EMPTY && !virtio_queue_arm(ring))
+			break;
+	}
+	if (pop == VIRTIO_POP_BROKEN)
+		virtio_pci_break(pci, "its ring is malformed");
+	return pop == VIRTIO_POP_CHAIN;
+}
+
 void virtio_pci_complete(struct virtio_pci *pci, unsigned queue, struct virtio_chain *chain, uint32_t written)
 {
 	struct virtio_queue *ring = &pci->queue[queue];

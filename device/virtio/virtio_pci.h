@@ -102,6 +102,11 @@ static inline bool virtio_pci_negotiated(const struct virtio_pci *pci, uint64_t 
 {
 	return pci->status & VIRTIO_STATUS_FEATURES_OK && pci->driver_features & feature;
 }
+/*
+ * Its next chain, for a device that takes one at a time. false: there is none, or the ring was broken and now the device is. Bounded: a driver may add a chain and take
+ * it back for ever.
+ */
+bool virtio_pci_pop(struct virtio_pci *pci, unsigned queue, struct virtio_chain *chain) must_check;
 /* A request goes to, or has come back from, a backend. The last to come back ends a reset that waits. */
 void virtio_pci_request_begin(struct virtio_pci *pci);
 void virtio_pci_request_end(struct virtio_pci *pci);

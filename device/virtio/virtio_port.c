@@ -63,24 +63,6 @@ struct virtio_port {
 	struct virtio_chain chain;
 };
 
-/* The next chain of a queue. false: there is none, or the ring is broken. */
-static bool port_pop(struct virtio_port *port, unsigned index)
-{
-	struct virtio_queue *queue = virtio_pci_queue(&port->pci, index);
-	enum virtio_pop pop = VIRTIO_POP_EMPTY;
-	unsigned left = queue ? queue->size : 0;
-
-	/* Bounded: a driver may add a chain and take it back for ever. */
-	while (pop == VIRTIO_POP_EMPTY && left--) {
-		pop = virtio_queue_pop(queue, &port->chain);
-		if (pop == VIRTIO_POP_EMPTY && !virtio_queue_arm(queue))
-			break;
-	}
-	if (pop == VIRTIO_POP_BROKEN)
-		virtio_pci_break(&port->pci, "its ring is malformed");
-	return pop == VIRTIO_POP_CHAIN;
-}
-
 /* Without MULTIPORT the driver says nothing of it: then the port is open. */
 static bool port_takes_input(const struct virtio_port *port)
 {
@@ -103,7 +85,7 @@ static void control_send(struct virtio_port *port)
 {
 	if (port->named && port->host_open != port->host_open_told)
 		port->pending |= PENDING_OPEN;
-	while (port->pending && port_pop(port, TO_DRIVER_QUEUE)) {
+	while (port->pending && virtio_pci_pop(&port->pci, TO_DRIVER_QUEUE, &port->chain)) {
 		if (port->pending & PENDING_ADD) {
 			port->pending &= (uint8_t)~PENDING_ADD;
 			control_give(port, EVENT_DEVICE_ADD, 1, NULL, 0);
@@ -137,7 +119,7 @@ static void control_receive(struct virtio_port *port)
 {
 	unsigned left = CHAINS_MAX;
 
-	while (left-- && port_pop(port, FROM_DRIVER_QUEUE)) {
+	while (left-- && virtio_pci_pop(&port->pci, FROM_DRIVER_QUEUE, &port->chain)) {
 		struct control control;
 
 		if (virtio_chain_take(&port->chain, &control, sizeof(control)) == sizeof(control))
@@ -154,7 +136,7 @@ static void port_deliver(struct virtio_port *port)
 {
 	unsigned left = INPUT_SIZE;
 
-	while (port->input_length && left-- && port_takes_input(port) && port_pop(port, INPUT_QUEUE)) {
+	while (port->input_length && left-- && port_takes_input(port) && virtio_pci_pop(&port->pci, INPUT_QUEUE, &port->chain)) {
 		uint32_t length = (uint32_t)virtio_chain_fill(&port->chain, port->input, port->input_length);
 
 		virtio_pci_complete(&port->pci, INPUT_QUEUE, &port->chain, length);
@@ -190,7 +172,7 @@ static bool port_send(struct virtio_port *port)
 	uint64_t budget = OUTPUT_MAX;
 	unsigned left = CHAINS_MAX;
 
-	while (left-- && port_pop(port, OUTPUT_QUEUE)) {
+	while (left-- && virtio_pci_pop(&port->pci, OUTPUT_QUEUE, &port->chain)) {
 		if (!port_send_chain(port, &budget)) {
 			virtio_chain_release(&port->pci.queue[OUTPUT_QUEUE], &port->chain);
 			virtio_queue_unpop(&port->pci.queue[OUTPUT_QUEUE], 1);

@@ -25,24 +25,6 @@ struct virtio_vsock {
 	struct virtio_chain chain;
 };
 
-/* The next chain of a queue. false: there is none, or the ring is broken. */
-static bool vsock_pop(struct virtio_vsock *vsock, unsigned index)
-{
-	struct virtio_queue *queue = virtio_pci_queue(&vsock->pci, index);
-	enum virtio_pop pop = VIRTIO_POP_EMPTY;
-	unsigned left = queue ? queue->size : 0;
-
-	/* Bounded: a driver may add a chain and take it back for ever. */
-	while (pop == VIRTIO_POP_EMPTY && left--) {
-		pop = virtio_queue_pop(queue, &vsock->chain);
-		if (pop == VIRTIO_POP_EMPTY && !virtio_queue_arm(queue))
-			break;
-	}
-	if (pop == VIRTIO_POP_BROKEN)
-		virtio_pci_break(&vsock->pci, "its ring is malformed");
-	return pop == VIRTIO_POP_CHAIN;
-}
-
 static bool vsock_take(void *device, struct vsock_header *header, uint8_t *payload)
 {
 	struct virtio_vsock *vsock = device;
@@ -50,7 +32,7 @@ static bool vsock_take(void *device, struct vsock_header *header, uint8_t *paylo
 	bool taken;
 
 	host_mutex_lock(&vsock->pci.lock);
-	taken = vsock_pop(vsock, TRANSMIT_QUEUE);
+	taken = virtio_pci_pop(&vsock->pci, TRANSMIT_QUEUE, &vsock->chain);
 	if (taken) {
 		__builtin_memset(header, 0, sizeof(*header));
 		length = virtio_chain_take(&vsock->chain, header, sizeof(*header));
@@ -71,7 +53,7 @@ static bool receive_pop(struct virtio_vsock *vsock)
 {
 	unsigned left = VSOCK_QUEUE_SIZE;
 
-	while (left-- && vsock_pop(vsock, RECEIVE_QUEUE)) {
+	while (left-- && virtio_pci_pop(&vsock->pci, RECEIVE_QUEUE, &vsock->chain)) {
 		if (virtio_chain_writable(&vsock->chain) > sizeof(struct vsock_header))
 			return true;
 		virtio_pci_complete(&vsock->pci, RECEIVE_QUEUE, &vsock->chain, 0);
@@ -105,7 +87,7 @@ static void event_send_locked(struct virtio_vsock *vsock)
 {
 	const uint32_t event = EVENT_TRANSPORT_RESET;
 
-	if (!vsock->reset_pending || !vsock_pop(vsock, EVENT_QUEUE))
+	if (!vsock->reset_pending || !virtio_pci_pop(&vsock->pci, EVENT_QUEUE, &vsock->chain))
 		return;
 	vsock->reset_pending = 0;
 	virtio_chain_fill(&vsock->chain, &event, sizeof(event));
