@@ -5,14 +5,14 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 74
 tree=$PWD
+# shellcheck source=test/tap.sh
+. test/tap.sh
 holon=${HOLON:-$tree/build/holon}
 # shellcheck disable=SC2034 # for those who source this
 guests=${holon%/*}/test/guest
 images=$(tool/guest-image) || exit 74
 work=$(mktemp -d "${TMPDIR:-/tmp}/holon-test.XXXXXX")
 pids=()
-cases=0
-failures=0
 export HOLON_LOG=${HOLON_LOG:-warn}
 
 cleanup() {
@@ -26,49 +26,6 @@ cleanup() {
 }
 trap cleanup EXIT
 
-ok() {
-	cases=$((cases + 1))
-	echo "ok $cases - $*"
-}
-not_ok() {
-	cases=$((cases + 1))
-	failures=$((failures + 1))
-	echo "not ok $cases - $*"
-}
-# check WHAT COMMAND...: a case that holds if the command succeeds.
-check() {
-	local what=$1
-
-	shift
-	if "$@"; then
-		ok "$what"
-	else
-		not_ok "$what"
-	fi
-}
-skip() {
-	cases=$((cases + 1))
-	echo "ok $cases # SKIP $*"
-}
-finish() {
-	echo "1..$cases"
-	exit $((failures != 0))
-}
-show() {
-	tail -n "${2:-15}" "$1" | tr -d '\r' | sed 's/^/# /'
-}
-
-# until_true SECONDS COMMAND...: waits until the command succeeds.
-until_true() {
-	local tries=$(($1 * 10))
-
-	shift
-	until "$@" 2>/dev/null; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.1
-	done
-}
 # until_line FILE PATTERN SECONDS: waits until a line of the file matches.
 until_line() {
 	until_true "$3" grep -q "$2" "$1"
