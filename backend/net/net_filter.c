@@ -233,6 +233,14 @@ static bool tcp_allowed(const struct net_filter *filter, const struct packet *pa
 	return !filter->new_flows_refused && policy_allows(filter, packet, true, get16(packet->transport + 2));
 }
 
+/* libslirp sends no pings over IPv6: it answers those to itself, and writes a line on stderr, past any limit, for each to another. */
+static bool is_ping6_answered(const struct packet *packet)
+{
+	uint8_t address[16] = {0xfe, packet->target[1] & 0xc0, [15] = packet->target[15]};
+
+	return !memcmp(address, packet->target, 16) && address[1] & 0x80 && (address[15] == 2 || address[15] == 3);
+}
+
 static bool icmp_allowed(const struct net_filter *filter, const struct packet *packet)
 {
 	uint8_t type;
@@ -242,7 +250,9 @@ static bool icmp_allowed(const struct net_filter *filter, const struct packet *p
 	type = packet->transport[0];
 	if (packet->ip6 && type >= ICMP6_NDP_FIRST && type <= ICMP6_NDP_LAST)
 		return true;
-	if (type == (packet->ip6 ? ICMP6_ECHO : ICMP_ECHO))
+	if (packet->ip6 && type == ICMP6_ECHO)
+		return is_ping6_answered(packet);
+	if (type == ICMP_ECHO && !packet->ip6)
 		return is_router(packet) || (!filter->new_flows_refused && policy_allows(filter, packet, false, 0));
 	return !filter->config->restricted;
 }

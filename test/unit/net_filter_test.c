@@ -60,7 +60,10 @@ static void without_a_policy_all_but_loopback_is_open(void **state)
 	(void)state;
 	policy("user,host");
 	assert_true(tcp("192.0.2.1", 443) && udp("192.0.2.1", 53) && ping("192.0.2.1"));
-	assert_true(tcp("2001:db8::1", 443) && udp("2001:db8::1", 53) && ping("2001:db8::1"));
+	assert_true(tcp("2001:db8::1", 443) && udp("2001:db8::1", 53));
+	assert_true(ping("fec0::2") && ping("fec0::3") && ping("fe80::2"));
+	assert_false(ping("2001:db8::1") || ping("fec0::4") || ping("fec0::1:2") || ping("fe40::2") ||
+		     ping("ff02::1")); /* libslirp cannot */
 	assert_true(tcp("10.0.2.2", 22) && udp("10.0.2.3", 53) && tcp("fec0::2", 22));
 	assert_false(tcp("127.0.0.1", 22) || udp("127.1.2.3", 53) || ping("127.0.0.1") || tcp("0.0.0.0", 22));
 	assert_false(tcp("::1", 22) || tcp("::", 22) || tcp("::ffff:127.0.0.1", 22) || udp("::127.0.0.1", 22));
