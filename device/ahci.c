@@ -69,6 +69,9 @@ static void port_stop_now(struct ahci_port *port)
 	port->halted = 0;
 	port->ci = 0;
 	port->cmd &= ~(PXCMD_CR | PXCMD_CCS);
+	/* A driver that sets ST again without waiting for this has a port that runs, with an empty list. */
+	if (port->cmd & PXCMD_ST)
+		port->cmd |= PXCMD_CR;
 }
 
 /* COMRESET, 10.4.2: the drive starts anew and says what it is. */
@@ -77,8 +80,6 @@ static void port_reset_now(struct ahci_port *port)
 	port_stop_now(port);
 	port->resetting = false;
 	port->soft_reset = 0;
-	if (port->cmd & PXCMD_ST)
-		port->cmd |= PXCMD_CR;
 	if (!port->block)
 		return;
 	ahci_drive_reset(port);

@@ -314,6 +314,23 @@ static void stopping_and_resets_wait_for_what_is_under_way(void **state)
 	}
 }
 
+/* ST is set again while the port has not stopped yet: it runs on, and with no state that could not be loaded. */
+static void a_port_that_is_started_too_early_runs(void **state)
+{
+	(void)state;
+	bench_up();
+	bench.disk.deferred = true;
+	ahci_execute(&bench, 0, ahci_command(0x25, 0, 1), NULL, AHCI_DATA, 512);
+	ahci_register_set(&bench, AHCI_PORT(0, 0x18), 0x10);
+	ahci_register_set(&bench, AHCI_PORT(0, 0x18), 0x11);
+	device_saves_and_loads(ahci_device(bench.ahci));
+	bench.disk.deferred = false;
+	assert_true(ahci_register(&bench, AHCI_PORT(0, 0x18)) & 0x8000);
+	assert_int_equal(ahci_register(&bench, AHCI_PORT(0, 0x38)), 0);
+	assert_int_equal(ahci_execute(&bench, 0, ahci_command(0x25, 0, 1), NULL, AHCI_DATA, 512), READY);
+	ahci_driver_destroy(&bench);
+}
+
 static void state_survives_saving_in_mid_request(void **state)
 {
 	(void)state;
@@ -341,6 +358,7 @@ int main(void)
 		cmocka_unit_test(the_tray_opens_unless_it_is_locked),
 		cmocka_unit_test(interrupts_follow_the_masks),
 		cmocka_unit_test(stopping_and_resets_wait_for_what_is_under_way),
+		cmocka_unit_test(a_port_that_is_started_too_early_runs),
 		cmocka_unit_test(state_survives_saving_in_mid_request),
 	};
 

@@ -110,6 +110,7 @@ static void run(const struct hostile_step *step, size_t steps)
 	bus_check(&driver.machine.mmio);
 	driver.disk.deferred = false;
 	driver.disk.fail = driver.disc.fail = STATUS_OK;
+	device_saves_and_loads(ahci_device(driver.ahci));
 	ahci_device(driver.ahci)->reset(driver.ahci); /* drains: whatever was taken comes back, or this never returns */
 	assert_int_equal(driver.disk.waiting + driver.disc.waiting, 0);
 	ahci_driver_up(&driver);

@@ -111,6 +111,7 @@ static void run(const struct hostile_step *step, size_t steps)
 	bus_check(&driver.machine.mmio);
 	driver.disk.deferred = false;
 	driver.disk.fail = STATUS_OK;
+	device_saves_and_loads(nvme_device(driver.nvme));
 	nvme_device(driver.nvme)->reset(driver.nvme); /* drains: whatever was taken comes back, or this never returns */
 	assert_int_equal(driver.disk.waiting, 0);
 	config_write(&driver.machine, 0, NVME_DEVFN, PCI_BAR0, 4, (uint32_t)driver.bar);

@@ -123,6 +123,7 @@ static void run_blk(const struct hostile_step *step, size_t steps)
 	bus_check(&machine.mmio);
 	disk.deferred = false;
 	disk.fail = STATUS_OK;
+	device_saves_and_loads(virtio_blk_device(blk));
 	virtio_blk_device(blk)->reset(blk); /* drains: whatever was taken has come back, or this never returns */
 	assert_int_equal(disk.waiting, 0);
 	up(&driver, &machine);
@@ -216,6 +217,7 @@ static void run_peer(const struct hostile_step *step, size_t steps)
 	}
 	bus_check(&machine.mmio);
 	peer.wishes.deferred = false;
+	device_saves_and_loads(virtio_peer_device(device));
 	virtio_peer_device(device)->reset(device);
 	assert_null(peer.first);
 	up(&driver, &machine);

@@ -46,7 +46,9 @@ static void chain_offer(struct bench *bench, const struct hostile_step *step)
 		.checksum_start = (uint16_t)(step->value >> 16 & 0x7f),
 		.checksum_offset = (uint16_t)(step->value >> 32 & 0x1f),
 	};
-	const uint8_t command[] = {(uint8_t)(step->size & 7), 0, (uint8_t)step->value, (uint8_t)(step->value >> 8)};
+	/* Often a number of pairs that there is: only those that are used carry frames. */
+	const uint16_t argument = (uint16_t)(step->size & 0x80 ? step->value : step->value & 3);
+	const uint8_t command[] = {(uint8_t)(step->size & 7), 0, (uint8_t)argument, (uint8_t)(argument >> 8)};
 
 	if (queue == CONTROL) {
 		assert_int_equal(guest_memory_write(&bench->machine.memory, HEADER, command, sizeof(command)), STATUS_OK);
@@ -136,6 +138,7 @@ static void run(const struct hostile_step *step, size_t steps)
 		step_do(&bench, step++);
 	batches_end(&bench);
 	bus_check(&bench.machine.mmio);
+	device_saves_and_loads(virtio_net_device(bench.card));
 	/* Whatever was begun has ended: a reset is done at once, and a driver that behaves is served. */
 	virtio_net_device(bench.card)->reset(bench.card);
 	hostile_up(&bench.rings, &bench.machine, FEATURES);

@@ -87,6 +87,7 @@ static void run(const struct hostile_step *step, size_t steps)
 	while (steps--)
 		step_do(&bench, step++);
 	bus_check(&bench.machine.mmio);
+	device_saves_and_loads(virtio_port_device(bench.port));
 	virtio_port_device(bench.port)->reset(bench.port);
 	hostile_up(&bench.rings, &bench.machine, FEATURES & ~MULTIPORT);
 	bench.host.room = 65536;

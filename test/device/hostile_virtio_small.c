@@ -255,6 +255,7 @@ static void small_run(const struct small *small, const struct hostile_step *step
 	while (steps--)
 		step_do(small, &bench, step++);
 	bus_check(&bench.machine.mmio);
+	device_saves_and_loads(device);
 	/* Whatever was begun has ended: a reset is done at once, and a driver that behaves is served. */
 	device->reset(device->object);
 	hostile_up(&bench.rings, &bench.machine, small->features);
