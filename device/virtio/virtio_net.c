@@ -45,7 +45,7 @@ void virtio_net_backend_tell(struct virtio_net *net)
 		net->backend->pairs_set(net->backend, net->pairs_used);
 }
 
-static void kick_all(struct virtio_net *net)
+void virtio_net_kick_all(struct virtio_net *net)
 {
 	for (unsigned pair = 0; pair < net->backend->pairs; pair++)
 		net->backend->kick(net->backend, pair);
@@ -87,11 +87,13 @@ static void virtio_net_ready(void *owner)
 	struct virtio_net *net = owner;
 
 	host_mutex_lock(&net->pci.lock);
-	net->guest_offloads = net->pci.driver_features & VIRTIO_NET_GUEST_OFFLOADS;
+	/* Before FEATURES_OK nothing is agreed, and the driver may still name others. */
+	net->guest_offloads =
+		net->pci.status & VIRTIO_STATUS_FEATURES_OK ? net->pci.driver_features & VIRTIO_NET_GUEST_OFFLOADS : 0;
 	net->pairs_used = 1;
 	virtio_net_backend_tell(net);
 	host_mutex_unlock(&net->pci.lock);
-	kick_all(net);
+	virtio_net_kick_all(net);
 }
 
 static void virtio_net_fire(void *device)
@@ -101,7 +103,7 @@ static void virtio_net_fire(void *device)
 	host_mutex_lock(&net->pci.lock);
 	net->wake_ns = UINT64_MAX;
 	host_mutex_unlock(&net->pci.lock);
-	kick_all(net);
+	virtio_net_kick_all(net);
 }
 
 static void virtio_net_config_fill(void *owner, uint8_t *image)
@@ -195,7 +197,8 @@ static void virtio_net_reset(void *object)
 
 static const char *virtio_net_implausible(const struct virtio_net *net)
 {
-	if (net->pairs_used == 0 || net->pairs_used > net->backend->pairs)
+	if (net->pairs_used == 0 || net->pairs_used > net->backend->pairs ||
+	    (net->pairs_used > 1 && !virtio_pci_negotiated(&net->pci, VIRTIO_NET_F_MQ)))
 		return "more queues in use than there are";
 	if (net->guest_offloads & ~(net->pci.driver_features & VIRTIO_NET_GUEST_OFFLOADS))
 		return "offloads that were not negotiated";

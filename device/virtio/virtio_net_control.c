@@ -27,6 +27,7 @@ static bool pairs_set(struct virtio_net *net, struct virtio_chain *chain)
 		return false;
 	net->pairs_used = pairs;
 	virtio_net_backend_tell(net);
+	virtio_net_kick_all(net); /* a pair may have been notified of before */
 	return true;
 }
 

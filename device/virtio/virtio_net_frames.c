@@ -9,7 +9,7 @@
 
 #define DROPS_MAX 64u /* chains that one take may throw away before it lets others run */
 
-/* false: no driver is up that could be served. */
+/* false: no driver is up that could be served, or it does not use that pair. Without MQ it has its control queue in the place of the second one's. */
 static bool session_open(struct virtio_net *net, unsigned index)
 {
 	struct virtio_net_ring *ring = &net->ring[index];
@@ -17,7 +17,7 @@ static bool session_open(struct virtio_net *net, unsigned index)
 	if (ring->queue)
 		return true;
 	host_mutex_lock(&net->pci.lock);
-	ring->queue = virtio_pci_queue(&net->pci, index);
+	ring->queue = index / 2 < net->pairs_used ? virtio_pci_queue(&net->pci, index) : NULL;
 	if (ring->queue) {
 		virtio_pci_request_begin(&net->pci);
 		ring->offloads = net->guest_offloads;

@@ -76,5 +76,7 @@ void virtio_net_control(struct virtio_net *net, unsigned index);
 
 /* virtio_net.c, under the lock: guest_offloads and pairs_used have changed. */
 void virtio_net_backend_tell(struct virtio_net *net);
+/* Under the lock or without it. */
+void virtio_net_kick_all(struct virtio_net *net);
 
 #endif

@@ -395,6 +395,28 @@ static void control_commands_are_obeyed_or_refused(void **state)
 	bench_destroy(bench);
 }
 
+/* 5.1.6.5.5. Without MQ the control queue is where the second pair's would be, so it is more than a matter of order. */
+static void pairs_are_left_alone_until_the_driver_uses_them(void **state)
+{
+	const struct net_header plain = {.flags = 0};
+	struct bench *bench = bench_create(2, NULL);
+	uint32_t id, length;
+
+	(void)state;
+	bench_up(bench, F_USUAL | F_MQ);
+	driver_descriptor(&bench->driver, 2, 0, DATA + 0x1000, 2048, DESC_WRITE, 0);
+	driver_offer(&bench->driver, 2, 0);
+	assert_true(test_net_give(&bench->net, 1, &plain, bench->frame, 60));
+	assert_false(driver_take(&bench->driver, 2, &id, &length));
+	bench->net.kicks[1] = 0;
+	assert_int_equal(command(bench, 4, 4, 0, 2, 2), 0);
+	assert_int_equal(bench->net.kicks[1], 1);
+	assert_true(test_net_give(&bench->net, 1, &plain, bench->frame, 60));
+	assert_true(driver_take(&bench->driver, 2, &id, &length));
+	assert_int_equal(length, 72);
+	bench_destroy(bench);
+}
+
 static void the_link_and_announcements_are_told(void **state)
 {
 	struct bench *bench = bench_create(1, NULL);
@@ -514,6 +536,22 @@ static void the_card_goes_on_where_it_was_saved(void **state)
 	bench_destroy(bench);
 }
 
+/* DRIVER_OK before FEATURES_OK: nothing is agreed, and what the driver names may still change. */
+static void features_that_were_not_agreed_are_not_saved_as_such(void **state)
+{
+	struct bench *bench = bench_create(1, NULL);
+	struct driver *driver = &bench->driver;
+
+	(void)state;
+	driver_attach(driver, &bench->machine, 0, DEVFN, 0xc0000000, true);
+	mmio_write(&bench->machine, driver->common + 8, 4, 0);
+	mmio_write(&bench->machine, driver->common + 12, 4, (uint32_t)F_USUAL);
+	driver_status_set(driver, 7);
+	mmio_write(&bench->machine, driver->common + 12, 4, 0);
+	device_saves_and_loads(virtio_net_device(bench->card));
+	bench_destroy(bench);
+}
+
 static void malformed_rings_ask_for_a_reset(void **state)
 {
 	struct bench *bench = bench_create(1, NULL);
@@ -548,10 +586,12 @@ int main(void)
 		cmocka_unit_test(without_a_driver_frames_vanish),
 		cmocka_unit_test(offloads_are_given_only_as_negotiated),
 		cmocka_unit_test(control_commands_are_obeyed_or_refused),
+		cmocka_unit_test(pairs_are_left_alone_until_the_driver_uses_them),
 		cmocka_unit_test(the_link_and_announcements_are_told),
 		cmocka_unit_test(frames_pass_at_the_rate_that_was_set),
 		cmocka_unit_test(a_reset_waits_for_the_batch_that_is_under_way),
 		cmocka_unit_test(the_card_goes_on_where_it_was_saved),
+		cmocka_unit_test(features_that_were_not_agreed_are_not_saved_as_such),
 		cmocka_unit_test(malformed_rings_ask_for_a_reset),
 	};
 
