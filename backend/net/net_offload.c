@@ -26,6 +26,7 @@
 #define TCP_CWR 0x80
 #define HEADERS_MAX (NET_ETHERNET_HEADER + VLAN_TAG + 60 + 60)
 #define SEGMENT_MAX 65536u
+#define SEGMENTS_MAX 1024u /* of one frame: who sends it could want one a byte, and no thread has time for that */
 
 static uint16_t get16(const uint8_t *at)
 {
@@ -184,7 +185,8 @@ bool net_offload_finish(const struct net_header *header, uint8_t *frame, size_t 
 		emit(context, frame, length);
 		return true;
 	}
-	if (!packet_parse(&packet, frame, length) || packet.ip6 != (kind == NET_GSO_TCP6))
+	if (!packet_parse(&packet, frame, length) || packet.ip6 != (kind == NET_GSO_TCP6) ||
+	    length - packet.payload > SEGMENTS_MAX * (size_t)header->gso_size)
 		return false;
 	for (size_t at = packet.payload, here; at < length; at += here, number++) {
 		here = length - at < header->gso_size ? length - at : header->gso_size;

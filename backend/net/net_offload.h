@@ -19,7 +19,7 @@ bool net_header_fits(const struct net_header *header, size_t length);
 
 /*
  * Hands the frame on as one that needs nothing more, or as several. `frame` is changed. emit: false ends it. Returns false where the
- * frame is not what its header says; then nothing may have been emitted. `header` fits.
+ * frame is not what its header says, or would be more than a thousand; then nothing may have been emitted. `header` fits.
  */
 bool net_offload_finish(const struct net_header *header, uint8_t *frame, size_t length,
 			bool (*emit)(void *context, const uint8_t *frame, size_t length), void *context);

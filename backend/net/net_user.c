@@ -34,12 +34,13 @@
 #include "backend/net/net_offload.h"
 #include "backend/net/net_refusal.h"
 
-#define BATCH 64u
-#define POLLS_ROOM 64u /* at the beginning */
+#define BATCH 64u            /* packets that libslirp gets at once */
+#define IP6_TCP_HEADERS 100u /* at most */
+#define POLLS_ROOM 64u       /* at the beginning */
 #define SOCKETS_MAX 2048u
 #define SOCKETS_SPARE 64u /* of the host's limit, and for datagrams when there are no more for connections */
 #define TIMERS 4u
-#define SERVE_FRAMES 4u   /* that a vcpu moves itself */
+#define SERVE_FRAMES 4u   /* packets that a vcpu moves itself */
 #define SERVE_BYTES 4096u /* in one frame */
 #define SERVE_BULK 64u    /* notifications that the thread gets after there was more */
 /* libslirp puts whole frames of 64 KiB on the stack, one call within another, and so does net_offload.c: more than host_thread_start gives. */
@@ -266,18 +267,23 @@ static bool guest_frame_finished(void *context, const uint8_t *frame, size_t len
 	return true;
 }
 
-/* libslirp refuses IPv6 packets that are longer than its MTU, and takes all others however large. */
-static void guest_frame(struct user *user, struct net_header *header, size_t length)
+/*
+ * libslirp refuses IPv6 packets that are longer than its MTU, and takes all others however large. It ends connections itself, so the MTU says how long segments are,
+ * not the guest, which could want one a byte. Returns how many packets it was, or about that.
+ */
+static unsigned guest_frame(struct user *user, struct net_header *header, size_t length)
 {
 	if ((header->gso_type & ~NET_GSO_ECN) != NET_GSO_TCP6 || length <= NET_ETHERNET_HEADER + (size_t)user->net.mtu) {
 		net_checksum_complete(header, user->frame, length);
 		guest_frame_finished(user, user->frame, length);
-	} else {
-		net_offload_finish(header, user->frame, length, guest_frame_finished, user);
+		return 1;
 	}
+	header->gso_size = (uint16_t)(user->net.mtu - IP6_TCP_HEADERS);
+	net_offload_finish(header, user->frame, length, guest_frame_finished, user);
+	return (unsigned)(length / header->gso_size) + 1;
 }
 
-/* At most `left` frames; one of more than `most` bytes is the last. Returns whether there may be more. */
+/* Until `left` packets are reached; a frame of more than `most` bytes is the last. Returns whether there may be more. */
 static bool guest_take(struct user *user, unsigned left, size_t most)
 {
 	const struct net_frontend *frontend = user->frontend;
@@ -285,8 +291,9 @@ static bool guest_take(struct user *user, unsigned left, size_t most)
 	size_t length = 0;
 
 	while (frontend && left && length <= most && (length = frontend->take(frontend->device, 0, &header, user->frame)) != 0) {
-		guest_frame(user, &header, length);
-		left--;
+		unsigned packets = guest_frame(user, &header, length);
+
+		left -= packets < left ? packets : left;
 	}
 	return frontend && length;
 }

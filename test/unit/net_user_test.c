@@ -211,6 +211,26 @@ static void refusals_are_told(void **state)
 }
 
 /* A port of the host that is free at this moment. */
+/* A driver that wants a segment a byte gets no more of them than what it sends is worth. The guest answers no question for its address here: then libslirp's time for each grows with their number. */
+static void large_packets_are_cut_as_little_as_can_be(void **state)
+{
+	const struct net_header header = {.flags = NET_HEADER_NEEDS_CHECKSUM,
+					  .gso_type = NET_GSO_TCP6,
+					  .gso_size = 1,
+					  .checksum_start = 54,
+					  .checksum_offset = 16};
+	const uint8_t tcp[20 + 6000] = {3, 3, 4, 4, [12] = 0x50, [13] = ACK};
+	size_t length = packet_make(frame, "fec0::15", "fec0::2", 6, tcp, sizeof(tcp), 16);
+
+	(void)state;
+	config = (struct net_config){.kind = NET_USER};
+	begin();
+	net_card_send(&card, &header, frame, length);
+	router_answers();
+	assert_in_range(card.given, 1, 16);
+	net_card_destroy(&card);
+}
+
 static uint16_t port_free(void)
 {
 	uint16_t port;
@@ -327,6 +347,7 @@ int main(void)
 		cmocka_unit_test(dhcp_offers_the_address),
 		cmocka_unit_test(connections_reach_the_host_as_configured),
 		cmocka_unit_test(refusals_are_told),
+		cmocka_unit_test(large_packets_are_cut_as_little_as_can_be),
 		cmocka_unit_test(published_ports_lead_to_the_guest),
 		cmocka_unit_test(random_frames_do_not_stop_it),
 	};
