@@ -26,8 +26,6 @@ static bool pairs_set(struct virtio_net *net, struct virtio_chain *chain)
 	    virtio_chain_take(chain, &pairs, sizeof(pairs)) != sizeof(pairs) || pairs == 0 || pairs > net->backend->pairs)
 		return false;
 	net->pairs_used = pairs;
-	virtio_net_backend_tell(net);
-	virtio_net_kick_all(net); /* a pair may have been notified of before */
 	return true;
 }
 
@@ -41,7 +39,6 @@ static bool offloads_set(struct virtio_net *net, struct virtio_chain *chain)
 	    offloads & ~(net->pci.driver_features & VIRTIO_NET_GUEST_OFFLOADS))
 		return false;
 	net->guest_offloads = offloads;
-	virtio_net_backend_tell(net);
 	return true;
 }
 
@@ -69,7 +66,7 @@ static bool command_do(struct virtio_net *net, struct virtio_chain *chain)
 	return false;
 }
 
-void virtio_net_control(struct virtio_net *net, unsigned index)
+static void commands_serve(struct virtio_net *net, unsigned index)
 {
 	struct virtio_queue *queue = virtio_pci_queue(&net->pci, index);
 	struct virtio_chain *chain = &net->control_chain;
@@ -94,4 +91,17 @@ void virtio_net_control(struct virtio_net *net, unsigned index)
 		virtio_chain_fill(chain, &answer, sizeof(answer));
 		virtio_pci_complete(&net->pci, index, chain, sizeof(answer));
 	}
+}
+
+/* The backend hears of all commands at once: a change may take it its time. No session begins before that. */
+void virtio_net_control(struct virtio_net *net, unsigned index)
+{
+	uint64_t offloads = net->guest_offloads;
+	uint16_t pairs = net->pairs_used;
+
+	commands_serve(net, index);
+	if (net->guest_offloads == offloads && net->pairs_used == pairs)
+		return;
+	virtio_net_backend_tell(net);
+	virtio_net_kick_all(net); /* a pair may have been notified of before it was used */
 }

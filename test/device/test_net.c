@@ -17,6 +17,7 @@ static void test_net_receives(struct net *net, unsigned offloads)
 static void test_net_pairs(struct net *net, unsigned pairs)
 {
 	((struct test_net *)net)->pairs_used = pairs;
+	((struct test_net *)net)->tells++;
 }
 
 void test_net_create(struct test_net *net, unsigned pairs, unsigned offloads)

@@ -12,6 +12,7 @@ struct test_net {
 	unsigned kicks[NET_PAIRS_MAX];
 	unsigned receives;
 	unsigned pairs_used;
+	unsigned tells; /* how often it was told */
 };
 
 #define TEST_NET_OFFLOADS (NET_OFFLOAD_CHECKSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN)
