@@ -40,6 +40,7 @@
 #define SOCKETS_MAX 2048u
 #define SOCKETS_SPARE 64u /* of the host's limit, and for datagrams when there are no more for connections */
 #define TIMERS 4u
+#define SLIRP_MTU_MAX 65521u
 #define SERVE_FRAMES 4u   /* packets that a vcpu moves itself */
 #define SERVE_BYTES 4096u /* in one frame */
 #define SERVE_BULK 64u    /* notifications that the thread gets after there was more */
@@ -542,6 +543,9 @@ static enum status slirp_make(struct user *user, struct reason *why)
 		.if_mru = user->net.mtu,
 	};
 
+	if (user->net.mtu > SLIRP_MTU_MAX) /* libslirp would say so in its own way */
+		return reason_give(why, STATUS_USAGE, "--net user: mtu=%u: a user network takes at most %u; write mtu=%u",
+				   user->net.mtu, SLIRP_MTU_MAX, SLIRP_MTU_MAX);
 	user->slirp = slirp_new(&config, &slirp_callbacks, user);
 	if (!user->slirp)
 		return reason_give(why, STATUS_UNSUPPORTED,

@@ -44,6 +44,20 @@ static void begin(void)
 	net_card_create(&card, net, NET_OFFLOAD_CHECKSUM);
 }
 
+static void a_larger_mtu_than_libslirp_takes_is_refused(void **state)
+{
+	struct reason why = {""};
+	struct net *net;
+
+	(void)state;
+	config = (struct net_config){.mtu = 65522};
+	assert_int_equal(net_user_open(&net, &config, &why), STATUS_USAGE);
+	assert_non_null(strstr(why.text, "at most 65521"));
+	config = (struct net_config){.mtu = 65521};
+	assert_int_equal(net_user_open(&net, &config, &why), STATUS_OK);
+	net->close(net);
+}
+
 static void guest_send(size_t length)
 {
 	net_card_send(&card, &plain, frame, length);
@@ -346,6 +360,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dhcp_offers_the_address),
 		cmocka_unit_test(connections_reach_the_host_as_configured),
+		cmocka_unit_test(a_larger_mtu_than_libslirp_takes_is_refused),
 		cmocka_unit_test(refusals_are_told),
 		cmocka_unit_test(large_packets_are_cut_as_little_as_can_be),
 		cmocka_unit_test(published_ports_lead_to_the_guest),
