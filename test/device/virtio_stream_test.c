@@ -47,19 +47,22 @@ struct bench {
 	struct driver rng_driver, console_driver;
 };
 
+static void rng_create(struct bench *bench, uint64_t second, uint64_t burst)
+{
+	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
+					   &bench->machine.irq, &bench->machine.clock, second, burst),
+			 STATUS_OK);
+}
+
 static struct bench *bench_create(void)
 {
 	struct bench *bench = calloc(1, sizeof(*bench));
-	struct pci_bus *root;
 
 	machine_create(&bench->machine);
-	root = &bench->machine.host->root;
 	bench->recorder.chardev = (struct chardev){.write = recorder_write, .room_again = recorder_room_again};
-	assert_int_equal(virtio_rng_create(&bench->rng, root, RNG, &bench->machine.memory, &bench->machine.irq,
-					   &bench->machine.clock, 1 << 20, 64 << 10),
-			 STATUS_OK);
-	assert_int_equal(virtio_console_create(&bench->console, root, CONSOLE, &bench->machine.memory, &bench->machine.irq,
-					       &bench->machine.clock, &bench->recorder.chardev),
+	rng_create(bench, 1 << 20, 64 << 10);
+	assert_int_equal(virtio_console_create(&bench->console, &bench->machine.host->root, CONSOLE, &bench->machine.memory,
+					       &bench->machine.irq, &bench->machine.clock, &bench->recorder.chardev),
 			 STATUS_OK);
 	virtio_console_device(bench->console)->resume(bench->console);
 	return bench;
@@ -143,9 +146,7 @@ static void entropy_has_the_rate_that_the_owner_set(void **state)
 
 	(void)state;
 	virtio_rng_destroy(bench->rng);
-	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
-					   &bench->machine.irq, &bench->machine.clock, 100, 4096),
-			 STATUS_OK);
+	rng_create(bench, 100, 4096);
 	bench_up(bench);
 	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 4096, DESC_WRITE, 0);
 	driver_offer(&bench->rng_driver, 0, 0);
@@ -165,9 +166,7 @@ static void entropy_without_a_limit_never_waits(void **state)
 
 	(void)state;
 	virtio_rng_destroy(bench->rng);
-	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
-					   &bench->machine.irq, &bench->machine.clock, 0, 0),
-			 STATUS_OK);
+	rng_create(bench, 0, 0);
 	bench_up(bench);
 	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 4096, DESC_WRITE, 0);
 	for (unsigned i = 0; i < 1000; i++) {
@@ -185,9 +184,7 @@ static void a_flood_of_requests_ends(void **state)
 
 	(void)state;
 	virtio_rng_destroy(bench->rng);
-	assert_int_equal(virtio_rng_create(&bench->rng, &bench->machine.host->root, RNG, &bench->machine.memory,
-					   &bench->machine.irq, &bench->machine.clock, 0, 0),
-			 STATUS_OK);
+	rng_create(bench, 0, 0);
 	bench_up(bench);
 	driver_descriptor(&bench->rng_driver, 0, 0, DATA, 64, DESC_WRITE, 0);
 	driver_flood_ends(&bench->rng_driver, 0, 1000);
