@@ -25,6 +25,7 @@
 #include <holon/host.h>
 
 #include "block_thread.h"
+#include "disk_failure.h"
 #include "nbd_library.h"
 
 #define SECTOR 512u
@@ -183,7 +184,7 @@ static void work_end(struct nbd_work *work, enum status status)
 	work->request = NULL;
 	work->next_free = disk->free;
 	disk->free = work;
-	if (status != STATUS_OK)
+	if (status != STATUS_OK && disk_failure_is_news(disk->uri, -(int)status))
 		host_log(HOST_LOG_WARN, "disk %s: a request at %llu failed: %s", disk->uri, (unsigned long long)request->offset,
 			 status_name(status));
 	request_end(disk, request, status);
@@ -409,7 +410,8 @@ static void connection_ensure(struct nbd_disk *disk)
 	if (disk->given_up)
 		return;
 	if (connection_make(disk, &why)) {
-		host_log(HOST_LOG_WARN, "%s", why.text);
+		if (disk_failure_is_news(why.text, 0))
+			host_log(HOST_LOG_WARN, "%s", why.text);
 	} else if (!disk_same(disk)) {
 		host_log(HOST_LOG_ERROR, "disk %s: it has become shorter; it is not used", disk->uri);
 		lib->close(disk->nbd);
