@@ -33,11 +33,17 @@ int own_folder_open(const char *kind, const char *name)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	const char *step[] = {"holon", kind, name};
+	struct stat stat;
 	char own[64];
 	int fd = -1;
 
 	if (runtime && *runtime == '/')
 		fd = open(runtime, O_DIRECTORY | O_CLOEXEC | O_RDONLY);
+	/* Who has become another user and kept the environment makes nothing in the first one's. */
+	if (fd >= 0 && (fstat(fd, &stat) || stat.st_uid != geteuid())) {
+		close(fd);
+		fd = -1;
+	}
 	if (fd < 0) {
 		/* Without a session: a folder of the user's own, which nobody else can have made unnoticed. */
 		snprintf(own, sizeof(own), "holon-%u", (unsigned)geteuid());

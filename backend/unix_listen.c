@@ -27,7 +27,7 @@ static void leftover_remove(const struct sockaddr_un *address)
 	close(fd);
 }
 
-enum status unix_listen(int *listener, const char *path, int backlog, const char *option, struct reason *why)
+enum status unix_listen(int *listener, const char *path, mode_t mode, int backlog, const char *option, struct reason *why)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int error;
@@ -39,7 +39,8 @@ enum status unix_listen(int *listener, const char *path, int backlog, const char
 	strcpy(address.sun_path, path);
 	leftover_remove(&address);
 	*listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (*listener >= 0 && !bind(*listener, (struct sockaddr *)&address, sizeof(address)) && !listen(*listener, backlog))
+	if (*listener >= 0 && !fchmod(*listener, mode) && !bind(*listener, (struct sockaddr *)&address, sizeof(address)) &&
+	    !listen(*listener, backlog))
 		return STATUS_OK;
 	error = errno;
 	if (*listener >= 0)

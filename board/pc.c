@@ -605,7 +605,18 @@ enum status board_create(struct board **made, struct vm *vm, const struct board_
 
 void board_power_button(struct board *board)
 {
-	vm_board_lock(board->vm);
 	acpi_pm_power_button(&board->acpi_pm);
+}
+
+enum status board_disk_resize(struct board *board, unsigned disk, uint64_t size, struct reason *why)
+{
+	struct block *block = board->backends.disk[disk];
+	enum status status = block_extend(block, size, why);
+
+	if (status)
+		return status;
+	vm_board_lock(board->vm);
+	block_size_set(block, size);
 	vm_board_unlock(board->vm);
+	return STATUS_OK;
 }

@@ -59,7 +59,7 @@ static enum status disk_size_set(const struct api *api, unsigned i, const char *
 	if (api->config->grow_ms)
 		return reason_give(why, STATUS_BUSY, "disk %s: --grow-every makes it longer", block->path);
 	status = size_disk_parse(&size, text, block->size, why);
-	return status ? status : block_resize(block, size, why);
+	return status ? status : board_disk_resize(api->vm->board, i, size, why);
 }
 
 /* --- networks --- */
@@ -92,7 +92,7 @@ static enum status net_link_change(const struct api *api, unsigned i, const char
 	bool up = !strcmp(text, "up");
 
 	if (!up && strcmp(text, "down") != 0)
-		return reason_give(why, STATUS_USAGE, "link %s: there are up and down", text);
+		return reason_give(why, STATUS_USAGE, "link %.64s: there are up and down", text);
 	net_unplug(api->backends->net[i], !up);
 	return STATUS_OK;
 }
@@ -109,7 +109,9 @@ static json_t *balloon_show(const struct api *api, unsigned i)
 	struct balloon_report report = {0};
 
 	(void)i;
+	vm_board_lock(api->vm);
 	(void)board_balloon_report(api->vm->board, &report);
+	vm_board_unlock(api->vm);
 	return balloon_json(&report);
 }
 
@@ -119,10 +121,13 @@ static enum status balloon_target_change(const struct api *api, unsigned i, cons
 
 	(void)i;
 	if ((!target && strcmp(text, "0") != 0) || target >= api->config->memory)
-		return reason_give(why, STATUS_USAGE,
-				   "target %s: not a size below the guest's memory, %lluM; write 0, or a number and a unit: 256M",
-				   text, (unsigned long long)(api->config->memory >> 20));
+		return reason_give(
+			why, STATUS_USAGE,
+			"target %.64s: not a size below the guest's memory, %lluM; write 0, or a number and a unit: 256M", text,
+			(unsigned long long)(api->config->memory >> 20));
+	vm_board_lock(api->vm);
 	board_balloon_target_set(api->vm->board, target);
+	vm_board_unlock(api->vm);
 	return STATUS_OK;
 }
 
@@ -187,12 +192,16 @@ static enum status thing_missing(const struct api *api, const char *wanted, stru
 
 static json_t *vm_show(const struct api *api)
 {
+	const struct engine *engine;
 	json_t *root = json_object();
 	char name[NAME_MAX_LENGTH];
 
+	vm_board_lock(api->vm);
+	engine = api->vm->engine;
+	vm_board_unlock(api->vm);
 	text_put(root, "name", api->config->name);
 	json_count(root, "pid", (uint64_t)getpid());
-	text_put(root, "engine", api->vm->engine->name);
+	text_put(root, "engine", engine->name);
 	json_count(root, "cpus", api->vm->vcpus);
 	json_count(root, "memory", api->config->memory);
 	json_count(root, "clock_ns", vm_clock_ns(&api->vm->clock));
@@ -215,13 +224,14 @@ static enum status property_set(const struct api *api, const struct kind *kind, 
 	while (property < kind->property + PROPERTIES_MAX && property->name && strcmp(property->name, name) != 0)
 		property++;
 	if (property == kind->property + PROPERTIES_MAX || !property->name)
-		return reason_give(why, STATUS_USAGE, "%s of a %s cannot be set; %s can", name, kind->name, kind->property->name);
+		return reason_give(why, STATUS_USAGE, "%.64s of a %s cannot be set; %s can", name, kind->name,
+				   kind->property->name);
 	if (json_is_integer(value)) {
 		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
 		text = number;
 	}
 	if (!text)
-		return reason_give(why, STATUS_USAGE, "%s: its value is no text and no whole number", name);
+		return reason_give(why, STATUS_USAGE, "%.64s: its value is no text and no whole number", name);
 	return property->set(api, i, text, why);
 }
 
@@ -238,8 +248,9 @@ static enum status thing_patch(const struct api *api, const struct kind *kind, u
 	return status;
 }
 
-static enum status answer_locked(const struct api *api, const struct http_request *request, json_t **answer, struct reason *why)
+enum status api_answer(void *argument, const struct http_request *request, json_t **answer, struct reason *why)
 {
+	const struct api *api = argument;
 	bool get = !strcmp(request->method, "GET"), all = !strcmp(request->path, "/");
 	unsigned i = 0;
 	const struct kind *kind = all || request->path[0] != '/' ? NULL : thing_find(api, request->path + 1, &i);
@@ -248,22 +259,11 @@ static enum status answer_locked(const struct api *api, const struct http_reques
 	if (!all && !kind)
 		return thing_missing(api, request->path + (request->path[0] == '/'), why);
 	if (!get && (all || strcmp(request->method, "PATCH") != 0))
-		return reason_give(why, STATUS_USAGE, "%s %s: not a method for it; there %s", request->method, request->path,
+		return reason_give(why, STATUS_USAGE, "%.16s %.32s: not a method for it; there %s", request->method, request->path,
 				   all ? "is GET" : "are GET and PATCH");
 	if (!get)
 		status = thing_patch(api, kind, i, request->body, why);
 	if (!status)
 		*answer = all ? vm_show(api) : kind->show(api, i);
-	return status;
-}
-
-enum status api_answer(void *argument, const struct http_request *request, json_t **answer, struct reason *why)
-{
-	const struct api *api = argument;
-	enum status status;
-
-	vm_board_lock(api->vm);
-	status = answer_locked(api, request, answer, why);
-	vm_board_unlock(api->vm);
 	return status;
 }

@@ -15,6 +15,8 @@
 #include <holon/host.h>
 #include <holon/library.h>
 
+#include "control/plain_text.h"
+
 #define ANSWER_MAX (1u << 20)
 #define BUSY_PAUSE_NS 20000000
 
@@ -95,6 +97,8 @@ static enum status answer_read(CURL *handle, const struct text *text, json_t **a
 		status = reason_give(why, STATUS_INVALID, "it answers nonsense; is it a VM?");
 	else if (code != 200)
 		status = reason_give(why, STATUS_USAGE, "%s", error ? error : "it refuses, and does not say why");
+	if (status && why)
+		plain_text(why->text);
 	if (!status)
 		*answer = json_incref(read);
 	json_decref(read);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
@@ -22,6 +23,9 @@
 #define CONNECTIONS_MAX 16u
 #define CONNECTION_BYTES 32768u
 #define SILENCE_SECONDS 10u
+#define IMPATIENCE (1u << 20) /* bytes of a body that is refused in any case */
+#define FAILURE_PAUSE_MS 1000
+#define EMPTY_PAUSE_MS 10
 
 #define MHD_FUNCTIONS(row)                                                                                         \
 	row(MHD, start_daemon) row(MHD, stop_daemon) row(MHD, run) row(MHD, get_timeout) row(MHD, get_daemon_info) \
@@ -35,7 +39,7 @@ static struct {
 /* A request whose body comes in. */
 struct exchange {
 	size_t length;
-	bool too_long;
+	size_t too_much; /* bytes that found no room */
 	char body[HTTP_BODY_MAX];
 };
 
@@ -77,7 +81,7 @@ static enum status body_parse(const struct exchange *exchange, json_t **body, st
 	json_error_t error;
 
 	*body = NULL;
-	if (exchange->too_long)
+	if (exchange->too_much)
 		return reason_give(why, STATUS_USAGE, "the body is longer than %u bytes", HTTP_BODY_MAX);
 	if (!exchange->length)
 		return STATUS_OK;
@@ -120,13 +124,13 @@ static enum MHD_Result request_serve(void *argument, struct MHD_Connection *conn
 	if (!*length)
 		return exchange_end(connection, exchange, url, method, argument);
 	if (*length > sizeof(exchange->body) - exchange->length) {
-		exchange->too_long = true;
+		exchange->too_much += *length;
 	} else {
 		memcpy(exchange->body + exchange->length, data, *length);
 		exchange->length += *length;
 	}
 	*length = 0;
-	return MHD_YES;
+	return exchange->too_much < IMPATIENCE ? MHD_YES : MHD_NO; /* which closes the connection */
 }
 
 static void request_over(void *argument, struct MHD_Connection *connection, void **place, enum MHD_RequestTerminationCode why)
@@ -152,7 +156,7 @@ static struct MHD_Daemon *daemon_start(int listener, const struct http_owner *ow
 				  (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_SECONDS,
 				  MHD_OPTION_NOTIFY_COMPLETED, request_over, NULL, MHD_OPTION_END);
 	if (!daemon)
-		host_log(HOST_LOG_WARN, "the control socket: no memory or no descriptor for it; nobody is served there any more");
+		host_log(HOST_LOG_WARN, "the control socket: no memory or no descriptor to serve it");
 	return daemon;
 }
 
@@ -166,19 +170,60 @@ static bool readable_wait(int fd, int stop, int milliseconds)
 	return !wait[0].revents;
 }
 
+/* Without the library, or memory: who has come is sent away, and the next one may be luckier. NULL: it is time to stop. */
+static struct MHD_Daemon *daemon_begin(int listener, int stop, const struct http_owner *owner)
+{
+	struct MHD_Daemon *daemon = NULL;
+
+	while (!daemon && readable_wait(listener, stop, -1)) {
+		daemon = daemon_start(listener, owner);
+		if (!daemon)
+			close(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+		if (!daemon && !readable_wait(-1, stop, FAILURE_PAUSE_MS))
+			break;
+	}
+	return daemon;
+}
+
+static unsigned connections_of(struct MHD_Daemon *daemon)
+{
+	return mhd.get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
+}
+
+static void daemon_run(struct MHD_Daemon *daemon, int stop)
+{
+	unsigned before;
+
+	do {
+		before = connections_of(daemon);
+		mhd.run(daemon);
+		/* At its limit it does not listen, and where the last go by timing out, it listens again in the run after that only. */
+	} while (connections_of(daemon) < before);
+	/* Nobody is there: he has gone already, or there was no descriptor for him, and the listener stays readable. */
+	if (!connections_of(daemon))
+		(void)readable_wait(-1, stop, EMPTY_PAUSE_MS);
+}
+
+static int timeout_of(struct MHD_Daemon *daemon)
+{
+	MHD_UNSIGNED_LONG_LONG timeout;
+
+	if (mhd.get_timeout(daemon, &timeout) != MHD_YES)
+		return -1;
+	return timeout < INT32_MAX ? (int)timeout : INT32_MAX;
+}
+
 void http_serve(int listener, int stop, const struct http_owner *owner)
 {
-	struct MHD_Daemon *daemon = readable_wait(listener, stop, -1) ? daemon_start(listener, owner) : NULL;
-	const union MHD_DaemonInfo *info;
-	MHD_UNSIGNED_LONG_LONG timeout;
+	struct MHD_Daemon *daemon = daemon_begin(listener, stop, owner);
+	int events;
 
 	if (!daemon) {
 		close(listener);
 		return;
 	}
-	info = mhd.get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	while (readable_wait(info->epoll_fd, stop,
-			     mhd.get_timeout(daemon, &timeout) == MHD_YES ? (int)(timeout < INT32_MAX ? timeout : INT32_MAX) : -1))
-		mhd.run(daemon);
+	events = mhd.get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	while (readable_wait(events, stop, timeout_of(daemon)))
+		daemon_run(daemon, stop);
 	mhd.stop_daemon(daemon); /* closes the listener */
 }

@@ -26,8 +26,8 @@ struct http_owner {
 };
 
 /*
- * Serves what comes in at `listener`, which it closes, until `stop` (an eventfd) becomes readable: on the caller's thread, one request at a time. What the library's absence or the
- * host's lack of memory makes impossible is said in a line on stderr, and it returns.
+ * Serves what comes in at `listener`, which it closes, until `stop` (an eventfd) becomes readable: on the caller's thread, one request at a time. Where the library is absent or the
+ * host has no memory, a line on stderr says so and who has come is sent away.
  */
 void http_serve(int listener, int stop, const struct http_owner *owner);
 

@@ -54,7 +54,7 @@ enum status size_disk_parse(uint64_t *bytes, const char *text, uint64_t now, str
 		size = 0;
 	size += size && more ? now : 0;
 	if (!size || size > INT64_MAX - SECTOR)
-		return reason_give(why, STATUS_USAGE, "%s: not a size; write a number and a unit: 512M or 8G", text);
+		return reason_give(why, STATUS_USAGE, "%.64s: not a size; write a number and a unit: 512M or 8G", text);
 	*bytes = (size + SECTOR - 1) / SECTOR * SECTOR;
 	return STATUS_OK;
 }

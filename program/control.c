@@ -35,6 +35,13 @@ int control_folder_open(void)
 	return own_folder_open("vm", NULL);
 }
 
+static void name_remove(struct control *control)
+{
+	if (control->path[0])
+		unlink(control->path);
+	control->path[0] = 0;
+}
+
 static enum status listen_begin(struct control *control, const char *path, struct reason *why)
 {
 	char own[sizeof(control->path)];
@@ -48,7 +55,7 @@ static enum status listen_begin(struct control *control, const char *path, struc
 		snprintf(own, sizeof(own), "/proc/self/fd/%d/%d.sock", control->folder, (int)getpid());
 		path = own;
 	}
-	status = unix_listen(&control->listener, path, BACKLOG, "--control", why);
+	status = unix_listen(&control->listener, path, 0600, BACKLOG, "--control", why);
 	if (!status) /* it is short enough */
 		snprintf(control->path, sizeof(control->path), "%s", path);
 	return status;
@@ -112,6 +119,7 @@ void control_stop(struct control *control)
 {
 	if (!control || !control->thread)
 		return;
+	name_remove(control); /* while nobody else can have taken it */
 	eventfd_write(control->stop, 1);
 	host_thread_join(control->thread);
 	control->thread = NULL;
@@ -121,8 +129,7 @@ void control_close(struct control *control)
 {
 	if (!control)
 		return;
-	if (control->path[0])
-		unlink(control->path);
+	name_remove(control);
 	if (control->listener >= 0 && !control->served)
 		close(control->listener);
 	if (control->stop >= 0)

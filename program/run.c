@@ -34,6 +34,7 @@
 
 /* How long the guest has to power off by itself when it is asked to. */
 #define POWER_OFF_NS UINT64_C(10000000000)
+#define WISH_PAUSE_NS UINT64_C(50000000)
 
 struct run {
 	struct vm_config config;
@@ -114,6 +115,30 @@ static enum status console_open(struct run *run, struct reason *why)
 	}
 }
 
+/* What a signal wants of the machine, as soon as nobody holds that: this thread must not wait for it, or the signal that ends the VM would not be heard. */
+struct wishes {
+	bool button, look;
+};
+
+static void wishes_grant(struct run *run, struct wishes *wishes)
+{
+	if ((!wishes->button && !wishes->look) || !vm_board_try(&run->vm))
+		return;
+	if (wishes->button)
+		board_power_button(run->board);
+	if (wishes->look)
+		disks_look(run->backends.disk, &run->config);
+	vm_board_unlock(&run->vm);
+	*wishes = (struct wishes){false, false};
+}
+
+static uint64_t wait_until(const struct wishes *wishes, uint64_t deadline)
+{
+	uint64_t again = wishes->button || wishes->look ? host_time_ns() + WISH_PAUSE_NS : HOST_FOREVER;
+
+	return again < deadline ? again : deadline;
+}
+
 /*
  * The first signal asks the guest to power off, as the power button does; the second, or ten seconds, ends the VM. So does the first where it came while the host was
  * still looked at.
@@ -121,20 +146,20 @@ static enum status console_open(struct run *run, struct reason *why)
 static void signals_main(void *argument)
 {
 	struct run *run = argument;
+	struct wishes wishes = {false, false};
 	uint64_t deadline = HOST_FOREVER;
 
-	for (;;) {
-		int got = host_signal_wait(deadline);
+	for (;; wishes_grant(run, &wishes)) {
+		int got = host_signal_wait(wait_until(&wishes, deadline));
 
 		if (__atomic_load_n(&run->signals_end, __ATOMIC_SEQ_CST))
 			return;
+		if (got == 0 && host_time_ns() < deadline)
+			continue;
 		if (got == SIGCONT) {
 			console_terminal_continue();
 		} else if (got == SIGUSR2) {
-			vm_board_lock(&run->vm);
-			if (!run->config.grow_ms)
-				disks_look(run->backends.disk, &run->config);
-			vm_board_unlock(&run->vm);
+			wishes.look = !run->config.grow_ms;
 		} else if (got == 0 || (got != SIGUSR1 && (deadline != HOST_FOREVER || run->asked_early))) {
 			host_log(HOST_LOG_INFO, "%s: the VM is stopped",
 				 !got               ? "the guest did not power off in 10 s"
@@ -145,7 +170,7 @@ static void signals_main(void *argument)
 		} else if (got != SIGUSR1) {
 			host_log(HOST_LOG_INFO, "asked to stop: pressing the guest's power button; once more stops the VM at once");
 			deadline = host_time_ns() + POWER_OFF_NS;
-			board_power_button(run->board);
+			wishes.button = true;
 		}
 	}
 }
@@ -267,9 +292,9 @@ static enum status machine_make(struct run *run, struct reason *why)
 	if (!status)
 		status = trials_create(&run->trials, &run->vm, run->backends.disk, why);
 	if (!status)
-		status = vm_start(&run->vm, why);
-	if (!status)
 		status = control_start(run->control, &run->vm, &run->backends, why);
+	if (!status)
+		status = vm_start(&run->vm, why);
 	return status;
 }
 

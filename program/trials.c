@@ -9,6 +9,7 @@
 #include "program/trials.h"
 
 #include <holon/block.h>
+#include <holon/board.h>
 
 #define TRIAL_ENGINES 8
 #define MS_NS UINT64_C(1000000)
@@ -88,7 +89,7 @@ static enum status disks_grow(struct trials *trials, struct reason *why)
 
 	for (unsigned i = 0; !status && i < trials->vm->config->disks; i++)
 		if (trials->disk[i] && !trials->disk[i]->readonly)
-			status = block_resize(trials->disk[i], trials->disk[i]->size + GROWTH, why);
+			status = board_disk_resize(trials->vm->board, i, trials->disk[i]->size + GROWTH, why);
 	return status;
 }
 

@@ -9,23 +9,25 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <holon/host.h>
 
 #include "control/client.h"
+#include "control/plain_text.h"
 #include "program/control.h"
 #include "program/run.h"
 
-#define ASK_SECONDS 3u     /* what a VM answers at once */
-#define CHANGE_SECONDS 60u /* a disk that grows may take a while */
-#define PLACE_MAX 108      /* of a socket's path */
+#define ASK_SECONDS 3u      /* what a VM answers at once */
+#define CHANGE_SECONDS 60u  /* a disk that grows may take a while */
+#define PLACE_MAX 108       /* of a socket's path */
+#define BEGINNING_SECONDS 5 /* between the name of a socket and its listening: far less */
 #define SUFFIX ".sock"
 
 /* --- which VM --- */
@@ -33,8 +35,8 @@
 /* What the user's VMs are asked for, one after the other. */
 struct visit {
 	int folder;
-	/* false: enough. `vm` is what GET / answers. */
-	bool (*meet)(void *visitor, int pid, const char *place, json_t *vm);
+	/* false: enough. `vm` is what GET / answers; NULL: it does not, and `why` says why. */
+	bool (*meet)(void *visitor, int pid, const char *place, json_t *vm, const struct reason *why);
 	void *visitor;
 };
 
@@ -47,47 +49,56 @@ static int pid_of(const char *name)
 	return pid > 0 && pid <= INT32_MAX && !strcmp(end, SUFFIX) ? (int)pid : 0;
 }
 
-static bool vm_visit(const struct visit *visit, int pid)
+static int is_socket(const struct dirent *entry)
 {
-	struct reason why = {""};
+	return pid_of(entry->d_name) != 0;
+}
+
+/* Nobody listens there: a killed VM's, unless it is one that just begins. */
+static void leftover_remove(const char *place)
+{
+	struct stat stat;
+
+	if (!lstat(place, &stat) && time(NULL) - stat.st_mtime > BEGINNING_SECONDS)
+		unlink(place);
+}
+
+/* STATUS_UNSUPPORTED: no library to ask anybody. */
+static enum status vm_visit(const struct visit *visit, int pid, bool *more, struct reason *why)
+{
+	struct reason cause = {""};
 	char place[PLACE_MAX];
 	json_t *vm = NULL;
 	enum status status;
-	bool more;
 
 	snprintf(place, sizeof(place), "/proc/self/fd/%d/%d" SUFFIX, visit->folder, pid);
-	status = client_ask(place, "GET", "/", NULL, ASK_SECONDS, &vm, &why);
-	if (status == STATUS_NOT_FOUND && kill(pid, 0) && errno == ESRCH) {
-		unlink(place); /* it was killed */
-		return true;
-	}
-	if (status) {
-		host_log(HOST_LOG_WARN, "VM with pid %d: %s", pid, why.text);
-		return status != STATUS_UNSUPPORTED; /* no library: so with all of them */
-	}
-	more = visit->meet(visit->visitor, pid, place, vm);
+	status = client_ask(place, "GET", "/", NULL, ASK_SECONDS, &vm, &cause);
+	if (status == STATUS_UNSUPPORTED)
+		return reason_give(why, status, "%s", cause.text);
+	if (status == STATUS_NOT_FOUND)
+		leftover_remove(place);
+	else
+		*more = visit->meet(visit->visitor, pid, place, vm, &cause);
 	json_decref(vm);
-	return more;
+	return STATUS_OK;
 }
 
-static enum status vms_visit(struct visit *visit, struct reason *why)
+static enum status vms_visit(const struct visit *visit, struct reason *why)
 {
-	int fd = openat(visit->folder, ".", O_DIRECTORY | O_CLOEXEC | O_RDONLY);
-	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
+	enum status status = STATUS_OK;
+	struct dirent **entry;
 	bool more = true;
-	int pid;
+	int count = scandirat(visit->folder, ".", &entry, is_socket, versionsort);
 
-	if (!folder) {
-		if (fd >= 0)
-			close(fd);
+	if (count < 0)
 		return reason_give(why, STATUS_IO, "the folder of running VMs cannot be read: %s", strerror(errno));
+	for (int i = 0; i < count; i++) {
+		if (!status && more)
+			status = vm_visit(visit, pid_of(entry[i]->d_name), &more, why);
+		free(entry[i]);
 	}
-	while (more && (entry = readdir(folder)) != NULL)
-		if ((pid = pid_of(entry->d_name)) != 0)
-			more = vm_visit(visit, pid);
-	closedir(folder);
-	return STATUS_OK;
+	free(entry);
+	return status;
 }
 
 struct search {
@@ -95,12 +106,17 @@ struct search {
 	char place[PLACE_MAX];
 	int pid; /* 0: none found yet */
 	int other;
+	int silent; /* one that does not answer; 0: all do */
 };
 
-static bool search_meet(void *visitor, int pid, const char *place, json_t *vm)
+static bool search_meet(void *visitor, int pid, const char *place, json_t *vm, const struct reason *why)
 {
 	struct search *search = visitor;
 	const char *name = json_string_value(json_object_get(vm, "name"));
+
+	(void)why;
+	if (!vm)
+		search->silent = pid;
 
 	if (!name || strcmp(name, search->name) != 0)
 		return true;
@@ -117,7 +133,7 @@ static bool search_meet(void *visitor, int pid, const char *place, json_t *vm)
 static enum status vm_find(char place[PLACE_MAX], int folder, const char *word, struct reason *why)
 {
 	struct search search = {.name = word};
-	struct visit visit = {folder, search_meet, &search};
+	const struct visit visit = {folder, search_meet, &search};
 	enum status status;
 	bool path = strchr(word, '/');
 
@@ -132,16 +148,19 @@ static enum status vm_find(char place[PLACE_MAX], int folder, const char *word, 
 				   "the folder of running VMs in $XDG_RUNTIME_DIR (or /tmp) cannot be used: %s", strerror(errno));
 	if (word[0] && strspn(word, "0123456789") == strlen(word)) {
 		snprintf(place, PLACE_MAX, "/proc/self/fd/%d/%.12s" SUFFIX, folder, word);
-		return !access(place, F_OK) ? STATUS_OK
-					    : reason_give(why, STATUS_NOT_FOUND,
-							  "%s: no running VM of yours has that pid; `holon list` names them", word);
+		if (!access(place, F_OK))
+			return STATUS_OK;
 	}
 	status = vms_visit(&visit, why);
 	if (status)
 		return status;
+	if (!search.pid && search.silent)
+		return reason_give(why, STATUS_NOT_FOUND,
+				   "%s: no VM of yours says that this is its name, and the one with pid %d says nothing", word,
+				   search.silent);
 	if (!search.pid)
-		return reason_give(why, STATUS_NOT_FOUND, "%s: no running VM of yours has that name; `holon list` names them",
-				   word);
+		return reason_give(why, STATUS_NOT_FOUND,
+				   "%s: no running VM of yours has that name or pid; `holon list` names them", word);
 	if (search.other)
 		return reason_give(why, STATUS_USAGE,
 				   "%s: several VMs have that name, with the pids %d and %d; say which by its pid", word,
@@ -152,11 +171,15 @@ static enum status vm_find(char place[PLACE_MAX], int folder, const char *word, 
 
 /* --- printing --- */
 
-/* For a terminal: nothing that it would obey. */
 static void text_print(const char *text)
 {
-	for (; *text; text++)
-		putchar((unsigned char)*text < ' ' || *text == 0x7f || (unsigned char)*text == 0xc2 ? '?' : *text);
+	char *plain = strdup(text);
+
+	if (!plain)
+		return;
+	plain_text(plain);
+	fputs(plain, stdout);
+	free(plain);
 }
 
 /* A number of bytes as `holon set` takes it: with the largest unit that loses nothing. */
@@ -257,10 +280,13 @@ static unsigned things_named(const json_t *vm, const char *kind)
 	return count;
 }
 
-static bool list_meet(void *visitor, int pid, const char *place, json_t *vm)
+static bool list_meet(void *visitor, int pid, const char *place, json_t *vm, const struct reason *why)
 {
-	(void)pid, (void)place;
-	json_array_append(visitor, vm);
+	json_t *listed = vm ? json_incref(vm) : json_pack("{s:s}", "error", why->text);
+
+	(void)place;
+	json_object_set_new(listed, "pid", json_integer(pid)); /* whatever it says itself */
+	json_array_append_new(visitor, listed);
 	return true;
 }
 
@@ -279,7 +305,7 @@ static void table_print(const json_t *list)
 			putchar('\t');
 		}
 		printf("%u\t%u\t", things_named(vm, "disk"), things_named(vm, "net"));
-		value_print("name", json_object_get(vm, "name"));
+		value_print("name", json_object_get(vm, json_object_get(vm, "error") ? "error" : "name"));
 		putchar('\n');
 	}
 }
@@ -370,7 +396,9 @@ static enum status change(const char *place, const char *vm, const char *word, s
 	status = client_ask(place, "PATCH", path, body, CHANGE_SECONDS, &answer, &cause);
 	json_decref(body);
 	json_decref(answer);
-	return status ? reason_give(why, status, "%s: %s: %s", vm, word, cause.text) : STATUS_OK;
+	return status ? reason_give(why, status, "%s: %.64s: %s%s", vm, word, cause.text,
+				    status == STATUS_TIMEOUT ? "; it may still happen: `holon show` says" : "")
+		      : STATUS_OK;
 }
 
 int vms_set(int count, char **arguments)

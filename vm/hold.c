@@ -118,6 +118,11 @@ void vm_board_lock(struct vm *vm)
 	host_mutex_lock(&vm->board_lock);
 }
 
+bool vm_board_try(struct vm *vm)
+{
+	return host_mutex_try(&vm->board_lock);
+}
+
 void vm_board_unlock(struct vm *vm)
 {
 	host_mutex_unlock(&vm->board_lock);

@@ -54,14 +54,18 @@ void block_submit(struct block *block, struct block_request *list)
 
 void block_size_set(struct block *block, uint64_t size)
 {
+	if (size <= block->size)
+		return;
 	block->size = size;
 	if (block->resized)
 		block->resized(block->device);
 }
 
-enum status block_resize(struct block *block, uint64_t size, struct reason *why)
+enum status block_extend(struct block *block, uint64_t size, struct reason *why)
 {
-	if (!block->resize)
+	enum status status;
+
+	if (!block->extend)
 		return reason_give(why, STATUS_UNSUPPORTED, "disk %s: its size cannot be changed from here", block->path);
 	if (block->readonly)
 		return reason_give(why, STATUS_PERMISSION, "disk %s: it is read-only; its size stays", block->path);
@@ -71,7 +75,20 @@ enum status block_resize(struct block *block, uint64_t size, struct reason *why)
 	if (size < block->size)
 		return reason_give(why, STATUS_RANGE, "disk %s: it has %llu bytes; a disk in use can only grow", block->path,
 				   (unsigned long long)block->size);
-	return block->resize(block, size, why);
+	if (!host_mutex_try(&block->extending))
+		return reason_give(why, STATUS_BUSY, "disk %s: it is becoming longer already; try again", block->path);
+	status = block->extend(block, size, why);
+	host_mutex_unlock(&block->extending);
+	return status;
+}
+
+enum status block_resize(struct block *block, uint64_t size, struct reason *why)
+{
+	enum status status = block_extend(block, size, why);
+
+	if (!status)
+		block_size_set(block, size);
+	return status;
 }
 
 uint64_t block_host_size(struct block *block)

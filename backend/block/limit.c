@@ -200,14 +200,9 @@ static void limit_give_up(struct block *block)
 		inner->give_up(inner);
 }
 
-static enum status limit_resize(struct block *block, uint64_t size, struct reason *why)
+static enum status limit_extend(struct block *block, uint64_t size, struct reason *why)
 {
-	struct limit *limit = limit_of(block);
-	enum status status = block_resize(limit->inner, size, why);
-
-	if (!status)
-		block_size_set(block, size);
-	return status;
+	return block_resize(limit_of(block)->inner, size, why);
 }
 
 static void limit_free(struct limit *limit)
@@ -244,7 +239,7 @@ enum status block_limit_add(struct block **block, const struct disk_rate *reques
 	limit->block = (struct block){.submit = limit_submit,
 				      .drain = limit_drain,
 				      .close = limit_close,
-				      .resize = limit_resize,
+				      .extend = limit_extend,
 				      .give_up = limit_give_up,
 				      .inner = inner,
 				      .size = inner->size,

@@ -33,6 +33,7 @@
 #define RANGE_MAX (UINT32_MAX & ~(uint32_t)(COMMAND_MAX - 1)) /* of a trim or zeroes */
 #define REQUESTS_AT_ONCE 64
 #define CONNECT_SECONDS 10
+#define RENEWAL_SECONDS 20
 #define GIVE_UP_SECONDS 3
 #define LOOK_MS 100 /* how often somebody who waits for the server looks whether that has been given up */
 
@@ -117,36 +118,47 @@ static void nbd_give_up(struct block *block)
 	pthread_mutex_lock(&disk->lock);
 	while (disk->under_way && !disk->given_up && !pthread_cond_clockwait(&disk->idle, &disk->lock, CLOCK_MONOTONIC, &until))
 		;
-	if (disk->under_way)
+	if (disk->under_way || disk->renewal == RENEWAL_ASKED)
 		disk->given_up = true;
+	pthread_cond_broadcast(&disk->idle);
 	pthread_mutex_unlock(&disk->lock);
 	eventfd_write(disk->wake, 1);
 }
 
-/* The server's new size: up to it the disk can grow. */
-static enum status nbd_resize(struct block *block, uint64_t size, struct reason *why)
+/* The server's new size: up to it the disk can grow. Nothing is asked of a server that has not answered what it was asked before; that is not waited for as long as requests are. */
+static enum status nbd_extend(struct block *block, uint64_t size, struct reason *why)
 {
 	struct nbd_disk *disk = nbd_of(block);
+	struct reason found = {""};
+	uint64_t served = 0;
 	enum status status;
+	struct timespec until;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += RENEWAL_SECONDS;
 	pthread_mutex_lock(&disk->lock);
 	disk->renewal = RENEWAL_ASKED;
-	pthread_mutex_unlock(&disk->lock);
 	eventfd_write(disk->wake, 1);
-	pthread_mutex_lock(&disk->lock);
-	while (disk->renewal != RENEWAL_DONE)
-		pthread_cond_wait(&disk->idle, &disk->lock);
+	while (disk->renewal != RENEWAL_DONE && !disk->given_up &&
+	       !pthread_cond_clockwait(&disk->idle, &disk->lock, CLOCK_MONOTONIC, &until))
+		;
+	if (disk->renewal == RENEWAL_DONE) {
+		status = disk->renewed;
+		found = disk->renewed_why;
+		served = disk->renewed_size;
+	} else {
+		status = reason_give(&found, STATUS_TIMEOUT, "disk %s: the server does not answer; is it there?", disk->uri);
+	}
 	disk->renewal = RENEWAL_NONE;
-	status = disk->renewed;
 	pthread_mutex_unlock(&disk->lock);
+	eventfd_write(disk->wake, 1); /* requests have waited for it */
 	if (status)
-		return reason_give(why, status, "%s", disk->renewed_why.text);
-	if (disk->renewed_size < size)
+		return reason_give(why, status, "%s", found.text);
+	if (served < size)
 		return reason_give(
 			why, STATUS_RANGE,
 			"disk %s: the server has %llu bytes, and NBD cannot ask it for more; enlarge the disk there first",
-			disk->uri, (unsigned long long)disk->renewed_size);
-	block_size_set(block, size);
+			disk->uri, (unsigned long long)served);
 	return STATUS_OK;
 }
 
@@ -608,7 +620,7 @@ enum status block_nbd_open(struct block **block, const char *uri, bool readonly,
 	disk->block = (struct block){.submit = nbd_submit,
 				     .drain = nbd_drain,
 				     .close = nbd_disk_close,
-				     .resize = nbd_resize,
+				     .extend = nbd_extend,
 				     .give_up = nbd_give_up,
 				     .readonly = readonly,
 				     .path = disk->uri};

@@ -427,7 +427,7 @@ static void block_qcow2_drain(struct block *block)
 }
 
 /* While it grows, L1 has two places: no other request is under way anywhere in the image, and those that come wait. */
-static enum status block_qcow2_resize(struct block *block, uint64_t size, struct reason *why)
+static enum status block_qcow2_extend(struct block *block, uint64_t size, struct reason *why)
 {
 	struct qcow2_disk *disk = disk_of(block);
 	struct qcow2_range range;
@@ -441,7 +441,6 @@ static enum status block_qcow2_resize(struct block *block, uint64_t size, struct
 	pthread_mutex_lock(&disk->q->lock);
 	disk->image->size = size;
 	pthread_mutex_unlock(&disk->q->lock);
-	block_size_set(block, size);
 	return STATUS_OK;
 }
 
@@ -541,7 +540,7 @@ enum status block_qcow2_open(struct block **block, const char *path, bool readon
 	disk->block = (struct block){.submit = block_qcow2_submit,
 				     .drain = block_qcow2_drain,
 				     .close = block_qcow2_close,
-				     .resize = block_qcow2_resize,
+				     .extend = block_qcow2_extend,
 				     .size = disk->image->size,
 				     .block_size = QCOW2_SECTOR,
 				     .discard_granularity = readonly ? 0 : disk->q->cluster_size,

@@ -112,7 +112,7 @@ static uint64_t block_raw_host_size(struct block *block)
 }
 
 /* A file is made longer, with a hole; a block device must have become so already. */
-static enum status block_raw_resize(struct block *block, uint64_t size, struct reason *why)
+static enum status block_raw_extend(struct block *block, uint64_t size, struct reason *why)
 {
 	struct raw_disk *disk = raw_of(block);
 	uint64_t now;
@@ -132,7 +132,6 @@ static enum status block_raw_resize(struct block *block, uint64_t size, struct r
 		return reason_give(why, errno == ENOSPC || errno == EFBIG ? STATUS_NO_SPACE : STATUS_IO,
 				   "disk %s: cannot become %llu bytes long: %s", disk->path, (unsigned long long)size,
 				   strerror(errno));
-	block_size_set(block, size);
 	return STATUS_OK;
 }
 
@@ -294,7 +293,7 @@ static struct raw_disk *raw_disk_make(const char *path, bool readonly)
 	disk->block = (struct block){.submit = block_raw_submit,
 				     .drain = block_raw_drain,
 				     .close = block_raw_close,
-				     .resize = block_raw_resize,
+				     .extend = block_raw_extend,
 				     .host_size = block_raw_host_size,
 				     .block_size = RAW_SECTOR,
 				     .readonly = readonly,

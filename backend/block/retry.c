@@ -185,13 +185,9 @@ static void retry_give_up(struct block *block)
 		retry->inner->give_up(retry->inner);
 }
 
-static enum status retry_resize(struct block *block, uint64_t size, struct reason *why)
+static enum status retry_extend(struct block *block, uint64_t size, struct reason *why)
 {
-	enum status status = block_resize(retry_of(block)->inner, size, why);
-
-	if (!status)
-		block_size_set(block, size);
-	return status;
+	return block_resize(retry_of(block)->inner, size, why);
 }
 
 static void retry_free(struct retry *retry)
@@ -228,7 +224,7 @@ enum status block_retry_add(struct block **block, const struct block_retry_owner
 	retry->block = (struct block){.submit = retry_submit,
 				      .drain = retry_drain,
 				      .close = retry_close,
-				      .resize = retry_resize,
+				      .extend = retry_extend,
 				      .give_up = retry_give_up,
 				      .inner = inner,
 				      .size = inner->size,

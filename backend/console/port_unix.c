@@ -218,7 +218,7 @@ static void port_main(void *argument)
 
 static enum status listener_open(struct port *port, const char *path, struct reason *why)
 {
-	enum status status = unix_listen(&port->listener, path, 1, "--console-port", why);
+	enum status status = unix_listen(&port->listener, path, 0777, 1, "--console-port", why);
 
 	if (!status)
 		strcpy(port->path, path); /* it is ours to remove */

@@ -559,7 +559,6 @@ static enum status switch_join(struct switch_part *part, struct reason *why)
 
 static enum status switch_make(struct switch_part *part, struct reason *why)
 {
-
 	part->in = malloc(BUFFER);
 	part->out = malloc(BUFFER);
 	part->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

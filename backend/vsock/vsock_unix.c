@@ -641,7 +641,7 @@ static enum status listener_open(struct vsock_unix *unix_vsock, const char *path
 		return reason_give(why, STATUS_USAGE,
 				   "--vsock %s: a socket's path has at most %zu bytes here; choose a shorter one", path, room);
 	strcpy(unix_vsock->path, path);
-	return unix_listen(&unix_vsock->listener, path, BACKLOG, "--vsock", why);
+	return unix_listen(&unix_vsock->listener, path, 0777, BACKLOG, "--vsock", why);
 }
 
 enum status vsock_unix_open(struct vsock **out, const char *path, uint64_t guest_cid, struct reason *why)

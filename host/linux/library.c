@@ -14,7 +14,8 @@ enum status library_load(const struct library *library, void *pointers, const ch
 	for (unsigned i = 0; !loaded && library->file[i]; i++)
 		loaded = dlopen(library->file[i], RTLD_NOW | RTLD_LOCAL);
 	if (!loaded)
-		return reason_give(why, STATUS_UNSUPPORTED, "%s: its library is not installed here (%s); apt-get install %s", what,
+		return reason_give(why, STATUS_UNSUPPORTED,
+				   "%s: its library cannot be loaded (%s); if it is not installed: apt-get install %s", what,
 				   dlerror(), library->package);
 	for (unsigned i = 0; i < library->functions; i++) {
 		void *function = dlsym(loaded, library->function[i]);

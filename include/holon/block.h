@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <holon/host.h>
 #include <holon/status.h>
 
 #define BLOCK_ROUNDS_MAX 32u
@@ -51,18 +52,19 @@ struct block {
 	void (*drain)(struct block *block);
 	void (*close)(struct block *block);
 	/*
-	 * Makes the disk longer while it is in use; `size` is a multiple of block_size. STATUS_RANGE where it would become shorter: that would cut off
-	 * what a guest has there. From one thread at a time. NULL: this backend cannot.
+	 * Makes what is behind the disk that long while it is in use, and leaves `size` as it is: a multiple of block_size, and no less than `size`. From one
+	 * thread at a time. NULL: this backend cannot.
 	 */
-	enum status (*resize)(struct block *block, uint64_t size, struct reason *why);
+	enum status (*extend)(struct block *block, uint64_t size, struct reason *why);
 	/* Of what may become longer under us, a file or a device of the host's: its bytes now. NULL: nothing of the kind. */
 	uint64_t (*host_size)(struct block *block);
 	struct block *inner; /* a filter's: what it stands before */
 	/* The VM ends: requests that wait for the host to recover are done, with its error. Before the last drain. NULL: none ever wait. */
 	void (*give_up)(struct block *block);
-	/* The device's, both or none: `size` has changed. Called by whoever resizes, without a lock. */
+	/* The device's, both or none: `size` has changed. Called by block_size_set. */
 	void (*resized)(void *device);
 	void *device;
+	struct host_mutex extending;  /* block_extend's */
 	_Atomic uint64_t size;        /* bytes, a multiple of block_size; grows while in use */
 	uint32_t block_size;          /* 512 or more, a power of two */
 	uint64_t discard_granularity; /* 0: DISCARD and unmapping do nothing useful */
@@ -71,12 +73,17 @@ struct block {
 	const char *path; /* for messages */
 };
 
-/* block->resize if it has one, with its arguments checked. Not from a vcpu's thread: it may wait for the host. */
+/*
+ * Makes what is behind a disk longer, which may take the host or a server a while: not from a vcpu's thread, and without the board's lock. The guest may use it, and sees it, after block_size_set.
+ * STATUS_RANGE where the disk would become shorter: that would cut off what a guest has there. STATUS_BUSY: another thread is at it.
+ */
+enum status block_extend(struct block *block, uint64_t size, struct reason *why) must_check;
+/* The disk is that long from now on, if it was shorter; tells the device. With the board's lock where the device may be made anew, and no lock of the device. */
+void block_size_set(struct block *block, uint64_t size);
+/* Both. */
 enum status block_resize(struct block *block, uint64_t size, struct reason *why) must_check;
 /* The whole blocks that the host has for a disk now, be they more or less than `size`; `size` if it cannot tell. */
 uint64_t block_host_size(struct block *block);
-/* For backends and filters: the disk is that long now; tells the device. */
-void block_size_set(struct block *block, uint64_t size);
 
 /* Any thread. Out of range, misaligned, or a write to a read-only disk: done with STATUS_RANGE or STATUS_PERMISSION, never reaches the backend. */
 void block_submit(struct block *block, struct block_request *list);

@@ -62,7 +62,9 @@ void board_destroy(struct board *board);
 bool board_balloon_report(struct board *board, struct balloon_report *report);
 /* So many bytes are asked back from now on, of a guest that has a balloon. With the board's lock. */
 void board_balloon_target_set(struct board *board, uint64_t target);
-/* The ACPI power button is pressed and released. Any thread. */
+/* The ACPI power button is pressed and released. With the board's lock. */
 void board_power_button(struct board *board);
+/* block_resize for config->disk[disk], one that has a backend here; takes the board's lock where that is needed. May take the host or a server a while. */
+enum status board_disk_resize(struct board *board, unsigned disk, uint64_t size, struct reason *why) must_check;
 
 #endif

@@ -153,6 +153,8 @@ void vm_release(struct vm *vm);
  * Around a call into the board or a device that comes neither from a vcpu, the clock nor a device's backend: power button, hotplug, an API. Waits while the machine is held.
  */
 void vm_board_lock(struct vm *vm);
+/* For who must not wait: a hold may have to wait for a disk whose server is silent. */
+bool vm_board_try(struct vm *vm) must_check;
 void vm_board_unlock(struct vm *vm);
 
 /*

@@ -49,10 +49,9 @@ static void inner_close(struct block *block)
 	bench.closed = true;
 }
 
-static enum status inner_resize(struct block *block, uint64_t size, struct reason *why)
+static enum status inner_extend(struct block *block, uint64_t size, struct reason *why)
 {
-	(void)why;
-	block_size_set(block, size);
+	(void)block, (void)size, (void)why;
 	return STATUS_OK;
 }
 
@@ -70,7 +69,7 @@ static void bench_create(struct disk_rate requests, struct disk_rate bytes)
 	bench.inner = (struct block){.submit = inner_submit,
 				     .drain = inner_drain,
 				     .close = inner_close,
-				     .resize = inner_resize,
+				     .extend = inner_extend,
 				     .size = 1 << 20,
 				     .block_size = 512,
 				     .path = "memory"};
@@ -171,7 +170,7 @@ static void growing_passes_through(void **state)
 	assert_int_equal(block_resize(bench.block, (3 << 20) + 1, &why), STATUS_USAGE);
 	bench.block->readonly = true;
 	assert_int_equal(block_resize(bench.block, 3 << 20, &why), STATUS_PERMISSION);
-	bench.block->resize = NULL;
+	bench.block->extend = NULL;
 	assert_int_equal(block_resize(bench.block, 3 << 20, &why), STATUS_UNSUPPORTED);
 	assert_int_equal(resized, 1);
 	bench_destroy();

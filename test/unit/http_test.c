@@ -21,6 +21,7 @@
 #include "backend/unix_listen.h"
 #include "control/client.h"
 #include "control/http.h"
+#include "control/plain_text.h"
 
 #define GARBAGE_RUNS 300u
 #define ANSWER_SECONDS 20
@@ -65,7 +66,7 @@ static struct place *place_make(void)
 	strcpy(place->folder, "/tmp/holon-http.XXXXXX");
 	assert_non_null(mkdtemp(place->folder));
 	snprintf(place->path, sizeof(place->path), "%s/socket", place->folder);
-	assert_int_equal(unix_listen(&place->listener, place->path, 16, "test", NULL), STATUS_OK);
+	assert_int_equal(unix_listen(&place->listener, place->path, 0600, 16, "test", NULL), STATUS_OK);
 	place->stop = eventfd(0, EFD_CLOEXEC);
 	place->owner.answer = echo;
 	return place;
@@ -246,6 +247,32 @@ static void half_a_request_holds_nobody_up(void **state)
 	setup(state);
 }
 
+/* As many as are served at once, and they all go by timing out in one moment. */
+static void silence_is_ended_and_others_are_served(void **state)
+{
+	int fd[16];
+	char byte;
+
+	for (unsigned i = 0; i < 16; i++)
+		fd[i] = place_connect(*state);
+	for (unsigned i = 0; i < 16; i++) {
+		assert_int_equal(recv(fd[i], &byte, 1, 0), 0);
+		close(fd[i]);
+	}
+	answers_well(*state);
+}
+
+static void text_becomes_plain(void **state)
+{
+	char text[] = "a\x1b[1m\xc2\x9b"
+		      "31m\n\x7f\xc3\xa4";
+
+	(void)state;
+	setenv("LC_ALL", "C.UTF-8", 1);
+	plain_text(text);
+	assert_string_equal(text, "a?[1m?31m??\xc3\xa4");
+}
+
 static void nobody_there_is_said(void **state)
 {
 	json_t *answer = NULL;
@@ -307,6 +334,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_body_that_is_none_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(garbage_is_survived, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_a_request_holds_nobody_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(silence_is_ended_and_others_are_served, setup, teardown),
+		cmocka_unit_test(text_becomes_plain),
 		cmocka_unit_test(nobody_there_is_said),
 		cmocka_unit_test(lies_are_not_believed),
 	};
