@@ -29,9 +29,10 @@ void x86_cpu_get(const struct x86_cpu *cpu, struct x86_state *out)
 	}
 }
 
-static bool canonical_at(const struct x86_state *s, uint64_t address)
+/* Ever, not as CR4.LA57 is now: addresses that were loaded while it was set outlive it. */
+static bool canonical_once(const struct x86_cpu *cpu, uint64_t address)
 {
-	unsigned spare = s->cr4 & X86_CR4_LA57 ? 7 : 16;
+	unsigned spare = 64 - cpu->model->linear_bits;
 
 	return (uint64_t)((int64_t)(address << spare) >> spare) == address;
 }
@@ -58,7 +59,7 @@ static bool control_valid(const struct x86_cpu *cpu, const struct x86_state *s)
 	return !(s->dr6 >> 32 || s->dr7 >> 32) && (s->dr6 & X86_DR6_FIXED) == X86_DR6_FIXED && s->dr7 & X86_DR7_FIXED;
 }
 
-static bool segments_valid(const struct x86_state *s)
+static bool segments_valid(const struct x86_cpu *cpu, const struct x86_state *s)
 {
 	bool lma = s->efer & X86_EFER_LMA, vm86 = s->rflags & X86_FLAG_VM;
 	uint16_t both = X86_SEGMENT_L | X86_SEGMENT_DB;
@@ -70,17 +71,17 @@ static bool segments_valid(const struct x86_state *s)
 	for (unsigned i = X86_ES; i <= X86_GS; i++) {
 		if (s->segment[i].attributes & 0x0e00)
 			return false;
-		if (i < X86_FS ? s->segment[i].base > UINT32_MAX : !canonical_at(s, s->segment[i].base))
+		if (i < X86_FS ? s->segment[i].base > UINT32_MAX : !canonical_once(cpu, s->segment[i].base))
 			return false;
 	}
-	return canonical_at(s, s->ldtr.base) && canonical_at(s, s->tr.base) && canonical_at(s, s->gdtr.base) &&
-	       canonical_at(s, s->idtr.base) && s->gdtr.limit <= 0xffff && s->idtr.limit <= 0xffff;
+	return canonical_once(cpu, s->ldtr.base) && canonical_once(cpu, s->tr.base) && canonical_once(cpu, s->gdtr.base) &&
+	       canonical_once(cpu, s->idtr.base) && s->gdtr.limit <= 0xffff && s->idtr.limit <= 0xffff;
 }
 
 static bool msrs_valid(const struct x86_cpu *cpu, const struct x86_state *s)
 {
-	if (!canonical_at(s, s->lstar) || !canonical_at(s, s->cstar) || !canonical_at(s, s->kernel_gs_base) ||
-	    !canonical_at(s, s->sysenter_esp) || !canonical_at(s, s->sysenter_eip))
+	if (!canonical_once(cpu, s->lstar) || !canonical_once(cpu, s->cstar) || !canonical_once(cpu, s->kernel_gs_base) ||
+	    !canonical_once(cpu, s->sysenter_esp) || !canonical_once(cpu, s->sysenter_eip))
 		return false;
 	if (s->sfmask >> 32 || s->tsc_aux >> 32 || s->sysenter_cs >> 32 || s->xss || s->spec_ctrl & ~UINT64_C(7))
 		return false;
@@ -104,7 +105,7 @@ static bool events_valid(const struct x86_state *s)
 
 enum status x86_cpu_set(struct x86_cpu *cpu, const struct x86_state *in)
 {
-	if (!control_valid(cpu, in) || !segments_valid(in) || !msrs_valid(cpu, in) || !events_valid(in))
+	if (!control_valid(cpu, in) || !segments_valid(cpu, in) || !msrs_valid(cpu, in) || !events_valid(in))
 		return STATUS_INVALID;
 	if (in->x87.mxcsr & ~MXCSR_DEFINED || in->x87.mxcsr_mask & ~MXCSR_DEFINED)
 		return STATUS_INVALID;

@@ -132,9 +132,9 @@ static void test_impossible_states_are_refused(void **state)
 	REFUSED(s.rflags &= ~X86_FLAG_FIXED);
 	REFUSED(s.rflags |= X86_BIT(3));
 	REFUSED(s.segment[X86_CS].attributes |= X86_SEGMENT_DB);
-	REFUSED(s.segment[X86_FS].base = UINT64_C(0x800000000000));
+	REFUSED(s.segment[X86_FS].base = UINT64_C(1) << 57);
 	REFUSED(s.segment[X86_SS].base = UINT64_C(1) << 33);
-	REFUSED(s.lstar = UINT64_C(0x800000000000));
+	REFUSED(s.lstar = UINT64_C(1) << 57);
 	REFUSED(s.gdtr.limit = 0x10000);
 	REFUSED(s.x87.mxcsr = 0x10000); /* would fault on the host */
 	REFUSED(s.pat = 2);
@@ -145,6 +145,25 @@ static void test_impossible_states_are_refused(void **state)
 	REFUSED(s.dr7 = UINT64_C(1) << 32);
 	REFUSED(s.dr6 = 0);
 	REFUSED(s.xss = 1);
+}
+
+/* A guest that has five levels of page tables leaves such addresses behind when it goes back to four, as by INIT. */
+static void test_addresses_of_five_levels_outlive_them(void **state)
+{
+	struct x86_state s;
+
+	(void)state;
+	rich_state(&s);
+	s.cr4 |= X86_CR4_LA57;
+	s.lstar = s.kernel_gs_base = UINT64_C(0xff11000000000000);
+	assert_int_equal(x86_cpu_set(&m.cpu, &s), STATUS_OK);
+	x86_cpu_init(&m.cpu, false);
+	x86_cpu_get(&m.cpu, &s);
+	assert_int_equal(s.cr4, 0);
+	assert_int_equal(s.lstar, UINT64_C(0xff11000000000000));
+	assert_int_equal(x86_cpu_set(&m.cpu, &s), STATUS_OK);
+	m.model.linear_bits = 48; /* no guest of this model could have them */
+	assert_int_equal(x86_cpu_set(&m.cpu, &s), STATUS_INVALID);
 }
 
 static void test_reset_and_init(void **state)
@@ -211,6 +230,7 @@ int main(void)
 		TEST(test_set_then_get_is_the_identity),
 		TEST(test_every_mode_survives),
 		TEST(test_impossible_states_are_refused),
+		TEST(test_addresses_of_five_levels_outlive_them),
 		TEST(test_reset_and_init),
 		TEST(test_shadow_of_a_snapshot_covers_the_next_instruction),
 	};
