@@ -39,7 +39,7 @@ static void refer_times(struct qcow2_counts *counts, uint64_t offset, uint64_t b
 		counts->hopeless++;
 		qcow2_finding(counts, &counts->check->corruptions, "%s at %llx is behind the file's end", what,
 			      (unsigned long long)offset);
-		end = counts->clusters;
+		end = end < counts->room ? end : counts->room; /* counted all the same: a repair puts nothing there */
 	}
 	for (; cluster < end; cluster++) {
 		counts->count[cluster] += times < UINT32_MAX - counts->count[cluster] ? times : UINT32_MAX - counts->count[cluster];
@@ -234,7 +234,7 @@ void qcow2_structure_count(struct qcow2_counts *counts)
 static void count_compare(struct qcow2_counts *counts, uint64_t cluster, uint64_t disk)
 {
 	struct qcow2_check *check = counts->check;
-	uint64_t offset = cluster << counts->q->cluster_bits, count = cluster < counts->clusters ? counts->count[cluster] : 0;
+	uint64_t offset = cluster << counts->q->cluster_bits, count = cluster < counts->room ? counts->count[cluster] : 0;
 
 	if (disk == count)
 		return;
@@ -251,7 +251,8 @@ static enum status counts_compare(struct qcow2_counts *counts)
 {
 	struct qcow2 *q = counts->q;
 	uint8_t *block = malloc(q->cluster_size);
-	uint64_t per_block = UINT64_C(1) << q->block_bits, blocks = (counts->clusters + per_block - 1) / per_block;
+	uint64_t per_block = UINT64_C(1) << q->block_bits, end = counts->clusters > counts->used ? counts->clusters : counts->used;
+	uint64_t blocks = (end + per_block - 1) / per_block;
 	enum status status = block ? STATUS_OK : STATUS_NO_MEMORY;
 
 	for (uint64_t i = 0; !status && (i < blocks || i < q->table_size); i++) {
@@ -274,7 +275,7 @@ static enum status counter_count(void *context, uint64_t cluster, uint64_t *coun
 {
 	const struct qcow2_counts *counts = context;
 
-	*count = cluster < counts->clusters ? counts->count[cluster] : 0;
+	*count = cluster < counts->room ? counts->count[cluster] : 0;
 	return STATUS_OK;
 }
 

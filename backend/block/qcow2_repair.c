@@ -3,7 +3,7 @@
  * qcow2_repair.c - writes the counts of a check as a new refcount structure.
  *
  * First COPIED bits that are there wrongly go: from then on nothing shared is written in place. Then new blocks and a new table are written to clusters
- * that nobody uses, made stable, and the header turns to them in one write that also clears the marks of a dirty or damaged image. Last,
+ * that nobody uses, made stable, and the header turns to them in one write that also clears the marks of a dirty or damaged image, or marks one as damaged that cannot be mended. Last,
  * COPIED bits that are missing are set. Cut off anywhere, the image is as good as before or better.
  */
 #include <stdlib.h>
@@ -159,7 +159,7 @@ enum status qcow2_repair(struct qcow2_counts *counts, const struct qcow2_counter
 {
 	struct qcow2 *q = counts->q;
 	struct qcow2_check *check = counts->check;
-	uint64_t again = 0, marks = QCOW2_INCOMPATIBLE_DIRTY | (counts->hopeless ? 0 : QCOW2_INCOMPATIBLE_CORRUPT);
+	uint64_t again = 0, marks = 0;
 	enum status status = STATUS_OK;
 
 	if (counts->rebuild || copied) {
@@ -170,8 +170,11 @@ enum status qcow2_repair(struct qcow2_counts *counts, const struct qcow2_counter
 	}
 	if (!status && counts->rebuild)
 		status = rebuild(counts);
-	if (!status && (counts->rebuild || q->incompatible & marks || atomic_load(&q->corrupt))) {
-		q->incompatible &= ~marks;
+	if (counts->hopeless && q->version >= 3)
+		marks = QCOW2_INCOMPATIBLE_CORRUPT; /* nobody writes to it, by QEMU either */
+	marks |= q->incompatible & ~(uint64_t)(QCOW2_INCOMPATIBLE_DIRTY | QCOW2_INCOMPATIBLE_CORRUPT);
+	if (!status && (counts->rebuild || q->incompatible != marks || atomic_load(&q->corrupt) != (counts->hopeless != 0))) {
+		q->incompatible = marks;
 		atomic_store(&q->corrupt, counts->hopeless != 0);
 		status = qcow2_header_update(q);
 	}

@@ -12,7 +12,7 @@
 struct qcow2_counts {
 	struct qcow2 *q;
 	struct qcow2_check *check;
-	uint32_t *count;          /* references on each cluster of the file */
+	uint32_t *count;          /* references on each cluster of the file, and behind it as far as there is room */
 	uint64_t clusters;        /* of the file, new ones too */
 	uint64_t file_clusters;   /* before there were new ones */
 	uint64_t room;            /* elements of `count` */
