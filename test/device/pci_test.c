@@ -479,6 +479,8 @@ static void random_config_writes_harm_nobody(void **state)
 		device_saves_and_loads(&port[i]->device);
 		pci_root_port_destroy(port[i]);
 	}
+	device_saves_and_loads(&machine.lpc->device);
+	device_saves_and_loads(&machine.host->device);
 	for (unsigned gsi = 0; gsi < IRQ_GSIS; gsi++)
 		assert_false(machine.level[gsi]);
 	machine_destroy(&machine);
