@@ -146,6 +146,7 @@ static void test_hostile_guest_breaks_nothing(void **state)
 {
 	(void)state;
 	fixture_hammer(&fixture, &fixture.ports, PM, ACPI_PM_LENGTH, 300000);
+	fixture_carry_over(&pm.device, &pm.device);
 	fixture_load_rubbish(&pm.device, 2000);
 	assert_int_equal(in(0, 4), 0);
 	assert_false(fixture.level[SCI]);

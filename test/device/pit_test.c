@@ -352,6 +352,7 @@ static void test_hostile_guest_breaks_nothing(void **state)
 	for (unsigned i = 0; i < 20000; i++) {
 		fixture_hammer(&fixture, &fixture.ports, 0x61, 1, 3);
 		fixture_hammer(&fixture, &fixture.ports, PIT, 4, 5);
+		fixture_carry_over(&pit.device, &pit.device);
 	}
 	for (unsigned i = 0; i < 500; i++) {
 		fixture_load_rubbish(&pit.device, 5);
