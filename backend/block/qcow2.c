@@ -100,15 +100,15 @@ static enum status writer_prepare(struct qcow2 *q, const struct image_options *o
 	q->fresh_from = q->file.regular ? qcow2_clusters(q, length) : UINT64_MAX;
 	if (options->damaged)
 		return STATUS_OK;
-	if (q->incompatible & QCOW2_INCOMPATIBLE_CORRUPT)
-		return reason_give(why, STATUS_INVALID, "disk %s: it is marked as damaged; run: holon disk check --repair %s",
-				   q->file.path, q->file.path);
-	if (q->incompatible & QCOW2_INCOMPATIBLE_DIRTY) {
+	if (q->incompatible & QCOW2_INCOMPATIBLE_DIRTY && !(q->incompatible & QCOW2_INCOMPATIBLE_CORRUPT)) {
 		host_log(HOST_LOG_INFO, "disk %s: it was not closed: counting its clusters anew", q->file.path);
 		status = qcow2_check(q, &check, why);
 		if (status)
 			return status;
 	}
+	if (q->incompatible & QCOW2_INCOMPATIBLE_CORRUPT) /* or the check has marked it */
+		return reason_give(why, STATUS_INVALID, "disk %s: it is marked as damaged; run: holon disk check --repair %s",
+				   q->file.path, q->file.path);
 	if (!q->autoclear)
 		return STATUS_OK;
 	q->autoclear = 0;
