@@ -586,8 +586,13 @@ static unsigned sockets_allowed(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > SOCKETS_MAX * 2)
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= SOCKETS_MAX * 2)
 		return SOCKETS_MAX;
+	if (limit.rlim_max > limit.rlim_cur) { /* the soft one, often 1024, is for programs that call select(2) */
+		limit.rlim_cur = limit.rlim_max < SOCKETS_MAX * 2 ? limit.rlim_max : SOCKETS_MAX * 2;
+		if (setrlimit(RLIMIT_NOFILE, &limit) && getrlimit(RLIMIT_NOFILE, &limit))
+			return SOCKETS_SPARE;
+	}
 	return (unsigned)limit.rlim_cur / 2 > SOCKETS_SPARE ? (unsigned)limit.rlim_cur / 2 : SOCKETS_SPARE;
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,6 +57,26 @@ static void a_larger_mtu_than_libslirp_takes_is_refused(void **state)
 	config = (struct net_config){.mtu = 65521};
 	assert_int_equal(net_user_open(&net, &config, &why), STATUS_OK);
 	net->close(net);
+}
+
+/* A soft limit of 1024 would leave the guest 512 connections, where the hard one allows more. */
+static void the_soft_limit_on_files_is_raised(void **state)
+{
+	struct rlimit before, low, now;
+	struct net *net;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	if (before.rlim_max < 2048)
+		skip();
+	low = (struct rlimit){1024, before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	config = (struct net_config){.mtu = 0};
+	assert_int_equal(net_user_open(&net, &config, NULL), STATUS_OK);
+	net->close(net);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_true(now.rlim_cur >= 2048);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 static void guest_send(size_t length)
@@ -360,6 +381,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dhcp_offers_the_address),
 		cmocka_unit_test(connections_reach_the_host_as_configured),
+		cmocka_unit_test(the_soft_limit_on_files_is_raised),
 		cmocka_unit_test(a_larger_mtu_than_libslirp_takes_is_refused),
 		cmocka_unit_test(refusals_are_told),
 		cmocka_unit_test(large_packets_are_cut_as_little_as_can_be),
