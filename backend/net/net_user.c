@@ -14,8 +14,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +42,6 @@
 #define SERVE_FRAMES 4u   /* packets that a vcpu moves itself */
 #define SERVE_BYTES 4096u /* in one frame */
 #define SERVE_BULK 64u    /* notifications that the thread gets after there was more */
-/* libslirp puts whole frames of 64 KiB on the stack, one call within another, and so does net_offload.c: more than host_thread_start gives. */
-#define STACK_BYTES (2u << 20)
 
 struct user_timer {
 	bool used;
@@ -64,8 +60,7 @@ struct user {
 	const struct net_config *config;
 	Slirp *slirp;
 	struct net_filter filter;
-	pthread_t thread;
-	bool started;
+	struct host_thread *thread;
 	int wake_fd, timer_fd;
 	atomic_bool kicked; /* wake_fd has been written */
 	atomic_bool stopping;
@@ -356,7 +351,7 @@ static int sleep_until_event(struct user *user)
 	return ready;
 }
 
-static void *user_main(void *argument)
+static void user_main(void *argument)
 {
 	struct user *user = argument;
 
@@ -374,7 +369,6 @@ static void *user_main(void *argument)
 			user->again = true;
 	}
 	net_leave(&user->net, 0);
-	return NULL;
 }
 
 /* --- struct net --- */
@@ -454,22 +448,10 @@ static void user_receives(struct net *net, unsigned offloads)
 static enum status user_start(struct net *net, struct reason *why)
 {
 	struct user *user = user_of(net);
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	int error;
+	enum status status = host_thread_start(&user->thread, "net-user", user_main, user);
 
-	/* Signals are the program's. */
-	sigfillset(&all);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_BYTES);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&user->thread, &attributes, user_main, user);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	if (error)
-		return reason_give(why, STATUS_NO_MEMORY, "--net user: no thread: %s; raise the limit on threads", strerror(error));
-	pthread_setname_np(user->thread, "net-user");
-	user->started = true;
+	if (status)
+		return reason_give(why, status, "--net user: no thread: %s; raise the limit on threads", status_name(status));
 	return STATUS_OK;
 }
 
@@ -477,12 +459,12 @@ static void user_stop(struct net *net)
 {
 	struct user *user = user_of(net);
 
-	if (!user->started)
+	if (!user->thread)
 		return;
 	atomic_store(&user->stopping, true);
 	user_kick(net, 0);
-	pthread_join(user->thread, NULL);
-	user->started = false;
+	host_thread_join(user->thread);
+	user->thread = NULL;
 }
 
 static void user_free(struct user *user)
