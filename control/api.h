@@ -19,9 +19,9 @@ struct api {
 };
 
 /*
- * GET / is all of it, GET /disk0 one thing; PATCH /disk0 with an object sets properties of it and answers as GET does. One request at a time. It waits while the machine is held, and where a disk
+ * `argument` is a struct api. GET / is all of it, GET /disk0 one thing; PATCH /disk0 with an object sets properties of it and answers as GET does. One request at a time. It waits while the machine is held, and where a disk
  * grows for the disk's host or server, without holding anything up meanwhile.
  */
-enum status api_answer(void *api, const struct http_request *request, json_t **answer, struct reason *why) must_check;
+enum status api_answer(void *argument, const struct http_request *request, json_t **answer, struct reason *why) must_check;
 
 #endif

@@ -14,10 +14,10 @@ struct control;
 int control_folder_open(void);
 
 /*
- * A socket at config->control_path, or in that folder; none is made where there is none wanted. Where the owner named no place, a host that cannot have one is no failure: a line says so, and *control
+ * A socket at config->control_path, or in that folder; none is made where there is none wanted. Where the owner named no place, a host that cannot have one is no failure: a line says so, and *made
  * is NULL. Before the VM's threads.
  */
-enum status control_open(struct control **control, const struct vm_config *config, struct reason *why) must_check;
+enum status control_open(struct control **made, const struct vm_config *config, struct reason *why) must_check;
 /* The VM is about to run: who connects is answered. `backends` as the board got them. */
 enum status control_start(struct control *control, struct vm *vm, const struct board_backends *backends,
 			  struct reason *why) must_check;
