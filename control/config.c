@@ -18,6 +18,7 @@
 #define JIT_CACHE_MAX (UINT64_C(2) << 30)
 #define PORT_MAX 0xffff
 #define PERIOD_MS_MAX 3600000u
+#define NAME_MAX_LENGTH 64
 
 static enum status number_parse(unsigned long *number, const char *text, unsigned long low, unsigned long high)
 {
@@ -38,7 +39,11 @@ static enum status parse_engine(struct vm_config *config, const char *value, str
 
 static enum status parse_name(struct vm_config *config, const char *value, struct reason *why)
 {
-	(void)why;
+	for (const char *at = value; *at; at++)
+		if ((unsigned char)*at < ' ' || *at == 0x7f || at - value == NAME_MAX_LENGTH)
+			return reason_give(why, STATUS_USAGE,
+					   "--name %.70s: a name has at most %d bytes, and no control characters; choose another",
+					   value, NAME_MAX_LENGTH);
 	config->name = value;
 	return STATUS_OK;
 }

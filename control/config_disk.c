@@ -160,14 +160,35 @@ static enum status disk_property(struct disk_config *disk, char *word, struct re
 		disk->path, word);
 }
 
-/* The serial number that the guest reads: fixed for a path (FNV-1a), so that the guest finds its disks again. */
+/* FNV-1a */
+static uint64_t text_hash(uint64_t hash, const char *text)
+{
+	for (; *text; text++)
+		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+/*
+ * The serial number that the guest reads: fixed for a place, so that the guest finds its disks again however the path is written, and disks of one name in two folders differ. A
+ * link is not followed: those in /dev/disk stay, and what they lead to changes.
+ */
 static void serial_from_path(struct disk_config *disk)
 {
+	const char *slash = strrchr(disk->path, '/'), *name = slash ? slash + 1 : disk->path;
+	char *folder = slash ? strndup(disk->path, slash == disk->path ? 1 : (size_t)(slash - disk->path)) : strdup("."),
+	     *real = NULL;
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-	const char *at;
 
-	for (at = disk->path; *at; at++)
-		hash = (hash ^ (uint8_t)*at) * UINT64_C(0x100000001b3);
+	if (folder && disk->source == DISK_FILE)
+		real = realpath(folder, NULL);
+	if (real) {
+		hash = text_hash(hash, real);
+		hash = text_hash(text_hash(hash, real[1] ? "/" : ""), name);
+	} else {
+		hash = text_hash(hash, disk->path);
+	}
+	free(real);
+	free(folder);
 	snprintf(disk->serial, sizeof(disk->serial), "HL%016llx", (unsigned long long)hash);
 }
 
@@ -233,7 +254,7 @@ enum status config_disk_parse(struct vm_config *config, const char *value, struc
 {
 	static const char vhost_user[] = "vhost-user=";
 	bool socket = !strncmp(value, vhost_user, sizeof(vhost_user) - 1);
-	struct disk_config *disk;
+	struct disk_config *disk = NULL;
 	char *path, *rest;
 	enum status status = disk_add(config, "--disk", socket ? value + sizeof(vhost_user) - 1 : value, &disk, &path, why);
 
@@ -265,7 +286,7 @@ enum status config_disk_parse(struct vm_config *config, const char *value, struc
 
 enum status config_cdrom_parse(struct vm_config *config, const char *value, struct reason *why)
 {
-	struct disk_config *disk;
+	struct disk_config *disk = NULL;
 	char *path;
 	enum status status = disk_add(config, "--cdrom", value, &disk, &path, why);
 

@@ -367,6 +367,9 @@ enum status config_net_parse(struct vm_config *config, const char *value, struct
 		config->no_net = true;
 		return STATUS_OK;
 	}
+	if (!strncmp(value, "none,", 5))
+		return reason_give(why, STATUS_USAGE,
+				   "--net %s: where there is no network, nothing can be said of it; write --net none", value);
 	if (config->nets == VM_NETS_MAX)
 		return reason_give(why, STATUS_USAGE, "--net %s: a VM has at most %u networks; leave one out", value, VM_NETS_MAX);
 	rest = text = strdup(value);
@@ -379,6 +382,8 @@ enum status config_net_parse(struct vm_config *config, const char *value, struct
 		allows = !strncmp(word, "allow=", 6) || (allows && continues_allow(word));
 		status = allows && continues_allow(word) ? property_allow(net, word, why) : property_parse(net, word, why);
 	}
+	if (!status && ((net->bytes.burst && !net->bytes.second) || (net->frames.burst && !net->frames.second)))
+		return reason_give(why, STATUS_USAGE, "--net %s: a burst without a rate; add bps=SIZE or pps=N", value);
 	return status;
 }
 

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <limits.h>
+#include <unistd.h>
 
 #include "control/config.h"
 #include "control/size.h"
@@ -144,6 +146,30 @@ static void disks_have_properties_and_doubled_commas(void **state)
 	config_free(&config);
 }
 
+/* However it is written, and wherever one is when one writes it. */
+static void a_disk_keeps_its_serial_number(void **state)
+{
+	static const char *const words[] = {"--kernel k --disk /proc/self/a.img", "--kernel k --disk /proc/./self/../self/a.img",
+					    "--kernel k --disk a.img"};
+	char first[sizeof(config.disk[0].serial)], here[PATH_MAX];
+
+	(void)state;
+	assert_non_null(getcwd(here, sizeof(here)));
+	assert_int_equal(chdir("/proc/self"), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(parse(words[i]), STATUS_OK);
+		if (!i)
+			strcpy(first, config.disk[0].serial);
+		assert_string_equal(config.disk[0].serial, first);
+		config_free(&config);
+	}
+	assert_int_equal(chdir("/proc"), 0);
+	assert_int_equal(parse(words[2]), STATUS_OK);
+	assert_string_not_equal(config.disk[0].serial, first);
+	config_free(&config);
+	assert_int_equal(chdir(here), 0);
+}
+
 static void disks_have_limits_and_looks(void **state)
 {
 	const struct disk_config *disk = config.disk;
@@ -207,6 +233,10 @@ static void mistakes_are_one_line_that_names_them(void **state)
 		{"--kernel k --memory 513G", "513G", "16M to 512G"},
 		{"--kernel k --memory 20000K", "20000K", "multiple of 1M"},
 		{"--kernel k --cpus 0", "--cpus 0", "1 to 64"},
+		{"--kernel k --name a\x1b[1m", "--name", "control characters"},
+		{"--kernel k --name 12345678901234567890123456789012345678901234567890123456789012345", "--name", "64 bytes"},
+		{"--kernel k --net user,pps-burst=5", "pps-burst=5", "pps=N"},
+		{"--kernel k --net none,mtu=1400", "none,mtu=1400", "--net none"},
 		{"--kernel k --cpus 65", "--cpus 65", "1 to 64"},
 		{"--kernel k --cpus two", "--cpus two", "1 to 64"},
 		{"--kernel k --debug-exit 0x10000", "0x10000", "0xf4"},
@@ -286,6 +316,7 @@ int main(void)
 		cmocka_unit_test(random_numbers_have_a_rate),
 		cmocka_unit_test(sizes_have_a_number_and_a_unit),
 		cmocka_unit_test(disks_have_properties_and_doubled_commas),
+		cmocka_unit_test(a_disk_keeps_its_serial_number),
 		cmocka_unit_test(disks_have_limits_and_looks),
 		cmocka_unit_test(disks_are_files_servers_sockets_and_discs),
 		cmocka_unit_test(mistakes_are_one_line_that_names_them),
