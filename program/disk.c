@@ -16,7 +16,7 @@
 #include "control/size.h"
 #include "host/linux/linux.h"
 #include "program/disk_words.h"
-#include "program/run.h"
+#include "program/exit.h"
 
 const char help_disk[] =
 	"holon disk COMMAND [OPTION...] FILE...\n"
@@ -376,6 +376,7 @@ int disk(int count, char **arguments)
 	struct disk_words words = {.verb = count ? arguments[0] : ""};
 	struct reason why = {""};
 	enum status status;
+	int result;
 
 	if (!command) {
 		host_log(HOST_LOG_ERROR, "disk%s%s: %s; `holon help disk` lists the commands", count ? " " : "", words.verb,
@@ -387,11 +388,8 @@ int disk(int count, char **arguments)
 		status = command->run(&words, &why);
 	if (!status && !reports_itself(&words) && !disk_report_done(&words, words.word[0]))
 		status = STATUS_IO;
-	if ((fflush(stdout) || ferror(stdout)) && !status)
-		status = reason_give(&why, STATUS_IO, "stdout: cannot be written; give it a place with room");
-	if (status)
-		host_log(HOST_LOG_ERROR, "%s", why.text[0] ? why.text : status_name(status));
+	result = exit_with(status, &why);
 	if (status == STATUS_CANCELLED)
 		raise(ended_by); /* its action is the default again */
-	return exit_status_of(status);
+	return result;
 }

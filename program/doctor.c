@@ -12,7 +12,7 @@
 #include "control/doctor.h"
 #include "engine/kvm/kvm_probe.h"
 #include "host/linux/linux.h"
-#include "program/run.h"
+#include "program/exit.h"
 
 /* The engine's line ends in the next step, behind the last colon or semicolon: "kvm: WHAT: REASON: NEXT STEP". */
 static void kvm_line_split(struct doctor_finding *finding, const char *line)
@@ -66,6 +66,7 @@ int doctor(int count, char **arguments)
 	static struct doctor_report report; /* zero */
 	bool json = count == 1 && !strcmp(arguments[0], "--json");
 	enum status status;
+	int result;
 
 	if (count > 1 || (count == 1 && !json)) {
 		host_log(HOST_LOG_ERROR, "%s: doctor takes --json or nothing; `holon help doctor` says more", arguments[count - 1]);
@@ -74,10 +75,9 @@ int doctor(int count, char **arguments)
 	engines_find(&report);
 	doctor_look(&report, &host);
 	status = doctor_print(&report, HOLON_VERSION, json, stdout);
-	if (status)
-		host_log(HOST_LOG_ERROR, "stdout: cannot be written; give it a place with room");
-	else if (!report.automatic)
-		status = STATUS_UNSUPPORTED;
+	result = exit_with(status, NULL);
+	if (result == EXIT_DONE && !report.automatic)
+		result = exit_status_of(STATUS_UNSUPPORTED); /* the report has said it */
 	doctor_report_free(&report);
-	return exit_status_of(status);
+	return result;
 }

@@ -11,6 +11,7 @@
 #include "host/linux/linux.h"
 #include "program/disk.h"
 #include "program/doctor.h"
+#include "program/exit.h"
 #include "program/run.h"
 #include "program/vms.h"
 
@@ -155,15 +156,6 @@ static int usage(const char *thing, const char *reason)
 	return EXIT_USAGE;
 }
 
-/* stdout may be a full disk. */
-static int printed(void)
-{
-	if (!fflush(stdout) && !ferror(stdout))
-		return EXIT_DONE;
-	host_log(HOST_LOG_ERROR, "stdout: cannot be written; give it a place with room");
-	return EXIT_FAILURE_HOST;
-}
-
 static int version(int count, char **arguments)
 {
 	bool json = count == 1 && !strcmp(arguments[0], "--json");
@@ -175,7 +167,7 @@ static int version(int count, char **arguments)
 	for (i = 0; engines[i]; i++)
 		printf(json ? "%s\"%s\"" : "%s%s", i ? ", " : "", engines[i]->name);
 	puts(json ? "]}" : "");
-	return printed();
+	return exit_with(STATUS_OK, NULL);
 }
 
 static int help(int count, char **arguments);
@@ -208,7 +200,7 @@ static int help(int count, char **arguments)
 	if (count && !verb)
 		return usage(arguments[0], "no such verb");
 	fputs(verb ? verb->help : help_all, stdout);
-	return printed();
+	return exit_with(STATUS_OK, NULL);
 }
 
 static bool asks_for_help(int count, char **words)

@@ -25,6 +25,7 @@
 #include "host/linux/linux.h"
 #include "program/control.h"
 #include "program/disks.h"
+#include "program/exit.h"
 #include "program/nets.h"
 #include "program/peers.h"
 #include "program/ports.h"
@@ -52,18 +53,6 @@ struct run {
 	struct trials *trials;
 	struct control *control;
 };
-
-int exit_status_of(enum status status)
-{
-	switch (status) {
-	case STATUS_OK: return EXIT_DONE;
-	case STATUS_USAGE:
-	case STATUS_INVALID:
-	case STATUS_RANGE: return EXIT_USAGE;
-	case STATUS_NOT_FOUND: return EXIT_NOT_FOUND;
-	default: return EXIT_FAILURE_HOST;
-	}
-}
 
 /* What the user named: each check says which option is wrong. */
 

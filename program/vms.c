@@ -22,7 +22,7 @@
 #include "control/client.h"
 #include "control/plain_text.h"
 #include "program/control.h"
-#include "program/run.h"
+#include "program/exit.h"
 
 #define ASK_SECONDS 3u      /* what a VM answers at once */
 #define CHANGE_SECONDS 60u  /* a disk that grows may take a while */
@@ -246,25 +246,10 @@ static void lines_print(const json_t *object, const char *before, unsigned depth
 	}
 }
 
-static int printed(void)
-{
-	if (!fflush(stdout) && !ferror(stdout))
-		return EXIT_DONE;
-	host_log(HOST_LOG_ERROR, "stdout: cannot be written; give it a place with room");
-	return EXIT_FAILURE_HOST;
-}
-
-static int json_printed(const json_t *value)
+static void json_print(const json_t *value)
 {
 	json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	putchar('\n');
-	return printed();
-}
-
-static int refuse(enum status status, const struct reason *why)
-{
-	host_log(HOST_LOG_ERROR, "%s", why->text[0] ? why->text : status_name(status));
-	return exit_status_of(status);
 }
 
 /* --- the verbs --- */
@@ -339,9 +324,11 @@ int vms_list(int count, char **arguments)
 				     "the folder of running VMs in $XDG_RUNTIME_DIR (or /tmp) cannot be used: %s", strerror(errno));
 	else
 		status = vms_visit(&visit, &why);
-	if (!status && !json)
+	if (!status && json)
+		json_print(visit.visitor);
+	else if (!status)
 		table_print(visit.visitor);
-	result = status ? refuse(status, &why) : json ? json_printed(visit.visitor) : printed();
+	result = exit_with(status, &why);
 	if (visit.folder >= 0)
 		close(visit.folder);
 	json_decref(visit.visitor);
@@ -366,9 +353,11 @@ int vms_show(int count, char **arguments)
 		if (status)
 			reason_give(&why, status, "%s: %s", arguments[0], cause.text);
 	}
-	if (!status && !json)
+	if (!status && json)
+		json_print(vm);
+	else if (!status)
 		lines_print(vm, "", 0);
-	result = status ? refuse(status, &why) : json ? json_printed(vm) : printed();
+	result = exit_with(status, &why);
 	if (folder >= 0)
 		close(folder);
 	json_decref(vm);
@@ -416,5 +405,5 @@ int vms_set(int count, char **arguments)
 		status = change(place, arguments[0], arguments[i], &why);
 	if (folder >= 0)
 		close(folder);
-	return status ? refuse(status, &why) : EXIT_DONE;
+	return exit_with(status, &why);
 }
