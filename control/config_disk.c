@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "control/config.h"
+#include "control/hash.h"
 #include "control/size.h"
 
 static enum status property_readonly(struct disk_config *disk, const char *value, struct reason *why)
@@ -160,12 +161,9 @@ static enum status disk_property(struct disk_config *disk, char *word, struct re
 		disk->path, word);
 }
 
-/* FNV-1a */
 static uint64_t text_hash(uint64_t hash, const char *text)
 {
-	for (; *text; text++)
-		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
-	return hash;
+	return hash_add(hash, text, strlen(text));
 }
 
 /*
@@ -177,7 +175,7 @@ static void serial_from_path(struct disk_config *disk)
 	const char *slash = strrchr(disk->path, '/'), *name = slash ? slash + 1 : disk->path;
 	char *folder = slash ? strndup(disk->path, slash == disk->path ? 1 : (size_t)(slash - disk->path)) : strdup("."),
 	     *real = NULL;
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	uint64_t hash = HASH_BEGIN;
 
 	if (folder && disk->source == DISK_FILE)
 		real = realpath(folder, NULL);

@@ -13,6 +13,7 @@
 #include <holon/net.h>
 
 #include "control/config.h"
+#include "control/hash.h"
 #include "control/size.h"
 
 #define PORT_MAX 65535u
@@ -421,25 +422,22 @@ wrong:
 			   value);
 }
 
-static uint64_t hash_add(uint64_t hash, const char *text)
+/* With its end, so that "a" "b" is not "ab". */
+static uint64_t text_hash(uint64_t hash, const char *text)
 {
-	/* FNV-1a; with the end, so that "a" "b" is not "ab". */
-	do
-		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
-	while (*text++);
-	return hash;
+	return hash_add(hash, text, strlen(text) + 1);
 }
 
 /* The same VM has the same address at every start: made of its name and its disks, locally administered (IEEE 802c). */
 static void mac_derive(struct vm_config *config, unsigned index)
 {
-	uint64_t hash = hash_add(UINT64_C(0xcbf29ce484222325), config->name);
+	uint64_t hash = text_hash(HASH_BEGIN, config->name);
 	uint8_t *mac = config->net[index].mac;
 	unsigned i;
 
 	for (i = 0; i < config->disks; i++)
-		hash = hash_add(hash, config->disk[i].serial);
-	hash = (hash ^ index) * UINT64_C(0x100000001b3);
+		hash = text_hash(hash, config->disk[i].serial);
+	hash = hash_add(hash, &(uint8_t){(uint8_t)index}, 1);
 	hash ^= hash >> 29;
 	mac[0] = 0x02;
 	for (i = 1; i < NET_MAC_LENGTH; i++)
